@@ -1,0 +1,39 @@
+"""horizon_bo: choose the learning rate of one large training run from a few small ones."""
+
+from importlib import import_module
+from typing import Any
+
+_HOMES = {
+    "Horizon": "horizons",
+    "HorizonBOError": "errors",
+    "HorizonTuner": "tuner",
+    "LoggedRun": "trials",
+    "Recommendation": "tuner",
+    "Scale": "horizons",
+    "SearchSpace": "horizons",
+    "Study": "trials",
+    "Suggestion": "trials",
+    "Trial": "trials",
+}
+
+__all__ = [  # noqa: RUF022  # sorted, and a test says so
+    "Horizon",
+    "HorizonBOError",
+    "HorizonTuner",
+    "LoggedRun",
+    "Recommendation",
+    "Scale",
+    "SearchSpace",
+    "Study",
+    "Suggestion",
+    "Trial",
+]
+
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use, so that `import horizon_bo` costs nothing."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'horizon_bo' has no attribute {name!r}")
+    return getattr(import_module(f"horizon_bo.{_HOMES[name]}"), name)

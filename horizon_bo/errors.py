@@ -1,0 +1,41 @@
+"""Errors: everything this package raises on purpose, each naming what to do next."""
+
+
+class HorizonBOError(Exception):
+    """Base of every deliberate error, so that callers can catch the whole package."""
+
+
+class InvalidTrialError(HorizonBOError, ValueError):
+    """A run holds a value the model cannot use."""
+
+
+class InvalidSpaceError(HorizonBOError, ValueError):
+    """A target, scale, search space or setting of a study makes no sense."""
+
+
+class InvalidTableError(HorizonBOError, ValueError):
+    """A table of runs lacks a column or holds a value that cannot be read."""
+
+
+class UnknownTrialError(HorizonBOError, LookupError):
+    """No pending trial answers to that id."""
+
+
+class BudgetExhaustedError(HorizonBOError, RuntimeError):
+    """No candidate run fits into the compute that is left."""
+
+
+class StudyNotFoundError(HorizonBOError, FileNotFoundError):
+    """No study is stored under that path."""
+
+
+class StudyExistsError(HorizonBOError, FileExistsError):
+    """A study is already stored under that path."""
+
+
+class StudyFormatError(HorizonBOError, ValueError):
+    """A stored study cannot be read by this version."""
+
+
+class StorageError(HorizonBOError, OSError):
+    """The disk or database refused to record an event."""

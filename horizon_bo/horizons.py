@@ -1,0 +1,145 @@
+"""Horizons: what is to be trained in the end, and which smaller runs may be made before."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal
+
+from horizon_bo.errors import InvalidSpaceError
+
+#: Forward and backward pass of a dense transformer, per parameter and token.
+#: Source: Kaplan et al. (2020), arXiv:2001.08361, section 2.1.
+FLOPS_PER_PARAM_TOKEN = 6.0
+
+Parametrization = Literal["standard", "mup"]
+PARAMETRIZATIONS: tuple[str, ...] = ("standard", "mup")
+
+
+def positive(value: Any, name: str, error: type[Exception], todo: str) -> float:
+    """The value as a positive finite float, or an error that names what arrived."""
+    number = value if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if number is None:
+        try:  # numpy scalars and zero-dimensional arrays
+            number = None if isinstance(value, str | bool) else float(value)
+        except (TypeError, ValueError):
+            number = None
+    if number is None or not math.isfinite(number) or number <= 0:
+        raise error(f"{name} is {value!r}, expected a finite number > 0; {todo}")
+    return float(number)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Horizon:
+    """One training run's size and length; the target is a `Horizon`.
+
+    Args:
+        params: Non-embedding parameters, a count.
+        tokens: Training tokens, a count.
+        batch_tokens: Tokens per optimizer step; `None` when batch is not modelled.
+        schedule: Learning-rate schedule the loss will be read after.
+        averaging: Weight averaging the loss will be read with.
+        flops: Training compute in FLOP; `None` takes 6 · params · tokens.
+    """
+
+    params: float
+    tokens: float
+    batch_tokens: float | None = None
+    schedule: str = "cosine"
+    averaging: str = "none"
+    flops: float = None  # type: ignore[assignment]  # filled in below, so readers see a float
+
+    def __post_init__(self) -> None:
+        todo = "give the target's size, tokens and batch as counts"
+        for name in ("params", "tokens"):
+            number = positive(getattr(self, name), f"{name} of the horizon", InvalidSpaceError, todo)
+            object.__setattr__(self, name, number)
+        if self.batch_tokens is not None:
+            batch = positive(self.batch_tokens, "batch_tokens of the horizon", InvalidSpaceError, todo)
+            object.__setattr__(self, "batch_tokens", batch)
+        flops = FLOPS_PER_PARAM_TOKEN * self.params * self.tokens if self.flops is None else self.flops
+        number = positive(flops, "flops of the horizon", InvalidSpaceError, todo)
+        object.__setattr__(self, "flops", number)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """A model the user can build for small runs.
+
+    Args:
+        params: Non-embedding parameters, a count.
+        flops_per_token: Measured training FLOP per token; `None` takes 6 · params.
+        settings: Anything a training command needs to build it (width, depth, GPUs).
+    """
+
+    params: float
+    flops_per_token: float | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        todo = "give each scale's parameter count"
+        number = positive(self.params, "params of a scale", InvalidSpaceError, todo)
+        object.__setattr__(self, "params", number)
+        if self.flops_per_token is not None:
+            number = positive(self.flops_per_token, "flops_per_token", InvalidSpaceError, todo)
+            object.__setattr__(self, "flops_per_token", number)
+        object.__setattr__(self, "settings", MappingProxyType(dict(self.settings)))
+
+    def flops(self, tokens: float) -> float:
+        """Training compute of a run on that many tokens, in FLOP."""
+        per_token = self.flops_per_token or FLOPS_PER_PARAM_TOKEN * self.params
+        return per_token * tokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSpace:
+    """The runs a tuner may propose.
+
+    Args:
+        learning_rate: Lowest and highest rate, as given to the optimizer.
+        scales: Models the user can build.
+        tokens: A tuple `(lowest, highest)` is a range; a list holds the allowed values.
+        batch_tokens: Allowed tokens per step; `None` means the target's, always.
+        schedules: Allowed schedules; `None` means the target's, always.
+        averagings: Allowed weight averagings; `None` means the target's, always.
+    """
+
+    learning_rate: tuple[float, float]
+    scales: Sequence[Scale]
+    tokens: tuple[float, float] | list[float]
+    batch_tokens: Sequence[float] | None = None
+    schedules: Sequence[str] | None = None
+    averagings: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        set_field = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731
+        set_field("learning_rate", _range(self.learning_rate, "learning_rate"))
+        if not self.scales:
+            raise InvalidSpaceError("scales is empty, expected at least one Scale; name a model to build")
+        set_field("scales", tuple(self.scales))
+        if isinstance(self.tokens, tuple):
+            set_field("tokens", _range(self.tokens, "tokens"))
+        else:
+            set_field("tokens", list(_values(self.tokens, "tokens")))
+        if self.batch_tokens is not None:
+            set_field("batch_tokens", _values(self.batch_tokens, "batch_tokens"))
+        for name in ("schedules", "averagings"):
+            if getattr(self, name) is not None:
+                set_field(name, tuple(getattr(self, name)))
+
+
+def _range(bounds: Any, name: str) -> tuple[float, float]:
+    todo = f"give {name} as (lowest, highest)"
+    if not isinstance(bounds, Sequence) or isinstance(bounds, str) or len(bounds) != 2:
+        raise InvalidSpaceError(f"{name} is {bounds!r}, expected two numbers; {todo}")
+    low, high = (positive(bound, f"bound of {name}", InvalidSpaceError, todo) for bound in bounds)
+    if low > high:
+        raise InvalidSpaceError(f"{name} is {bounds!r}, expected lowest <= highest; swap them")
+    return low, high
+
+
+def _values(values: Any, name: str) -> tuple[float, ...]:
+    todo = f"give the allowed {name} as a list of counts"
+    if isinstance(values, str) or not isinstance(values, Sequence) or not values:
+        raise InvalidSpaceError(f"{name} is {values!r}, expected a non-empty list; {todo}")
+    return tuple(sorted({positive(v, f"value of {name}", InvalidSpaceError, todo) for v in values}))

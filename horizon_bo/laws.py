@@ -1,0 +1,141 @@
+"""Laws: closed-form accounts of how loss depends on learning rate and horizon.
+
+A run is described by four natural logs,
+
+    log_lr     = ln η,          η  peak learning rate,
+    log_params = ln N/N*,       N  non-embedding parameters,
+    log_tokens = ln D/D*,       D  training tokens,
+    log_batch  = ln B/B*,       B  tokens per optimizer step,
+
+where (N*, D*, B*) is the *reference horizon*, normally the target, so that what we want to
+know, the optimum at the target, is a coefficient of its own. Losses are in units of the
+study's typical loss (`trials` and `inference` convert). The functions are pure and broadcast,
+so a law may hold floats or a batch of posterior draws.
+"""
+
+from dataclasses import dataclass, fields, replace
+from typing import TypeAlias
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+Scalar: TypeAlias = Float[Tensor, "*#run"] | float
+PerRun: TypeAlias = Float[Tensor, "*#run"]
+
+_SERIES_BELOW = 1e-2  # |x| under which (e^x - x - 1)/x^2 cancels; the series errs < 1e-16
+_LARGEST_EXPONENT = 8.0  # e^8 bowl units: no loss is there any more, and float64 stays calm
+
+
+def linex(offset: PerRun, asymmetry: Scalar) -> PerRun:
+    """Asymmetric bowl: quadratic at its base, exponential on one side.
+
+        h(u; s) = (exp(s u) − s u − 1) / s²  =  u²/2 + s u³/6 + O(u⁴)
+
+    The curvature at zero is 1 whatever the asymmetry, so the two are separately
+    identifiable. Positive `asymmetry` makes overshooting costlier than undershooting.
+
+    Args:
+        offset: Distance from the optimum, `u`, in natural-log units.
+        asymmetry: Skew `s`; zero gives the parabola.
+
+    Source: Zellner (1986), JASA 81(394):446-451, rescaled to unit curvature.
+    """
+    x = asymmetry * offset
+    series = 0.5 + x / 6 * (1 + x / 4 * (1 + x / 5 * (1 + x / 6 * (1 + x / 7))))
+    safe = torch.where(x.abs() < _SERIES_BELOW, torch.ones_like(x), x)
+    exact = (torch.expm1(safe) - safe) / safe.square()
+    return offset.square() * torch.where(x.abs() < _SERIES_BELOW, series, exact)
+
+
+def linex_slope(offset: PerRun, asymmetry: Scalar) -> PerRun:
+    """Slope of the bowl, dh/du = (exp(s u) − 1) / s; the parabola's is `u`.
+
+    Args:
+        offset: Distance from the optimum, `u`, in natural-log units.
+        asymmetry: Skew `s`.
+    """
+    x = asymmetry * offset
+    series = 1 + x / 2 * (1 + x / 3 * (1 + x / 4 * (1 + x / 5 * (1 + x / 6))))
+    safe = torch.where(x.abs() < _SERIES_BELOW, torch.ones_like(x), x)
+    return offset * torch.where(x.abs() < _SERIES_BELOW, series, torch.expm1(safe) / safe)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HorizonLaw:
+    """Where the optimum lies, how sharp the bowl around it is, and how fast loss levels fall.
+
+        ℓ*(n, d, b) = ℓ0 + γ_N n + γ_D d + γ_B b            optimum, ln η
+        κ(n, d, b)  = exp(k0 + k_N n + k_D d + k_B b)       curvature
+        bowl        = κ · h_s(ℓ − ℓ*)                       excess over the best rate, `linex`
+        level       = E + A exp(−α n) + C exp(−β d)         loss at the best rate
+
+    where n, d and b are `log_params`, `log_tokens` and `log_batch`. The amplitudes E, A and C
+    enter the loss linearly, so the surrogate integrates them out and only the exponents are here.
+
+    Sources: power law of the optimum, Bjorck et al. (2025), arXiv:2409.19913; level, Hoffmann et
+    al. (2022), arXiv:2203.15556, approach 3; curvature falling with the horizon, own regression.
+    """
+
+    log_optimum: Scalar  # ℓ0, ln of the optimal learning rate at the reference horizon
+    optimum_per_params: Scalar  # γ_N
+    optimum_per_tokens: Scalar  # γ_D
+    optimum_per_batch: Scalar  # γ_B
+    log_curvature: Scalar  # k0, ln of loss per squared log unit
+    curvature_per_params: Scalar  # k_N
+    curvature_per_tokens: Scalar  # k_D
+    curvature_per_batch: Scalar  # k_B
+    asymmetry: Scalar  # s
+    params_exponent: Scalar  # α
+    tokens_exponent: Scalar  # β
+
+    def log_optimal_lr(
+        self, log_params: PerRun, log_tokens: PerRun, log_batch: PerRun | float = 0.0
+    ) -> PerRun:
+        """Natural log of the learning rate that minimises the loss at a horizon."""
+        drift = self.optimum_per_params * log_params + self.optimum_per_tokens * log_tokens
+        return self.log_optimum + drift + self.optimum_per_batch * log_batch
+
+    def curvature(
+        self, log_params: PerRun, log_tokens: PerRun, log_batch: PerRun | float = 0.0
+    ) -> PerRun:
+        """Second derivative of the loss in ln η at the optimum of a horizon."""
+        trend = self.curvature_per_params * log_params + self.curvature_per_tokens * log_tokens
+        return (self.log_curvature + trend + self.curvature_per_batch * log_batch).exp()
+
+    def bowl(
+        self,
+        log_lr: PerRun,
+        log_params: PerRun,
+        log_tokens: PerRun,
+        log_batch: PerRun | float = 0.0,
+    ) -> PerRun:
+        """Excess loss over the best learning rate of the same horizon; never negative."""
+        offset = log_lr - self.log_optimal_lr(log_params, log_tokens, log_batch)
+        return self.curvature(log_params, log_tokens, log_batch) * linex(
+            clip_offset(offset, self.asymmetry), self.asymmetry
+        )
+
+    def relative_to(
+        self, log_params: float, log_tokens: float, log_batch: float = 0.0
+    ) -> "HorizonLaw":
+        """The same law written relative to another reference horizon."""
+        zero = torch.zeros((), dtype=torch.float64)
+        there = (zero + log_params, zero + log_tokens, zero + log_batch)
+        return replace(
+            self,
+            log_optimum=self.log_optimal_lr(*there),
+            log_curvature=self.curvature(*there).log(),
+        )
+
+    def unsqueeze(self) -> "HorizonLaw":
+        """The law with a run axis appended to each coefficient, ready to broadcast over runs."""
+        return HorizonLaw(
+            **{f.name: torch.as_tensor(getattr(self, f.name)).unsqueeze(-1) for f in fields(self)}
+        )
+
+
+def clip_offset(offset: PerRun, asymmetry: Scalar) -> PerRun:
+    """The offset, held where the exponential side of the bowl has left the range of losses."""
+    bound = _LARGEST_EXPONENT / torch.as_tensor(asymmetry, dtype=offset.dtype).abs().clamp_min(0.1)
+    return torch.minimum(torch.maximum(offset, -bound), bound)
