@@ -1,0 +1,50 @@
+.DEFAULT_GOAL := help
+# The oldest Python that the lock file was made for, or the newest at hand.
+PYTHON ?= $(shell for v in 3.11 3.12 3.13; do python$$v --version >/dev/null 2>&1 && echo python$$v && exit; done; echo python3)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+TORCH := torch==2.13.0
+# Worker processes, not threads, use the cores; results do not depend on the machine's thread count.
+export OMP_NUM_THREADS ?= 1
+export HORIZON_BO_DATA
+
+.PHONY: help
+help:  ## Show this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+.PHONY: venv
+venv: $(READY)  ## Set up .venv with pinned versions
+
+# The CPU build of torch: from the configured index, else from PyTorch's own, else whatever build there is.
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet '$(TORCH)+cpu' \
+	  || $(BIN)/python -m pip install --quiet --index-url https://download.pytorch.org/whl/cpu '$(TORCH)' \
+	  || $(BIN)/python -m pip install --quiet '$(TORCH)'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,parquet]'
+	touch $@
+
+.PHONY: demo
+demo: $(READY)  ## Replay a small real sweep and tell its story
+	$(BIN)/horizon-bo demo --figure demo.png
+
+.PHONY: lint
+lint: $(READY)  ## Format and lint, changing nothing
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+.PHONY: types
+types: $(READY)  ## Static types
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+.PHONY: quick
+quick: $(READY)  ## Quick tests
+	$(BIN)/pytest -q -m "not slow and not gpu"
+
+.PHONY: check
+check: lint types quick  ## Lint, types and quick tests: what a commit must pass
+
+.PHONY: test
+test: lint types  ## Everything: lint, types, all tests
+	$(BIN)/pytest -q -m "not gpu"
