@@ -1,0 +1,231 @@
+"""Acquisition: which runs tell most about the best learning rate at the target, per FLOP.
+
+Around each of a few posterior coefficient sets the surrogate is linearised, so that the runs so
+far, the candidates and the optimum at the target are jointly normal. A *plan* is a sequence of
+candidates that fits the remaining budget; its worth is the fall of
+
+    expected regret = ½ κ · Var(ln η* | plan),
+
+averaged over the sets. Plans grow greedily by single runs and by pairs, because one run in a
+new cell says nothing while its level is unknown; of several plans, from thrifty to bold, the
+one that promises the least regret at the end of the budget is followed.
+
+Sources: Bayesian c-optimal design, Chaloner & Verdinelli (1995), Statistical Science
+10(3):273-304; per-cost greedy with partial enumeration, Krause & Guestrin (2005).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from horizon_bo.inference import Posterior
+from horizon_bo.mean import Prior, coefficients
+from horizon_bo.surrogate import Runs, cell_covariance, features, level_mean, same_source
+
+#: Coefficient sets around which the surrogate is linearised.
+LINEARISATIONS = 16
+#: Student-t noise with 4 degrees of freedom carries (ν+1)/(ν+3) of the normal's information.
+_NOISE_LOSS = 1.4
+#: Powers of cost in the greedy ratio: 1 is thriftiest.
+_COST_POWERS = (1.0, 0.7, 0.4)
+_STEP = 1e-4  # of central differences in standard-normal coordinates
+_LONGEST_PLAN = 24
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Runs that could be made."""
+
+    log_lr: Float[Tensor, "run"]
+    places: Float[Tensor, "run 3"]
+    source: Int[Tensor, "run"]
+    cost: Float[Tensor, "run"]  # FLOP
+
+    def select(self, index: Tensor) -> "Candidates":
+        """The candidates at an index or mask."""
+        return Candidates(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """Joint normal of the optimum at the target (index 0) and candidates, given the runs so far."""
+
+    covariance: Float[Tensor, "set 1+run 1+run"]
+    noise: Float[Tensor, "set run"]
+    curvature: Float[Tensor, "set"]  # at the target, in units of the typical loss
+
+    @property
+    def regret(self) -> float:
+        """Expected regret now, in units of the typical loss."""
+        return float((self.curvature * self.covariance[:, 0, 0]).mean() / 2)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Runs to make in order, with cost and expected regret after each."""
+
+    index: tuple[int, ...]
+    cost: tuple[float, ...]  # cumulative, FLOP
+    regret: tuple[float, ...]  # after each run, in units of the typical loss
+    start: float  # before the first run
+
+
+def outlook(
+    posterior: Posterior,
+    runs: Runs,
+    pending: Candidates,
+    candidates: Candidates,
+    priors: Mapping[str, Prior],
+    sets: int = LINEARISATIONS,
+) -> Outlook:
+    """Linearise the surrogate and condition it on all runs made, pending ones included."""
+    pick = torch.linspace(0, len(posterior.z) - 1, sets).long()
+    z = posterior.z[pick]
+    done = ~runs.diverged
+    log_lr = torch.cat([runs.log_lr[done], pending.log_lr, candidates.log_lr])
+    places = torch.cat([runs.places[done], pending.places, candidates.places])
+    source = torch.cat([runs.source[done], pending.source, candidates.source])
+    c = coefficients(z, priors)
+    f = features(c, log_lr, places, source)
+    joint = _joint_covariance(z, priors, log_lr, places, source)
+    seen = int(done.sum())
+    known = seen + len(pending.log_lr)
+    noise = f.variance * _NOISE_LOSS
+    noise[:, :seen] = (f.variance[:, :seen] + runs.variance[done]) * posterior.inflation[pick][:, done]
+    covariance = _given(joint, noise[:, :known])
+    return Outlook(covariance, noise[:, known:], c.law.log_curvature.exp())
+
+
+def _joint_covariance(
+    z: Tensor, priors: Mapping[str, Prior], log_lr: Tensor, places: Tensor, source: Tensor
+) -> Float[Tensor, "set 1+run 1+run"]:
+    """Covariance of (ln η* at the target, loss of each run) of the linearised surrogate."""
+    jacobian = _jacobian(z, priors, log_lr, places, source)
+    c = coefficients(z, priors)
+    basis = features(c, log_lr, places, source).basis
+    # The optimum at the target is the law's plus the drift of the target's own cell.
+    at_target = torch.zeros(len(z), 1, 3, dtype=z.dtype)
+    at_target[..., 1] = 1.0
+    basis = torch.cat([at_target, basis], 1)
+    cells = torch.cat([torch.zeros(1, 3, dtype=z.dtype), places])
+    cell_source = torch.cat([torch.zeros(1, dtype=source.dtype), source])
+    departures = cell_covariance(c, cells, cells, same_source(cell_source, cell_source))
+    weights = basis.transpose(1, 2)
+    departures = (weights.unsqueeze(-1) * departures * weights.unsqueeze(-2)).sum(1)
+    return jacobian @ jacobian.mT + departures
+
+
+def _jacobian(
+    z: Tensor, priors: Mapping[str, Prior], log_lr: Tensor, places: Tensor, source: Tensor
+) -> Float[Tensor, "set 1+run coordinate"]:
+    """Slopes of (ln η* at the target, mean loss of each run) in the standard-normal coordinates."""
+    sets, dimension = z.shape
+    steps = _STEP * torch.eye(dimension, dtype=z.dtype)
+    moved = torch.stack([z.unsqueeze(1) + steps, z.unsqueeze(1) - steps], 1).reshape(-1, dimension)
+    c = coefficients(moved, priors)
+    loss = level_mean(c, places) + features(c, log_lr, places, source).mean
+    values = torch.cat([c.law.log_optimum.unsqueeze(-1), loss], -1)
+    values = values.reshape(sets, 2, dimension, -1)
+    return ((values[:, 0] - values[:, 1]) / (2 * _STEP)).transpose(1, 2)
+
+
+def _given(joint: Tensor, noise: Float[Tensor, "set known"]) -> Tensor:
+    """Drop the first `known` runs of a joint normal by conditioning on them."""
+    known = noise.shape[1]
+    if not known:
+        return joint
+    seen = slice(1, 1 + known)
+    keep = torch.cat([torch.zeros(1, dtype=torch.long), torch.arange(1 + known, joint.shape[1])])
+    gram = joint[:, seen, seen] + torch.diag_embed(noise)
+    cross = joint[:, seen][:, :, keep]
+    half = torch.linalg.solve_triangular(torch.linalg.cholesky(gram), cross, upper=False)
+    return joint[:, keep][:, :, keep] - half.mT @ half
+
+
+def plan(
+    view: Outlook, cost: Float[Tensor, "run"], budget: float, power: float, repeatable: bool
+) -> Plan:
+    """Grow a plan by the single run or pair that lowers regret most per cost^power.
+
+    Args:
+        view: Joint normal before the plan.
+        cost: Training compute of each candidate, FLOP.
+        budget: Compute the plan may spend, FLOP.
+        power: Exponent of cost; 1 is thriftiest.
+        repeatable: Whether a candidate may be made twice (not in a pool of logged runs).
+    """
+    covariance, spent = view.covariance, 0.0
+    free = torch.ones(len(cost), dtype=torch.bool)
+    index: list[int] = []
+    costs: list[float] = []
+    regrets: list[float] = []
+    while len(index) < _LONGEST_PLAN:
+        picked = _best_addition(view, covariance, cost, budget - spent, power, free)
+        if not picked:
+            break
+        for run in picked:
+            covariance = _after(covariance, view.noise, run)
+            spent += float(cost[run])
+            free = free if repeatable else free & (torch.arange(len(cost)) != run)
+            index.append(run)
+            costs.append(spent)
+            regrets.append(float((view.curvature * covariance[:, 0, 0]).mean() / 2))
+    return Plan(tuple(index), tuple(costs), tuple(regrets), view.regret)
+
+
+def _best_addition(
+    view: Outlook, covariance: Tensor, cost: Tensor, budget: float, power: float, free: Bool[Tensor, "run"]
+) -> tuple[int, ...]:
+    affordable = free & (cost <= budget)
+    if not affordable.any():
+        return ()
+    index = affordable.nonzero().squeeze(-1)
+    gain, single = _pair_gains(view, covariance, index)
+    price = cost[index]
+    together = price[:, None] + price
+    worth = torch.where(together <= budget, gain / together.pow(power), -torch.inf)
+    worth.fill_diagonal_(-torch.inf)
+    alone = single / price.pow(power)
+    if len(index) == 1 or float(alone.max()) >= float(worth.max()):
+        return (int(index[alone.argmax()]),)
+    first, second = divmod(int(worth.argmax()), len(index))
+    # the run that is worth more alone goes first, so that stopping in between costs least
+    ordered = (first, second) if alone[first] >= alone[second] else (second, first)
+    return tuple(int(index[i]) for i in ordered)
+
+
+def _pair_gains(
+    view: Outlook, covariance: Tensor, index: Tensor
+) -> tuple[Float[Tensor, "run run"], Float[Tensor, "run"]]:
+    """Expected fall of regret by each pair of candidates and by each alone.
+
+        Δ Var = (a_i² S_jj − 2 a_i a_j S_ij + a_j² S_ii) / (S_ii S_jj − S_ij²)
+
+    with a the covariance with the optimum and S that of the noisy losses.
+    """
+    among = covariance[:, 1 + index][:, :, 1 + index]
+    effect = covariance[:, 0, 1 + index]
+    variance = among.diagonal(dim1=-2, dim2=-1) + view.noise[:, index]
+    weight = view.curvature / 2 / len(view.curvature)
+    alone = effect.square() / variance
+    determinant = variance.unsqueeze(-1) * variance.unsqueeze(-2) - among.square()
+    rising = effect.square().unsqueeze(-1) * variance.unsqueeze(-2)
+    cross = effect.unsqueeze(-1) * effect.unsqueeze(-2) * among
+    pair = (rising + rising.mT - 2 * cross) / determinant
+    return torch.einsum("q,qij->ij", weight, pair), weight @ alone
+
+
+def _after(covariance: Tensor, noise: Tensor, run: int) -> Tensor:
+    """Condition the joint normal on one more run."""
+    column = covariance[:, :, 1 + run]
+    variance = column[:, 1 + run] + noise[:, run]
+    return covariance - column.unsqueeze(-1) * (column / variance.unsqueeze(-1)).unsqueeze(-2)
+
+
+def best_plan(view: Outlook, cost: Float[Tensor, "run"], budget: float, repeatable: bool) -> Plan:
+    """Of the plans from thrifty to bold, the one with the least regret when the budget is spent."""
+    plans = [plan(view, cost, budget, power, repeatable) for power in _COST_POWERS]
+    return min(plans, key=lambda p: p.regret[-1] if p.regret else p.start)

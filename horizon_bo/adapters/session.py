@@ -1,0 +1,209 @@
+"""Session: who holds the study while a tuning loop runs?
+
+`HorizonTuner` is a thin shell around the pure functions of `horizon_bo.tuner`: it holds a `Study`,
+swaps it for another when something happens, and writes what happened to disk before it returns.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
+from typing import TYPE_CHECKING, Any, overload
+
+from horizon_bo import tuner
+from horizon_bo.adapters.storage import StaleStudyError, StudyStore, study_store
+from horizon_bo.adapters.tables import LoggedTable, logged_table, remarks_about
+from horizon_bo.errors import InvalidSpaceError, StorageError
+from horizon_bo.horizons import Horizon, SearchSpace
+from horizon_bo.inference import Belief, believe
+from horizon_bo.trials import OWN_SOURCE, LoggedRun, Study, Suggestion, Trial
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: How often a call starts over because another process wrote in between.
+_ATTEMPTS = 20
+
+
+class HorizonTuner:
+    """Choose the learning rate of one large run from a few small ones.
+
+    Args:
+        target: The run that will be trained once.
+        space: The small runs that may be made.
+        budget: Training compute the tuner may spend in all, in FLOP.
+        parametrization: `"mup"` expects the optimum not to move with width.
+        prior_center: A guess of the optimal rate at the target; `None` asks published laws.
+        study: A path or an SQLAlchemy URL to keep the study in; `None` keeps it in memory.
+        seed: Seed of every random choice.
+        source: Name of the recipe that the suggested runs are made under.
+        regret_tolerance: Loss above the best that is good enough, in loss units; `None` stops
+            by cost alone.
+        regret_risk: Accepted probability of a regret above `regret_tolerance`.
+    """
+
+    def __init__(
+        self,
+        *,
+        target: Horizon,
+        space: SearchSpace,
+        budget: float,
+        parametrization: str = "standard",
+        prior_center: float | None = None,
+        study: str | PathLike[str] | None = None,
+        seed: int = 0,
+        source: str = OWN_SOURCE,
+        regret_tolerance: float | None = None,
+        regret_risk: float = 0.1,
+    ) -> None:
+        self._study = Study(
+            target=target,
+            space=space,
+            budget=budget,
+            parametrization=parametrization,
+            prior_center=prior_center,
+            seed=seed,
+            source=source,
+            regret_tolerance=regret_tolerance,
+            regret_risk=regret_risk,
+        )
+        self._store: StudyStore | None = None
+        self._sequence = 0
+        self._belief: tuple[Study, Belief] | None = None
+        if study is not None:
+            self._store = study_store(study)
+            self._sequence = self._store.create(self._study).sequence
+
+    @classmethod
+    def open(cls, address: str | PathLike[str]) -> "HorizonTuner":
+        """Go on with a study that is kept at a path or an SQLAlchemy URL."""
+        tuner_ = cls.__new__(cls)
+        tuner_._store = study_store(address)
+        tuner_._belief = None
+        tuner_._reload(tuner_._store)
+        return tuner_
+
+    @property
+    def study(self) -> Study:
+        """All that is known: target, space, budget and every trial."""
+        return self._study
+
+    @overload
+    def suggest(self) -> Suggestion: ...
+    @overload
+    def suggest(self, n: int) -> list[Suggestion]: ...
+    def suggest(self, n: int | None = None) -> Suggestion | list[Suggestion]:
+        """Name the next run worth making, or the next `n` to make at once.
+
+        Raises:
+            BudgetExhaustedError: No run fits into what is left of the budget.
+        """
+        if n is not None and (not isinstance(n, int) or isinstance(n, bool) or n < 1):
+            raise InvalidSpaceError(f"n is {n!r}, expected a whole number >= 1; ask for one run")
+        runs: tuple[Suggestion, ...] = ()
+
+        def started(study: Study) -> Study:
+            nonlocal runs
+            runs = tuner.suggest(study, self._believed(study), n=n or 1)
+            return tuner.start(study, runs)
+
+        self._record("suggested", started)
+        return list(runs) if n is not None else runs[0]
+
+    def observe(
+        self,
+        run: Suggestion | LoggedRun | int,
+        *,
+        loss: float | None = None,
+        loss_sd: float | None = None,
+        diverged: bool = False,
+        failed: bool = False,
+        flops: float | None = None,
+    ) -> tuple[str, ...]:
+        """Record how a run ended; once this returns, the outcome is durable.
+
+        Args:
+            run: A suggestion, its id, or a run that was never suggested.
+            loss: Final loss; NaN and infinity mean that it diverged.
+            loss_sd: Known standard deviation of `loss`.
+            diverged: Training blew up.
+            failed: The run says nothing (a crash, a lost machine).
+            flops: Compute it really took, in FLOP; `None` keeps what was planned.
+
+        Returns:
+            Remarks worth showing, none in the ordinary case.
+        """
+        observed = lambda study: tuner.observe(  # noqa: E731
+            study,
+            run,
+            loss=loss,
+            loss_sd=loss_sd,
+            diverged=diverged,
+            failed=failed,
+            flops=flops,
+        )
+        (trial,) = self._record("observed", observed)
+        given = run.loss if isinstance(run, LoggedRun) else loss
+        said_so = diverged or (isinstance(run, LoggedRun) and run.diverged)
+        if trial.status == "diverged" and not said_so:
+            return (f"loss of trial {trial.id} is {given}: recorded as diverged",)
+        return ()
+
+    def import_runs(
+        self,
+        table: "str | PathLike[str] | pd.DataFrame | Sequence[LoggedRun | Mapping[str, Any]]",
+        *,
+        count_cost: bool = False,
+        source: str | None = None,
+    ) -> tuple[str, ...]:
+        """Learn from logged runs: a table's path, a data frame, or a list of runs.
+
+        Args:
+            table: One run a row, with the columns of `LoggedRun`.
+            count_cost: Charge their compute to the budget.
+            source: Recipe of runs that do not name theirs; `None` means the study's own.
+
+        Returns:
+            Remarks worth showing: rows taken as diverged, rates outside the space.
+        """
+        logged: LoggedTable = logged_table(table, source=source)
+        self._record(
+            "imported",
+            lambda study: tuner.import_runs(study, logged.runs, count_cost=count_cost),
+        )
+        return (*logged.remarks, *remarks_about(logged, self._study))
+
+    def recommend(self) -> tuner.Recommendation:
+        """Say which rate to train the target with, how sure that is, and whether to go on."""
+        return tuner.recommend(self._study, self._believed(self._study))
+
+    def _believed(self, study: Study) -> Belief:
+        if self._belief is None or self._belief[0] is not study:
+            self._belief = (study, believe(study))
+        return self._belief[1]
+
+    def _record(self, kind: str, change: Callable[[Study], Study]) -> tuple[Trial, ...]:
+        """Apply a change, on disk first; the trials it made or altered."""
+        for _ in range(_ATTEMPTS):
+            study = change(self._study)
+            before = self._study.trials
+            altered = tuple(
+                trial
+                for trial in study.trials
+                if trial.id >= len(before) or trial is not before[trial.id]
+            )
+            try:
+                if self._store is not None:
+                    self._sequence = self._store.append(kind, altered, after=self._sequence)
+            except StaleStudyError:
+                assert self._store is not None
+                self._reload(self._store)
+                continue
+            self._study = study
+            return altered
+        raise StorageError(
+            f"the study was written to by others {_ATTEMPTS} times during one call, expected it "
+            "to be free for a moment; repeat the call"
+        )
+
+    def _reload(self, store: StudyStore) -> None:
+        stored = store.read()
+        self._study, self._sequence = stored.study, stored.sequence

@@ -1,0 +1,282 @@
+"""Surrogate: how likely runs are, and what they say of any other run, given coefficients.
+
+    loss(x) = level(c) + κ h(u) − κ h'(u) δ(c) + κ h(u) ρ(c) + noise,   c = (n, d, b)
+
+Each cell c (a size, horizon, batch and recipe) departs from the law in three ways: its level,
+its optimum by δ (*drift*), its curvature by ρ. All three are Gaussian processes over cells, so
+given the coefficients the loss is a Gaussian process too, and the runs of a cell enter only
+through the 3×3 Gram matrix of their basis functions (1, −κh', κh): exact summaries, whatever
+the number of runs.
+
+Noise is Student-t: each run has a latent factor on its variance. A diverged run is not a loss
+but an event, with a hazard that rises through a cliff above the optimum.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from horizon_bo.laws import clip_offset, linex, linex_slope
+from horizon_bo.mean import Coefficients, Prior, coefficients
+
+#: Degrees of freedom of the noise; at 4 one run six deviations out moves nothing.
+NOISE_FREEDOM = 4.0
+#: Scatter of ln κ between cells, beside the law's trend.
+CURVATURE_SD = 0.2
+#: Standard deviation of the optimum's bend: second derivative of ln LR* in ln N, ln D and ln B.
+#: The published exponents in ln N differ by 0.2 between two octaves of size.
+BEND_SD = (0.06, 0.04, 0.04)
+#: Prior of the level's amplitudes in units of the loss: E + A + C, A and C. At 1B params and
+#: 20B tokens the fits of Hoffmann et al. (2022) give A = 0.15 and C = 0.2.
+LEVEL_SD = 1.0
+AMPLITUDE = (0.12, 0.10)
+#: Slope and bend of the level in ln B, and another recipe's offset, in units of the loss.
+BATCH_LEVEL_SD = (0.02, 0.02)
+SOURCE_LEVEL_SD = 1.0
+#: Width of the cliff in ln η: the rate at which half of the runs diverge is ragged by this much.
+CLIFF_WIDTH = 0.5
+#: No level falls by more than e⁴ times its amplitude over the runs one can make.
+_LARGEST_FALL = 4.0
+_JITTER = 1e-10  # on covariances of quantities of order one
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Finished runs as the surrogate sees them, and the cells they lie in.
+
+    Losses are in units of the study's typical loss. Cell 0 is the target, always. A run's law is
+    evaluated at its own place; its departures are those of its cell.
+    """
+
+    log_lr: Float[Tensor, "run"]
+    places: Float[Tensor, "run 3"]  # (ln N/N*, ln D/D*, ln B/B*)
+    source: Int[Tensor, "run"]  # recipe, 0 the study's own
+    loss: Float[Tensor, "run"]  # NaN where diverged
+    variance: Float[Tensor, "run"]  # known part of the noise variance
+    cell: Int[Tensor, "run"]
+    cells: Float[Tensor, "cell 3"]
+    cell_source: Int[Tensor, "cell"]
+
+    @property
+    def diverged(self) -> Tensor:
+        """Which runs blew up."""
+        return self.loss.isnan()
+
+
+def cell_covariance(
+    c: Coefficients,
+    left: Float[Tensor, "left 3"],
+    right: Float[Tensor, "right 3"],
+    same_source: Float[Tensor, "left right"],
+) -> Float[Tensor, "set 3 left right"]:
+    """Covariance between cells of their level, drift and curvature departures.
+
+    Matérn-3/2 in (n, d, b) for all three; the level adds the integrated amplitudes of the law,
+    the drift adds a bend, so that the optimum may leave its power law the further the cheaper.
+    """
+    distance = torch.cdist(left, right)
+    scaled = math.sqrt(3.0) * distance / c.length[:, None, None]
+    matern = (1 + scaled) * (-scaled).exp()
+    level = (
+        LEVEL_SD**2
+        + _level_products(c, left, right)
+        + SOURCE_LEVEL_SD**2 * same_source
+        + c.misfit_sd[:, None, None].square() * matern
+    )
+    bend = torch.tensor(BEND_SD, dtype=left.dtype) / 2
+    bends = (bend * left.square()) @ (bend * right.square()).T
+    drift = c.drift_sd[:, None, None].square() * matern + bends
+    return torch.stack([level, drift, CURVATURE_SD**2 * matern], dim=1)
+
+
+def _level_falls(c: Coefficients, cells: Float[Tensor, "cell 3"]) -> Float[Tensor, "set 2 cell"]:
+    exponents = torch.stack([c.law.params_exponent, c.law.tokens_exponent], -1)
+    exponent = -exponents[:, :, None] * cells[:, :2].T
+    return exponent.clamp_max(_LARGEST_FALL).expm1()
+
+
+def _level_products(c: Coefficients, left: Tensor, right: Tensor) -> Float[Tensor, "set left right"]:
+    falls = _level_falls(c, left).transpose(-1, -2) @ _level_falls(c, right)
+    slope, bend = BATCH_LEVEL_SD
+    batch = slope**2 * torch.outer(left[:, 2], right[:, 2])
+    batch = batch + bend**2 * torch.outer(left[:, 2].square(), right[:, 2].square()) / 4
+    return AMPLITUDE[1] ** 2 * falls + batch
+
+
+def level_mean(c: Coefficients, cells: Float[Tensor, "cell 3"]) -> Float[Tensor, "set cell"]:
+    """Prior mean of the loss at the best rate of each cell, in units of the typical loss."""
+    return 1.0 + AMPLITUDE[0] * _level_falls(c, cells).sum(1)
+
+
+def same_source(left: Int[Tensor, "left"], right: Int[Tensor, "right"]) -> Float[Tensor, "left right"]:
+    """1 where two cells share a recipe other than the study's own."""
+    return ((left[:, None] == right) & (left[:, None] > 0)).to(torch.float64)
+
+
+@dataclass(frozen=True)
+class Features:
+    """Basis functions, mean, noise and cliff distance of runs under each coefficient set."""
+
+    basis: Float[Tensor, "set run 3"]
+    mean: Float[Tensor, "set run"]  # of the bowl alone
+    variance: Float[Tensor, "set run"]
+    log_hazard: Float[Tensor, "set run"]  # ln P(diverged)
+    log_safety: Float[Tensor, "set run"]  # ln P(not diverged)
+
+
+def features(
+    c: Coefficients,
+    log_lr: Float[Tensor, "*set run"],
+    places: Float[Tensor, "run 3"],
+    source: Int[Tensor, "run"],
+    variance: Float[Tensor, "run"] | float = 0.0,
+) -> Features:
+    """Evaluate the law at runs given by rate, place and recipe."""
+    law = c.law.unsqueeze()
+    n, d, b = places.unbind(-1)
+    shift = c.source_offset[:, source]
+    raw = log_lr - law.log_optimal_lr(n, d, b) - shift
+    offset = clip_offset(raw, law.asymmetry)
+    curvature = law.curvature(n, d, b)
+    bowl = curvature * linex(offset, law.asymmetry)
+    slope = curvature * linex_slope(offset, law.asymmetry)
+    growth = (c.noise_per_compute[:, None] * (n + d)).exp()
+    noise = (c.noise_sd[:, None] * growth).square() + (c.bowl_error[:, None] * bowl).square()
+    height = (raw - c.cliff[:, None]) / CLIFF_WIDTH
+    return Features(
+        basis=torch.stack([torch.ones_like(bowl), -slope, bowl], -1),
+        mean=bowl,
+        variance=noise + variance,
+        log_hazard=torch.special.log_ndtr(height),
+        log_safety=torch.special.log_ndtr(-height),
+    )
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The Gaussian process conditioned on runs, one per coefficient set."""
+
+    log_likelihood: Float[Tensor, "set"]
+    root: Float[Tensor, "set 3 cell cell"]  # departures = root · whitened
+    center: Float[Tensor, "set 3*cell"]  # posterior mean of the whitened departures
+    design: Float[Tensor, "set run 3*cell"] | None  # None where the runs were summarised
+    factor: Float[Tensor, "set side side"]  # Cholesky factor, of run or of departure side
+    coefficients: Coefficients
+    features: Features
+
+    def expected(self, departures: Float[Tensor, "set run 3"], runs: Runs) -> Float[Tensor, "set run"]:
+        """Loss of each run without noise, given the departures of its cell."""
+        level = level_mean(self.coefficients, runs.places)
+        return level + self.features.mean + (self.features.basis * departures).sum(-1)
+
+
+def condition(
+    z: Float[Tensor, "set coordinate"],
+    inflation: Float[Tensor, "set run"],
+    runs: Runs,
+    priors: Mapping[str, Prior],
+    temperature: float = 1.0,
+) -> Fit:
+    """Condition on runs, their noise variance inflated and likelihood raised to `temperature`.
+
+        p(y | z, τ) = ∫ p(v) Π N(yᵢ | μᵢ + φᵢ·L v, σᵢ² τᵢ)^t dv,     departures = L v
+
+    With M = √(t/σ²τ) φ L, one row a run, the integral needs one Cholesky factor of I + M Mᵀ, or
+    of I + Mᵀ M, whichever is smaller. The latter is summed from cell summaries.
+
+    Source: Rasmussen & Williams (2006), Gaussian Processes for Machine Learning, eq. 2.8, 2.11.
+    """
+    c = coefficients(z, priors)
+    f = features(c, runs.log_lr, runs.places, runs.source, runs.variance)
+    root = cell_root(c, runs)
+    diverged = runs.diverged
+    spread = f.variance * inflation
+    weight = torch.where(diverged, 0.0, temperature / spread)
+    level = level_mean(c, runs.places)
+    residual = torch.where(diverged, 0.0, runs.loss.nan_to_num() - f.mean - level)
+    if len(runs.loss) <= root.shape[1] * root.shape[2]:
+        design, factor, center, squares = _by_runs(f.basis, weight, residual, root, runs.cell)
+    else:
+        design, factor, center, squares = _by_cells(f.basis, weight, residual, root, runs.cell)
+    log_det = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    normaliser = torch.where(diverged, 0.0, (2 * math.pi * spread).log()).sum(-1)
+    events = torch.where(diverged, f.log_hazard, f.log_safety).sum(-1)
+    log_likelihood = -0.5 * (squares + log_det + temperature * normaliser) + temperature * events
+    return Fit(log_likelihood, root, center, design, factor, c, f)
+
+
+def cell_root(c: Coefficients, runs: Runs) -> Float[Tensor, "set 3 cell cell"]:
+    """Cholesky factor of the prior covariance of the cells' departures."""
+    covariance = cell_covariance(c, runs.cells, runs.cells, same_source(runs.cell_source, runs.cell_source))
+    covariance.diagonal(dim1=-2, dim2=-1).add_(_JITTER)
+    return torch.linalg.cholesky(covariance)
+
+
+def _by_runs(
+    basis: Tensor, weight: Tensor, residual: Tensor, root: Tensor, cell: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    scale = weight.sqrt()
+    rows = root[:, :, cell].transpose(1, 2)  # set run 3 cell
+    design = (rows * (basis * scale.unsqueeze(-1)).unsqueeze(-1)).flatten(2)
+    gram = design @ design.mT
+    gram.diagonal(dim1=-2, dim2=-1).add_(1.0)
+    factor = torch.linalg.cholesky(gram)
+    target = residual * scale
+    solved = torch.cholesky_solve(target.unsqueeze(-1), factor)
+    center = (design.mT @ solved).squeeze(-1)
+    return design, factor, center, (target * solved.squeeze(-1)).sum(-1)
+
+
+def _by_cells(
+    basis: Tensor, weight: Tensor, residual: Tensor, root: Tensor, cell: Tensor
+) -> tuple[None, Tensor, Tensor, Tensor]:
+    sets, effects, cells, _ = root.shape
+    weighted = basis * weight.unsqueeze(-1)
+    squares = (weighted.unsqueeze(-1) * basis.unsqueeze(-2)).flatten(2)
+    products = torch.cat([squares, weighted * residual.unsqueeze(-1)], -1)
+    sums = torch.zeros(sets, cells, 12, dtype=basis.dtype).index_add(1, cell, products)
+    gram = sums[..., :9].reshape(sets, cells, 3, 3)
+    moment = torch.einsum("pjcm,pcj->pjm", root, sums[..., 9:]).flatten(1)
+    precision = torch.cat(
+        [
+            torch.cat(
+                [root[:, i].mT @ (gram[:, :, i, j, None] * root[:, j]) for j in range(effects)], -1
+            )
+            for i in range(effects)
+        ],
+        -2,
+    )
+    precision.diagonal(dim1=-2, dim2=-1).add_(1.0)
+    factor = torch.linalg.cholesky(precision)
+    center = torch.cholesky_solve(moment.unsqueeze(-1), factor).squeeze(-1)
+    explained = (moment * center).sum(-1)
+    return None, factor, center, (weight * residual.square()).sum(-1) - explained
+
+
+def draw_departures(
+    fit: Fit, generator: torch.Generator, draws: int = 1
+) -> Float[Tensor, "draw set 3 cell"]:
+    """Posterior draws of every cell's level, drift and curvature departures.
+
+    From the factor on the departure side directly; on the run side by Matheron's rule, a prior
+    draw corrected by what it misses of the data.
+
+    Source: Wilson et al. (2020), arXiv:2002.09309, eq. 10.
+    """
+    sets, effects, cells, _ = fit.root.shape
+    normal = lambda size: torch.randn(  # noqa: E731
+        draws, sets, size, 1, dtype=torch.float64, generator=generator
+    )
+    prior = normal(effects * cells)
+    if fit.design is None:
+        step = torch.linalg.solve_triangular(fit.factor.mT, prior, upper=True)
+    else:
+        missed = fit.design @ prior + normal(fit.design.shape[1])
+        step = prior - fit.design.mT @ torch.cholesky_solve(missed, fit.factor)
+    whitened = fit.center + step.squeeze(-1)
+    parts = whitened.reshape(draws, sets, effects, cells)
+    return torch.einsum("pjcm,spjm->spjc", fit.root, parts)
