@@ -6,7 +6,7 @@ from typing import Any
 _HOMES = {
     "Horizon": "horizons",
     "HorizonBOError": "errors",
-    "HorizonTuner": "tuner",
+    "HorizonTuner": "adapters.session",
     "LoggedRun": "trials",
     "Recommendation": "tuner",
     "Scale": "horizons",

@@ -188,8 +188,10 @@ def _within_limits(run: LoggedRun, case: Case, target: Horizon) -> bool:
         return False
     if case.only_params is not None and run.params != case.only_params:
         return False
-    return case.pool_batch == "any" or None in (run.batch_tokens, target.batch_tokens) or (
-        run.batch_tokens == target.batch_tokens
+    return (
+        case.pool_batch == "any"
+        or None in (run.batch_tokens, target.batch_tokens)
+        or (run.batch_tokens == target.batch_tokens)
     )
 
 
