@@ -1,0 +1,149 @@
+"""Robust: which coefficients bring a curve closest to many noisy points, for many problems at once?
+
+Problems are rows of a batch: starts of one fit, or bootstrap resamples of it, which share their
+points and differ in weights alone. One Levenberg-Marquardt loop serves them all.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+
+#: Log losses at every point: coefficients `(problem, coefficient)` to values `(problem, point)`.
+Curve = Callable[[FloatArray], FloatArray]
+
+#: Residual beyond which a point counts linearly, in log loss. Source: Hoffmann et al. (2022).
+HUBER_DELTA = 1e-3
+
+#: Step of the forward difference, relative to the coefficient's size (at least 1).
+_STEP = 1e-7
+
+#: A problem is solved when a step lowers its objective by less than this fraction...
+_TOLERANCE = 1e-8
+
+#: ...or when damping this strong still finds nothing lower.
+_MOST_DAMPING = 1e8
+
+_ITERATIONS = 200
+
+#: Numbers in one array of `(problem, coefficient, point)`; larger batches are cut to fit.
+_CHUNK = 4_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Solution:
+    """Coefficients `(problem, coefficient)` and mean Huber losses `(problem,)`."""
+
+    coefficients: FloatArray
+    objective: FloatArray
+
+
+def huber(residual: FloatArray, delta: float = HUBER_DELTA) -> FloatArray:
+    """Quadratic within `delta`, linear beyond: `r²/2` or `δ(|r| − δ/2)`."""
+    size = np.abs(residual)
+    inside = np.minimum(size, delta)
+    return inside * (size - 0.5 * inside)
+
+
+def fit_curves(
+    curve: Curve,
+    starts: FloatArray,
+    log_loss: FloatArray,
+    bounds: FloatArray,
+    weights: FloatArray | None = None,
+    delta: float = HUBER_DELTA,
+) -> Solution:
+    """Minimise the weighted mean Huber loss of log-loss residuals, from each start.
+
+    Args:
+        curve: The law.
+        starts: `(problem, coefficient)`.
+        log_loss: Observed, `(point,)`.
+        bounds: Lowest and highest coefficient, `(2, coefficient)`.
+        weights: `(problem, point)`; `None` weighs all points alike.
+        delta: Residual where points begin to count linearly.
+    """
+    size = max(1, _CHUNK // (starts.shape[1] * log_loss.size))
+    parts = []
+    for low in range(0, len(starts), size):
+        chosen = slice(low, low + size)
+        part = None if weights is None else weights[chosen]
+        parts.append(_descend(curve, starts[chosen], log_loss, bounds, part, delta))
+    return Solution(
+        coefficients=np.concatenate([part.coefficients for part in parts]),
+        objective=np.concatenate([part.objective for part in parts]),
+    )
+
+
+def _descend(
+    curve: Curve,
+    starts: FloatArray,
+    log_loss: FloatArray,
+    bounds: FloatArray,
+    weights: FloatArray | None,
+    delta: float,
+) -> Solution:
+    theta = np.clip(starts, *bounds)
+    weight = np.ones((len(theta), log_loss.size)) if weights is None else weights
+    weight = weight / weight.sum(-1, keepdims=True)
+    residual = curve(theta) - log_loss
+    objective = _mean(residual, weight, delta)
+    damping = np.full(len(theta), 1e-2)
+    active = np.arange(len(theta))
+    for _ in range(_ITERATIONS):
+        step = _step(curve, theta[active], residual[active], weight[active], damping[active], delta)
+        trial = np.clip(theta[active] + step, *bounds)
+        new_residual = curve(trial) - log_loss
+        new = _mean(new_residual, weight[active], delta)
+        better = new < objective[active]
+        fall = objective[active] - new
+        solved = better & (fall <= _TOLERANCE * objective[active])
+        chosen = active[better]
+        theta[chosen], residual[chosen] = trial[better], new_residual[better]
+        objective[chosen] = new[better]
+        damping[active] *= np.where(better, 0.2, 5.0)
+        active = active[~(solved | (damping[active] > _MOST_DAMPING))]
+        if not active.size:
+            break
+    return Solution(coefficients=theta, objective=objective)
+
+
+def _mean(residual: FloatArray, weight: FloatArray, delta: float) -> FloatArray:
+    value = np.einsum("pr,pr->p", weight, huber(residual, delta))
+    return np.where(np.isfinite(value), value, np.inf)
+
+
+def _step(
+    curve: Curve,
+    theta: FloatArray,
+    residual: FloatArray,
+    weight: FloatArray,
+    damping: FloatArray,
+    delta: float,
+) -> FloatArray:
+    """One damped Gauss-Newton step with Huber's weights."""
+    jacobian = derivatives(curve, theta)
+    pull = weight * np.minimum(1.0, delta / np.maximum(np.abs(residual), 1e-300))
+    slope = jacobian * pull[:, None, :]
+    normal = slope @ jacobian.transpose(0, 2, 1)
+    gradient = np.einsum("pkr,pr->pk", slope, residual)
+    diagonal = np.einsum("pkk->pk", normal)
+    # A coefficient without any effect keeps a unit pivot and stays where it is.
+    floor = np.where(diagonal > 0.0, diagonal, 1.0)
+    damped = normal + np.einsum("pk,kl->pkl", damping[:, None] * floor, np.eye(theta.shape[1]))
+    return -np.linalg.solve(damped, gradient[..., None])[..., 0]
+
+
+def derivatives(curve: Curve, theta: FloatArray) -> FloatArray:
+    """Derivatives of the log losses, `(problem, coefficient, point)`, by forward difference."""
+    here = curve(theta)
+    jacobian = np.empty((*theta.shape, here.shape[1]))
+    for index in range(theta.shape[1]):
+        step = _STEP * np.maximum(np.abs(theta[:, index]), 1.0)
+        moved = theta.copy()
+        moved[:, index] += step
+        jacobian[:, index] = (curve(moved) - here) / step[:, None]
+    return np.nan_to_num(jacobian, nan=0.0, posinf=0.0, neginf=0.0)
