@@ -135,7 +135,7 @@ def problem_on(case: Case, runs: Sequence[LoggedRun]) -> Problem:
         batch_tokens=batch,
         schedule=_commonest(own, "schedule") or "cosine",
         averaging=_commonest(own, "averaging") or "none",
-        flops=sorted(measured)[len(measured) // 2] if measured else None,
+        **({"flops": sorted(measured)[len(measured) // 2]} if measured else {}),
     )
     pool = [
         (row, run)

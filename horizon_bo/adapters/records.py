@@ -1,6 +1,6 @@
 """Records: how is a study written as JSON, so that reading it gives back the very same study?
 
-JSON writes a float as the shortest decimal that reads back as the same float, so nothing is rounded.
+JSON writes a float as the shortest decimal that reads back as the same float: nothing is rounded.
 """
 
 import json

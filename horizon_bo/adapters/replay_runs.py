@@ -125,8 +125,8 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         text = path.read_text()
     except OSError as error:
         raise InvalidTableError(
-            f"{path} cannot be read ({error.strerror}), expected the output of `horizon-bo replay`; "
-            "check the path"
+            f"{path} cannot be read ({error.strerror}), expected the output of `horizon-bo "
+            "replay`; check the path"
         ) from error
     lines = []
     for number, line in enumerate(text.splitlines(keepends=True), 1):
@@ -157,8 +157,8 @@ def append_line(out: Path, line: dict[str, Any]) -> None:
             os.close(handle)
     except OSError as error:
         raise StorageError(
-            f"{out} refused a line ({error.strerror}), expected a writable disk with space; mend it "
-            "and start again, finished replays are kept"
+            f"{out} refused a line ({error.strerror}), expected a writable disk with space; "
+            "mend it and start again, finished replays are kept"
         ) from error
 
 
@@ -192,7 +192,7 @@ def _resumed(tasks: Sequence[Task], out: Path) -> list[Task]:
 
 
 def _refuse_other_terms(tasks: Iterable[Task], lines: Iterable[dict[str, Any]], out: Path) -> None:
-    """A replay under another budget is another replay; mixing both in one file would score neither."""
+    """A replay under another budget is another replay."""
     held = {_key(line): (line.get("budget"), line.get("obey_stop")) for line in lines}
     for task in tasks:
         wanted = (task.budget, task.obey_stop)

@@ -1,13 +1,15 @@
 """Score view: what do the scores look like as tables and as a figure?"""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from rich.console import Console
 from rich.table import Table
 
@@ -48,7 +50,7 @@ def print_scores(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
         regret.add_row(
             *where,
             str(row["replays"]),
-            *(_number(r and r["regret_mean"]) for r in by_center),
+            *(_number(r["regret_mean"] if r else None) for r in by_center),
             *(_number(row[f"regret_{name}"]) for name in ("mean", "median", "p90", "worst")),
             _number(100 * row["overhead"]),
             _number(row["octaves"], 2),
@@ -101,8 +103,15 @@ def save_figure(figure: Figure, path: Path) -> None:
         figure.savefig(path, dpi=130)
     except (OSError, ValueError) as error:
         raise StorageError(
-            f"{path} cannot be written ({error}), expected a .png in a writable folder; name another"
+            f"{path} cannot be written ({error}), expected a writable .png; name another"
         ) from error
+
+
+def decimal_ticks(axis: Axis) -> None:
+    """Label a logarithmic axis at 1, 2 and 5 of each decade, as plain numbers."""
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _label(axis: Axes, title: str, quantity: str) -> None:
@@ -111,9 +120,8 @@ def _label(axis: Axes, title: str, quantity: str) -> None:
     axis.set_ylabel(quantity)
     axis.set_xscale("log")
     axis.set_yscale("log")
-    percent: Callable[[float, Any], str] = lambda value, _: f"{value:g}"  # noqa: E731
-    for side in (axis.xaxis, axis.yaxis):
-        side.set_major_formatter(percent)
+    decimal_ticks(axis.xaxis)
+    decimal_ticks(axis.yaxis)
     axis.grid(visible=True, which="both", alpha=0.25)
     axis.spines[["top", "right"]].set_visible(False)
 

@@ -98,15 +98,14 @@ class HorizonTuner:
         """
         if n is not None and (not isinstance(n, int) or isinstance(n, bool) or n < 1):
             raise InvalidSpaceError(f"n is {n!r}, expected a whole number >= 1; ask for one run")
-        runs: tuple[Suggestion, ...] = ()
+        runs: list[Suggestion] = []
 
         def started(study: Study) -> Study:
-            nonlocal runs
-            runs = tuner.suggest(study, self._believed(study), n=n or 1)
+            runs[:] = tuner.suggest(study, self._believed(study), n=n or 1)
             return tuner.start(study, runs)
 
         self._record("suggested", started)
-        return list(runs) if n is not None else runs[0]
+        return runs if n is not None else runs[0]
 
     def observe(
         self,

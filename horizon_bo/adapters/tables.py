@@ -86,7 +86,7 @@ def remarks_about(logged: LoggedTable, study: Study) -> tuple[str, ...]:
         row = int(outside[0])
         remarks.append(
             f"learning_rate of {len(outside)} of {len(rates)} rows is outside the space "
-            f"[{low:g}, {high:g}], first row {row} with {rates[row]:g}: taken as logged, check units"
+            f"[{low:g}, {high:g}], first row {row} with {rates[row]:g}; check its unit"
         )
     if all(run.diverged for run in logged.runs):
         remarks.append(f"all {len(rates)} rows diverged: they say only which rates are too high")
@@ -179,7 +179,7 @@ def _numbers(frame: pd.DataFrame, column: str, name: str, wanted: str) -> np.nda
     values = frame[column]
     if values.dtype == bool:
         values = values.astype(str)  # True is no number of tokens
-    numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    numbers = np.asarray(pd.to_numeric(values, errors="coerce"), dtype=np.float64)
     said_nan = values.isna() | (values.astype(str).str.strip().str.lower().isin(["nan", ""]))
     _refuse(np.isnan(numbers) & ~said_nan.to_numpy(), frame, column, name, wanted)
     return numbers

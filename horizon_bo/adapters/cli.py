@@ -1,0 +1,294 @@
+"""Command line: one command per `HorizonTuner` method, with its name and arguments.
+
+A command loads, calls and prints. What is heavy is imported inside it, so that `--help` is quick.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from horizon_bo.adapters import cli_replay
+from horizon_bo.adapters.terminal import (
+    AsJson,
+    errors_as_exit_codes,
+    example,
+    number,
+    numbers,
+    optional,
+    pair,
+    positive_number,
+    remark,
+    show_fields,
+    show_json,
+)
+
+if TYPE_CHECKING:
+    from horizon_bo import Recommendation, Scale, Suggestion
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+StudyArgument = Annotated[
+    str, typer.Argument(metavar="STUDY", help="Path or SQLAlchemy URL of the study.")
+]
+TargetParams = Annotated[
+    str, typer.Option(metavar="N", help="Non-embedding parameters of the target, a count.")
+]
+TargetTokens = Annotated[
+    str, typer.Option(metavar="D", help="Training tokens of the target, a count.")
+]
+BatchTokens = Annotated[
+    str | None, typer.Option(metavar="B", help="Tokens per optimizer step of the target.")
+]
+Scales = Annotated[
+    str,
+    typer.Option(
+        metavar="N1,N2,…|FILE.json",
+        help="Models for small runs: parameter counts, or a JSON list of objects with params, "
+        "flops_per_token (FLOP) and settings.",
+    ),
+]
+Tokens = Annotated[
+    str, typer.Option(metavar="LO,HI", help="Range of training tokens of small runs.")
+]
+LearningRate = Annotated[str, typer.Option(metavar="LO,HI", help="Range of peak learning rates.")]
+Budget = Annotated[str, typer.Option(metavar="F", help="Compute to spend in all, in target runs.")]
+Parametrization = Annotated[str, typer.Option(help="standard or mup.")]
+PriorCenter = Annotated[
+    str | None, typer.Option(metavar="X", help="Guess of the target's best learning rate.")
+]
+Seed = Annotated[int, typer.Option(metavar="S", help="Seed of every random choice.")]
+RegretTolerance = Annotated[
+    str | None,
+    typer.Option(metavar="R", help="Stop at this regret too, in loss units (nats per token)."),
+]
+
+
+@app.callback()
+def main() -> None:
+    """Choose the learning rate of one large training run from a few small ones."""
+
+
+@app.command(
+    epilog=example(
+        "horizon-bo init runs.db --target-params 1.07e9 --target-tokens 1e11",
+        "--batch-tokens 524288 --scales 6e7,1.2e8,2.1e8 --tokens 2e9,2e10",
+        "--learning-rate 1e-4,2e-2 --budget 0.05",
+    )
+)
+def init(
+    study: StudyArgument,
+    target_params: TargetParams,
+    target_tokens: TargetTokens,
+    scales: Scales,
+    tokens: Tokens,
+    learning_rate: LearningRate,
+    budget: Budget,
+    batch_tokens: BatchTokens = None,
+    parametrization: Parametrization = "standard",
+    prior_center: PriorCenter = None,
+    seed: Seed = 0,
+    regret_tolerance: RegretTolerance = None,
+    as_json: AsJson = False,
+) -> None:
+    """Start a study on disk: the target, the runs that may be made, the budget."""
+    with errors_as_exit_codes():
+        from horizon_bo import Horizon, HorizonTuner, SearchSpace
+
+        target = Horizon(
+            params=positive_number(target_params, "--target-params"),
+            tokens=positive_number(target_tokens, "--target-tokens"),
+            batch_tokens=optional(batch_tokens, "--batch-tokens"),
+        )
+        tuner = HorizonTuner(
+            target=target,
+            space=SearchSpace(
+                learning_rate=pair(learning_rate, "--learning-rate"),
+                scales=_scales(scales),
+                tokens=pair(tokens, "--tokens"),
+            ),
+            budget=positive_number(budget, "--budget") * target.flops,
+            parametrization=parametrization,
+            prior_center=optional(prior_center, "--prior-center"),
+            study=study,
+            seed=seed,
+            regret_tolerance=optional(regret_tolerance, "--regret-tolerance"),
+        )
+    record = {"study": study, "budget_flops": tuner.study.budget, "target_flops": target.flops}
+    if as_json:
+        show_json(record)
+    else:
+        typer.echo(f"study {study}: {tuner.study.budget:.3g} FLOP to spend, {budget} target runs")
+
+
+@app.command(epilog=example("horizon-bo suggest runs.db -n 2"))
+def suggest(
+    study: StudyArgument,
+    n: Annotated[int, typer.Option("-n", metavar="K", help="Runs to make at once.")] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Name the next runs worth making; they are pending until observed."""
+    with errors_as_exit_codes():
+        from horizon_bo import HorizonTuner
+
+        tuner = HorizonTuner.open(study)
+        runs = tuner.suggest(n)
+    for run in runs:
+        if as_json:
+            show_json(_run_record(run))
+        else:
+            show_fields(_run_fields(run, tuner.study.budget))
+
+
+@app.command(epilog=example("horizon-bo observe runs.db 0 --loss 2.91"))
+def observe(
+    study: StudyArgument,
+    trial_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the suggestion.")],
+    loss: Annotated[
+        str | None,
+        typer.Option(metavar="L", help="Final loss (nats per token); nan or inf means diverged."),
+    ] = None,
+    diverged: Annotated[bool, typer.Option("--diverged", help="Training blew up.")] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="The run says nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Record how a suggested run ended; give one of --loss, --diverged and --failed."""
+    with errors_as_exit_codes():
+        from horizon_bo import HorizonTuner
+        from horizon_bo.errors import InvalidTrialError, UnknownTrialError
+
+        if (loss is not None) + diverged + failed != 1:
+            raise InvalidTrialError(
+                f"{(loss is not None) + diverged + failed} outcomes arrived, expected one of "
+                "--loss, --diverged and --failed; give exactly one"
+            )
+        if not trial_id.isdecimal():
+            raise UnknownTrialError(
+                f"trial {trial_id!r} is unknown, expected a whole number; use the suggestion's id"
+            )
+        tuner = HorizonTuner.open(study)
+        value = None if loss is None else number(loss, "--loss")
+        remarks = tuner.observe(int(trial_id), loss=value, diverged=diverged, failed=failed)
+    remark(remarks)
+    trial = tuner.study.trials[int(trial_id)]
+    if as_json:
+        show_json({"id": trial.id, "status": trial.status, "loss": trial.loss})
+    else:
+        typer.echo(
+            f"trial {trial.id} is {trial.status}"
+            + (f" with loss {trial.loss:g}" if trial.loss else "")
+        )
+
+
+@app.command("import", epilog=example("horizon-bo import runs.db sweep.csv --source old-recipe"))
+def import_runs(
+    study: StudyArgument,
+    table: Annotated[
+        str,
+        typer.Argument(
+            metavar="TABLE",
+            help="CSV, JSONL or Parquet, a run a row: learning_rate, params, tokens, loss, and "
+            "where known batch_tokens, schedule, averaging, source, flops, loss_sd, diverged.",
+        ),
+    ],
+    count_cost: Annotated[
+        bool, typer.Option("--count-cost", help="Charge their compute to the budget.")
+    ] = False,
+    source: Annotated[
+        str | None,
+        typer.Option(help="Recipe of rows that name none; left out: the study's own."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Learn from a table of logged runs; they are free unless --count-cost is given."""
+    with errors_as_exit_codes():
+        from horizon_bo import HorizonTuner
+
+        tuner = HorizonTuner.open(study)
+        before = len(tuner.study.trials)
+        remarks = tuner.import_runs(table, count_cost=count_cost, source=source)
+    remark(remarks)
+    added = tuner.study.trials[before:]
+    counts = {"imported": len(added), "diverged": sum(t.status == "diverged" for t in added)}
+    if as_json:
+        show_json({**counts, "trials": len(tuner.study.trials)})
+    else:
+        typer.echo(f"{counts['imported']} runs imported, {counts['diverged']} of them diverged")
+
+
+@app.command(epilog=example("horizon-bo recommend runs.db"))
+def recommend(study: StudyArgument, as_json: AsJson = False) -> None:
+    """Say which learning rate to train the target with, how sure that is, and whether to go on."""
+    with errors_as_exit_codes():
+        from horizon_bo import HorizonTuner
+
+        tuner = HorizonTuner.open(study)
+        best = tuner.recommend()
+    if as_json:
+        show_json({field.name: getattr(best, field.name) for field in fields(best)})
+        return
+    show_fields(_recommendation_fields(best, tuner.study.target.flops))
+    remark(best.warnings)
+
+
+def _scales(text: str) -> "list[Scale]":
+    from horizon_bo import Scale
+    from horizon_bo.errors import InvalidSpaceError
+
+    if not text.endswith(".json"):
+        return [Scale(params=params) for params in numbers(text, "--scales")]
+    try:
+        entries = json.loads(Path(text).read_text())
+        return [Scale(**e) if isinstance(e, Mapping) else Scale(params=e) for e in entries]
+    except (OSError, TypeError, ValueError) as error:
+        raise InvalidSpaceError(
+            f"--scales {text} cannot be used ({error}), expected a JSON list of objects with "
+            "params and, where known, flops_per_token and settings; correct it"
+        ) from error
+
+
+def _run_record(run: "Suggestion") -> dict[str, Any]:
+    record = {field.name: getattr(run, field.name) for field in fields(run)}
+    del record["scale"], record["row"]
+    return {**record, "settings": dict(run.scale.settings)}
+
+
+def _run_fields(run: "Suggestion", budget: float) -> dict[str, str]:
+    batch = "as the target" if run.batch_tokens is None else f"{run.batch_tokens:g}"
+    return {
+        "trial": str(run.id),
+        "learning rate": f"{run.learning_rate:.3e}",
+        "parameters": f"{run.params:.3e}",
+        "tokens": f"{run.tokens:.3e}",
+        "batch tokens": batch,
+        "schedule": f"{run.schedule}, averaging {run.averaging}",
+        "cost": f"{run.flops:.2e} FLOP, {run.flops / budget:.1%} of the budget",
+        **{f"  {name}": str(value) for name, value in run.scale.settings.items()},
+    }
+
+
+def _recommendation_fields(best: "Recommendation", target_flops: float) -> dict[str, str]:
+    half, most = best.interval_50, best.interval_90
+    return {
+        "learning rate": f"{best.learning_rate:.3e}",
+        "50 % interval": f"{half[0]:.2e} to {half[1]:.2e}",
+        "90 % interval": f"{most[0]:.2e} to {most[1]:.2e}",
+        "expected regret": f"{1e3 * best.expected_regret:.2f} thousandths of the loss unit",
+        "predicted loss": f"{best.predicted_loss:.4f}",
+        "divergence": f"{best.divergence_probability:.1%} likely at that rate",
+        "spent": f"{best.spent:.3g} FLOP, {best.spent / target_flops:.2%} of a target run",
+        "overhead": f"{best.expected_overhead:.2%} of a target run: spend plus regret in compute",
+        "next run": f"lowers expected regret by {1e3 * best.value_of_next_run:.2f} thousandths",
+        "advice": f"{'stop' if best.stop else 'go on'}: {best.reason}",
+    }
+
+
+cli_replay.register(app)
