@@ -192,24 +192,12 @@ def demo(
 
 
 def show_progress(fractions: Iterator[float], title: str) -> None:
-    """Run to the end with a bar on stderr."""
+    """Run to the end, with a bar on stderr where that is a terminal."""
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import Progress
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task(title, total=1.0)
         for fraction in fractions:
             progress.update(bar, completed=fraction)

@@ -151,8 +151,9 @@ def _checked(frame: pd.DataFrame, name: str, source: str | None) -> LoggedTable:
     columns["diverged"], columns["loss"], remarks = _outcomes(frame, name)
     for column in _LABELS:
         if column in frame:
-            labels = frame[column].astype(object)
-            columns[column] = labels.where(labels.notna(), None).map(_label).tolist()
+            absent = frame[column].isna() | (frame[column] == "")
+            labels = zip(frame[column].tolist(), absent, strict=True)
+            columns[column] = [None if gone else str(label) for label, gone in labels]
     if source is not None:
         named = columns.get("source", [None] * len(frame))
         columns["source"] = [label or source for label in named]
@@ -161,24 +162,18 @@ def _checked(frame: pd.DataFrame, name: str, source: str | None) -> LoggedTable:
     return LoggedTable(runs, remarks, frame)
 
 
-def _label(value: Any) -> str | None:
-    return None if value is None or value == "" else str(value)
-
-
 def _refuse_repeated_ids(frame: pd.DataFrame, name: str) -> None:
     if "id" in frame and (repeated := frame["id"].duplicated() & frame["id"].notna()).any():
         row = int(np.flatnonzero(repeated)[0])
         raise InvalidTableError(
-            f"id of row {row} in {name} is {frame['id'][row]!r} for the second time, expected each "
-            "run once; drop the row or rename the column"
+            f"id of row {row} in {name} is {frame['id'].tolist()[row]!r} for the second time, "
+            "expected each run once; drop the row or rename the column"
         )
 
 
 def _numbers(frame: pd.DataFrame, column: str, name: str, wanted: str) -> np.ndarray:
     """The column as floats; NaN where nothing is given."""
     values = frame[column]
-    if values.dtype == bool:
-        values = values.astype(str)  # True is no number of tokens
     numbers = np.asarray(pd.to_numeric(values, errors="coerce"), dtype=np.float64)
     said_nan = values.isna() | (values.astype(str).str.strip().str.lower().isin(["nan", ""]))
     _refuse(np.isnan(numbers) & ~said_nan.to_numpy(), frame, column, name, wanted)

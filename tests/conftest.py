@@ -1,0 +1,19 @@
+"""Test-wide settings: reproducible examples, no wall-clock flakiness, public sweeps where given."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("default", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True, max_examples=300)
+
+
+@pytest.fixture
+def data_folder() -> Path:
+    """The folder of public sweeps; tests that need it are skipped where it is not given."""
+    folder = os.environ.get("HORIZON_BO_DATA")
+    if not folder:
+        pytest.skip("HORIZON_BO_DATA is unset, expected a folder with cases.json and its sweeps")
+    return Path(folder)
