@@ -1,0 +1,35 @@
+"""README: its loop and its commands work as printed."""
+
+import re
+import shlex
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from horizon_bo.adapters.cli import app
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+
+
+def test_the_python_loop_works(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    losses = iter([3.0, 2.9, 2.95])
+
+    def train(learning_rate: float, params: float, tokens: float) -> float:
+        return next(losses)
+
+    # three runs are enough to see that the loop turns
+    code = code.replace("while not tuner.recommend().stop:", "while len(tuner.study.trials) < 3:")
+    exec(compile(code, "README", "exec"), {"train": train})
+    assert "Recommendation(learning_rate=" in capsys.readouterr().out
+
+
+def test_the_commands_work(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    section = README.split("## On the command line")[1].split("```")[1]
+    lines = section.strip().replace("\\\n", " ").splitlines()
+    assert len(lines) == 4
+    for line in lines:
+        result = CliRunner().invoke(app, shlex.split(line.removeprefix("horizon-bo ")))
+        assert result.exit_code == 0, result.output
