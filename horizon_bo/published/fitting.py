@@ -2,21 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.stats import spearmanr
+from scipy.stats import rankdata
 
 from horizon_bo.errors import InvalidTableError
 from horizon_bo.published.families import Family, family_named
 from horizon_bo.published.posterior import sample_posterior
 from horizon_bo.published.robust import HUBER_DELTA, derivatives, fit_curves, huber
 from horizon_bo.published.runs import Runs, read_runs, require_identifiable
+from horizon_bo.published.sampling import Resampling, resampling_weights
 
 FloatArray = NDArray[np.float64]
-Resampling = Literal["run", "cell"]
 
 #: Normal-consistent factor of the median absolute deviation.
 _MAD = 1.4826
@@ -247,16 +247,6 @@ class _Problem:
         return (f"{', '.join(names)} ended at the edge of its range: the table says little of it",)
 
 
-def resampling_weights(
-    runs: Runs, cell: Sequence[str], draws: int, by: Resampling, rng: np.random.Generator
-) -> FloatArray:
-    """How often each run occurs in each bootstrap resample, `(draw, run)`."""
-    groups = np.arange(len(runs)) if by == "run" else runs.groups(*cell)
-    count = int(groups.max()) + 1
-    picked = rng.multinomial(count, np.full(count, 1.0 / count), size=draws)
-    return picked[:, groups].astype(np.float64)
-
-
 def _extrapolation(law: Family, runs: Runs) -> tuple[float | None, tuple[str, ...]]:
     """Error at the largest runs when the law is fitted to the rest."""
     extent = sum(runs.log(name) for name in law.extent)
@@ -280,13 +270,17 @@ def _diagnostics(law: Family, runs: Runs, residuals: FloatArray) -> Diagnostics:
     sd = float(_MAD * np.median(np.abs(residuals - np.median(residuals))))
     outlying = np.abs(residuals) > _OUTLYING * sd + _LEAST_WIDTH
     varying = [name for name in law.columns if np.unique(runs[name]).size > 1]
-    trends = {name: float(spearmanr(runs[name], residuals).statistic) for name in varying}
+    trends = {name: _rank_correlation(runs[name], residuals) for name in varying}
     return Diagnostics(
         residual_sd=sd,
         largest=float(np.abs(residuals).max()),
         outliers=tuple(int(row) for row in runs.rows[outlying]),
         trends=trends,
     )
+
+
+def _rank_correlation(first: FloatArray, second: FloatArray) -> float:
+    return float(np.corrcoef(rankdata(first), rankdata(second))[0, 1])
 
 
 def _doubts(diagnostics: Diagnostics) -> tuple[str, ...]:
