@@ -1,10 +1,12 @@
 """Small studies that tests of the adapters share."""
 
+from pathlib import Path
 from typing import Any
 
 from horizon_bo import Horizon, LoggedRun, Scale, SearchSpace
 from horizon_bo.adapters.session import HorizonTuner
-from horizon_bo.trials import Study
+from horizon_bo.adapters.storage import study_store
+from horizon_bo.trials import Study, Trial
 
 TARGET = Horizon(params=1e9, tokens=2e10, batch_tokens=262_144)
 SPACE = SearchSpace(
@@ -30,3 +32,25 @@ def logged(**changes: Any) -> LoggedRun:
     """An ordinary logged run."""
     given: dict[str, Any] = {"learning_rate": 2e-3, "params": 6e7, "tokens": 1e9, "loss": 3.1}
     return LoggedRun(**{**given, **changes})
+
+
+def pending_trial(trial_id: int = 0) -> Trial:
+    """A suggested run of the small study that has not ended."""
+    return Trial(
+        id=trial_id,
+        learning_rate=2e-3,
+        params=6e7,
+        tokens=1e9,
+        batch_tokens=262_144,
+        flops=6 * 6e7 * 1e9,
+        schedule="cosine",
+        averaging="none",
+    )
+
+
+def tuner_with_pending(path: Path, count: int = 1) -> HorizonTuner:
+    """A tuner on a stored study with pending runs, without the time it takes to choose them."""
+    store = study_store(path)
+    store.create(small_study())
+    store.append("suggested", [pending_trial(k) for k in range(count)], after=0)
+    return HorizonTuner.open(path)

@@ -14,6 +14,8 @@ from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from horizon_bo.adapters.cli import app
+from horizon_bo.adapters.replay import METHODS
+from tests.studies import tuner_with_pending
 
 COMMANDS = dict(get_command(app).commands)  # type: ignore[attr-defined]
 INIT = (
@@ -29,9 +31,9 @@ def call(line: str) -> Result:
 
 @pytest.fixture
 def study(tmp_path, monkeypatch) -> Path:
-    """A fresh study in the working directory."""
+    """A study with one pending run in the working directory."""
     monkeypatch.chdir(tmp_path)
-    assert call(INIT).exit_code == 0
+    tuner_with_pending(tmp_path / "runs.db")
     return tmp_path / "runs.db"
 
 
@@ -91,6 +93,11 @@ def test_every_help_ends_with_an_example_and_offers_json(name):
     assert "--json" in result.stdout or name == "law"
 
 
+def test_the_help_of_replay_names_every_method():
+    text = " ".join(call("replay --help").stdout.split())
+    assert ", ".join(METHODS) in text
+
+
 def test_help_answers_in_half_a_second():
     elapsed = []
     for _ in range(3):
@@ -101,7 +108,9 @@ def test_help_answers_in_half_a_second():
     assert min(elapsed) < 0.5
 
 
-def test_a_loop_on_the_command_line(study):
+def test_a_loop_on_the_command_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert call(INIT).exit_code == 0
     run = json.loads(call("suggest runs.db --json").stdout)
     assert set(run) == {
         "id",
@@ -139,11 +148,10 @@ def test_scales_come_with_settings_from_a_file(tmp_path, monkeypatch):
 
 def test_several_suggestions_are_one_object_a_line(study):
     lines = call("suggest runs.db -n 3 --json").stdout.splitlines()
-    assert [json.loads(line)["id"] for line in lines] == [0, 1, 2]
+    assert [json.loads(line)["id"] for line in lines] == [1, 2, 3]
 
 
 def test_remarks_go_to_stderr(study):
-    call("suggest runs.db")
     result = call("observe runs.db 0 --loss nan")
     assert result.exit_code == 0
     assert result.stdout == "trial 0 is diverged\n"
@@ -197,7 +205,6 @@ BAD_LINES = {
 
 @pytest.mark.parametrize("name", BAD_LINES)
 def test_bad_input_is_one_line_exit_code_2_and_nothing_lost(study, name):
-    run = json.loads(call("suggest runs.db --json").stdout)
     Path("column.csv").write_text("learning_rate,params,tokens\n1e-3,6e7,1e9\n")
     Path("empty.csv").write_text("learning_rate,params,tokens,loss\n")
     Path("bad.csv").write_text("learning_rate,params,tokens,loss\n1e-3,6e7,1e9,3\n1e-3,6e7,-1,3\n")
@@ -212,12 +219,11 @@ def test_bad_input_is_one_line_exit_code_2_and_nothing_lost(study, name):
     assert expected in result.stderr
     assert result.stderr.startswith("error: ")
     assert result.stderr.count("\n") == 1
-    observed = json.loads(call(f"observe runs.db {run['id']} --loss 3 --json").stdout)
+    observed = json.loads(call("observe runs.db 0 --loss 3 --json").stdout)
     assert observed["status"] == "completed"
 
 
 def test_a_finished_run_is_not_observed_twice(study):
-    call("suggest runs.db")
     call("observe runs.db 0 --loss 3")
     result = call("observe runs.db 0 --loss 2")
     assert result.exit_code == 2

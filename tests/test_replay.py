@@ -164,19 +164,19 @@ def test_cases_that_cannot_be_read_are_named(tmp_path, content):
 @pytest.mark.parametrize("method", METHODS)
 def test_a_replay_starts_from_the_prior_and_stays_within_its_budget(method):
     problem = load_problem(SMALL)
-    study = problem.study(budget=0.1, prior_center=3e-3, seed=0)
+    study = problem.study(budget=0.05, prior_center=3e-3, seed=0)
     states = list(replay(problem, METHODS[method], study))
     first, last = states[0], states[-1]
     assert (first["step"], first["row"], first["spent"]) == (0, None, 0.0)
     assert [state["final"] for state in states] == [False] * (len(states) - 1) + [True]
     assert len({state["row"] for state in states}) == len(states)
-    assert last["spent"] <= 0.1 + 1e-9
+    assert last["spent"] <= 0.05 + 1e-9
     if method == "zero":
         assert len(states) == 1
     else:
         # nothing affordable is left over
         cheapest = min(t.flops for t in problem.pool) / problem.target.flops
-        assert 0.1 - last["spent"] < cheapest
+        assert 0.05 - last["spent"] < cheapest
 
 
 def test_every_row_is_charged_its_full_price_also_when_it_diverged():
@@ -201,7 +201,7 @@ def test_a_row_is_affordable_until_bought_or_too_dear():
 
 def test_a_method_that_obeys_its_stop_ends_there():
     problem = load_problem(SMALL)
-    study = problem.study(budget=0.5, prior_center=3e-3, seed=0)
+    study = problem.study(budget=0.08, prior_center=3e-3, seed=0)
     states = list(replay(problem, METHODS["horizon"], study, obey_stop=True))
     assert not any(state["stop"] for state in states[:-1])
 

@@ -13,6 +13,7 @@ from horizon_bo.adapters.cases import Case
 from horizon_bo.adapters.score import (
     ALL_CENTERS,
     AT_STOP,
+    finished,
     group_of,
     hit_rate_range,
     outcome,
@@ -110,6 +111,14 @@ def test_the_score_at_a_budget_is_the_last_state_within_it():
     ]
     assert states_at(lines, AT_STOP)[0]["step"] == 2
     assert states_at(lines[:2], AT_STOP)[0]["step"] == 1
+
+
+def test_a_replay_that_was_cut_short_is_not_scored():
+    ended = [line(step=0, final=False), line(step=1, final=True)]
+    cut = [line(step=0, final=False, method="random")]
+    assert finished([*ended, *cut]) == (ended, 1)
+    bare = [{k: v for k, v in state.items() if k != "final"} for state in ended]
+    assert finished(bare) == (bare, 0)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from horizon_bo.errors import (
     InvalidTrialError,
     UnknownTrialError,
 )
-from tests.studies import SPACE, TARGET, logged, small_tuner
+from tests.studies import SPACE, TARGET, logged, small_tuner, tuner_with_pending
 
 
 def test_the_loop_spends_within_the_budget_and_narrows_the_interval():
@@ -73,10 +73,9 @@ def test_an_observation_by_suggestion_by_id_and_by_logged_run():
     assert tuner.study.trials[2].source == "old"
 
 
-def test_a_failed_run_says_nothing_but_stays_recorded():
-    tuner = small_tuner()
-    run = tuner.suggest()
-    tuner.observe(run, failed=True)
+def test_a_failed_run_says_nothing_but_stays_recorded(tmp_path):
+    tuner = tuner_with_pending(tmp_path / "runs.db")
+    tuner.observe(0, failed=True)
     assert tuner.study.trials[0].status == "failed"
     assert tuner.study.trials[0].loss is None
 
@@ -90,9 +89,9 @@ def test_imported_runs_are_free_unless_their_cost_counts():
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf])
-def test_a_loss_that_is_not_finite_is_recorded_as_diverged_and_said_so(loss):
-    tuner = small_tuner()
-    (said,) = tuner.observe(tuner.suggest(), loss=loss)
+def test_a_loss_that_is_not_finite_is_recorded_as_diverged_and_said_so(tmp_path, loss):
+    tuner = tuner_with_pending(tmp_path / "runs.db")
+    (said,) = tuner.observe(0, loss=loss)
     assert said == f"loss of trial 0 is {loss}: recorded as diverged"
     (said,) = tuner.observe(logged(loss=loss))
     assert said == f"loss of trial 1 is {loss}: recorded as diverged"
@@ -110,11 +109,10 @@ def test_a_logged_run_that_cannot_be_is_refused(field, value):
 
 
 @pytest.mark.parametrize("loss", [-1.0, 0.0, "2.9", None])
-def test_a_loss_that_cannot_be_is_refused_and_the_run_stays_pending(loss):
-    tuner = small_tuner()
-    run = tuner.suggest()
+def test_a_loss_that_cannot_be_is_refused_and_the_run_stays_pending(tmp_path, loss):
+    tuner = tuner_with_pending(tmp_path / "runs.db")
     with pytest.raises(InvalidTrialError, match="loss"):
-        tuner.observe(run, loss=loss)
+        tuner.observe(0, loss=loss)
     assert tuner.study.trials[0].status == "pending"
 
 
@@ -124,12 +122,11 @@ def test_an_unknown_id_is_refused(trial_id):
         small_tuner().observe(trial_id, loss=2.9)
 
 
-def test_a_finished_run_is_not_observed_twice():
-    tuner = small_tuner()
-    run = tuner.suggest()
-    tuner.observe(run, loss=2.9)
+def test_a_finished_run_is_not_observed_twice(tmp_path):
+    tuner = tuner_with_pending(tmp_path / "runs.db")
+    tuner.observe(0, loss=2.9)
     with pytest.raises(UnknownTrialError, match="already completed"):
-        tuner.observe(run, loss=2.8)
+        tuner.observe(0, loss=2.8)
     assert tuner.study.trials[0].loss == 2.9
 
 

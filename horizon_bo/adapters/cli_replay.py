@@ -13,6 +13,7 @@ from horizon_bo.adapters.terminal import (
     example,
     optional,
     positive_number,
+    remark,
     show_json,
 )
 from horizon_bo.errors import InvalidSpaceError
@@ -145,13 +146,16 @@ def score(
 
         from horizon_bo.adapters.cases import load_cases
         from horizon_bo.adapters.replay_runs import read_lines
-        from horizon_bo.adapters.score import score_rows
+        from horizon_bo.adapters.score import finished, score_rows
         from horizon_bo.adapters.score_view import draw_scores, print_scores
 
-        states, known = read_lines(lines), load_cases(cases)
+        known = load_cases(cases)
+        states, unfinished = finished(read_lines(lines))
         rows = score_rows(states, known)
         if figure is not None:
             draw_scores(states, known, figure)
+    if unfinished:
+        remark([f"{unfinished} replays have not ended and are left out; replay again to finish"])
     if as_json:
         for row in rows:
             show_json(row)

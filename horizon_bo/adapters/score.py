@@ -105,12 +105,26 @@ def winkler(interval: Sequence[float], truth: float, level: float) -> float:
     return high - low + 2 / (1 - level) * max(low - at, at - high, 0.0)
 
 
+def finished(lines: Sequence[Mapping[str, Any]]) -> tuple[list[Mapping[str, Any]], int]:
+    """The lines of replays that came to their end, and how many replays did not.
+
+    A replay that was cut short would be scored at budgets it never reached. Where no line says
+    `final`, whoever wrote the file is taken to have finished.
+    """
+    ended = {_replay_of(line) for line in lines if line.get("final", "final" not in line)}
+    if not ended:
+        raise InvalidTableError(
+            f"0 finished replays in {len(lines)} lines, expected at least one; replay again to finish"
+        )
+    kept = [line for line in lines if _replay_of(line) in ended]
+    return kept, len({_replay_of(line) for line in lines}) - len(ended)
+
+
 def states_at(lines: Iterable[Mapping[str, Any]], budget: float | str) -> list[Mapping[str, Any]]:
     """Of each replay the last state within the budget, or the one at which it advised to stop."""
     replays: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for line in lines:
-        key = (line["case"], line["prior_center"], line["method"], line["seed"])
-        replays.setdefault(key, []).append(line)
+        replays.setdefault(_replay_of(line), []).append(line)
     chosen = []
     for states in replays.values():
         states.sort(key=lambda line: line["step"])
@@ -144,7 +158,7 @@ def score_rows(lines: Sequence[Mapping[str, Any]], cases: Sequence[Case]) -> lis
 
 def replayed_budgets(lines: Sequence[Mapping[str, Any]]) -> list[float | str]:
     """The budgets that these replays reached, and their own stop."""
-    largest = max(line["budget"] for line in lines) + _ROUNDING
+    largest = max(line.get("budget", line["spent"]) for line in lines) + _ROUNDING
     return [*(budget for budget in BUDGETS if budget <= largest), AT_STOP]
 
 
@@ -211,6 +225,10 @@ def summarised(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         "interval_score": _mean([o.interval_score for o in outcomes]),
         "claimed_ratio": claimed / realised if realised else None,
     }
+
+
+def _replay_of(line: Mapping[str, Any]) -> tuple[Any, ...]:
+    return (line["case"], line["prior_center"], line["method"], line["seed"])
 
 
 def _holds(interval: Sequence[float] | None, value: float) -> bool | None:

@@ -70,7 +70,7 @@ def draw_scores(
     figure = Figure(figsize=(10, 3.6 * len(groups)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(groups), 2, squeeze=False)
-    largest = max(0.02, *(line["budget"] for line in lines))
+    largest = max(0.02, *(line.get("budget", line["spent"]) for line in lines))
     spends = np.geomspace(_FIRST_SPEND, largest, _SPENDS)
     for group, (left, right) in zip(groups, axes, strict=True):
         for index, method in enumerate(methods):

@@ -152,6 +152,8 @@ class StudyStore:
                 if trial.id > len(trials):
                     raise ValueError(f"trial {trial.id} comes before trial {len(trials)}")
                 trials[trial.id : trial.id + 1] = [trial]
+        except HorizonBOError:
+            raise
         except (ValueError, KeyError, TypeError) as error:
             raise StudyFormatError(
                 f"{self.address} holds an event that cannot be read ({error}), expected JSON "
