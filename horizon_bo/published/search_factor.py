@@ -92,6 +92,15 @@ def fit_search_factor(
         places += [(float(size), float(length)) for length in lengths]
         columns.append(_Surface.of(runs, weights, size).optimum(np.log(lengths)))
     log_rates = np.concatenate(columns, axis=1)
+    kept = np.isfinite(log_rates[0])
+    if not kept.any():
+        raise InvalidTableError(
+            "loss has no bowl in ln LR at any size and horizon, expected one; add runs on both "
+            "sides of the best rate"
+        )
+    left_out = [place for place, good in zip(places, kept, strict=True) if not good]
+    places = [place for place, good in zip(places, kept, strict=True) if good]
+    log_rates = log_rates[:, kept]
     laws = _laws(np.array(places), log_rates)
     error, remark = _extrapolation(runs)
     found = zip(places, np.exp(log_rates[0]).tolist(), strict=True)
@@ -102,7 +111,7 @@ def fit_search_factor(
         runs_used=len(runs),
         runs_of_grid=len(places) * np.unique(runs["learning_rate"]).size,
         extrapolation_error=error,
-        remarks=(*runs.remarks, *remark, *_flat(laws)),
+        remarks=(*runs.remarks, *remark, *_lost(left_out, laws)),
     )
 
 
@@ -112,6 +121,7 @@ class _Surface:
 
     log_rate: float  # ln η₀
     log_tokens: float  # ln D₀
+    reach: float  # largest |u| of a run, and an octave more
     coefficients: FloatArray  # (draw, 6): 1, u, u², d, ud, u²d
 
     @staticmethod
@@ -120,18 +130,25 @@ class _Surface:
         own = runs.where(here)
         require_identifiable(own, _PER_SIZE, {"learning_rate": 3, "tokens": 2})
         middle = float(own.log("learning_rate").mean()), float(own.log("tokens").mean())
-        x = _features(own.log("learning_rate") - middle[0], own.log("tokens") - middle[1])
-        found = weighted_regression(x, own.log("loss"), weights[:, here])
-        return _Surface(log_rate=middle[0], log_tokens=middle[1], coefficients=found)
+        u = own.log("learning_rate") - middle[0]
+        x = _features(u, own.log("tokens") - middle[1])
+        return _Surface(
+            log_rate=middle[0],
+            log_tokens=middle[1],
+            reach=float(np.abs(u).max()) + np.log(2.0),
+            coefficients=weighted_regression(x, own.log("loss"), weights[:, here]),
+        )
 
     def optimum(self, log_tokens: FloatArray) -> FloatArray:
-        """`ln η*` at each horizon, `(draw, horizon)`; NaN where the surface has no bowl."""
+        """`ln η*` at each horizon, `(draw, horizon)`; NaN without a bowl among the rates."""
         d = log_tokens - self.log_tokens
         _, c10, c20, _, c11, c21 = (self.coefficients[:, k, None] for k in range(_PER_SIZE))
         bend = c20 + c21 * d
         with np.errstate(divide="ignore", invalid="ignore"):
             vertex = -(c10 + c11 * d) / (2.0 * bend)
-        return np.where(bend > 0.0, self.log_rate + vertex, np.nan)
+        return np.where(
+            (bend > 0.0) & (np.abs(vertex) <= self.reach), self.log_rate + vertex, np.nan
+        )
 
     def log_loss(self, log_rate: FloatArray, log_tokens: FloatArray) -> FloatArray:
         """Predicted log loss of runs under the first set of weights."""
@@ -165,26 +182,32 @@ def _near(runs: Runs) -> Runs:
 
 
 def _laws(places: FloatArray, log_rates: FloatArray) -> FloatArray:
-    """`(c, a, b)` through the optima of each draw; NaN where a draw lacks a bowl."""
+    """`(c, a, b)` through the optima of each draw, which may lack some; NaN where it lacks most."""
     x = np.log(places)
     varying = [k for k in range(2) if np.unique(x[:, k]).size > 1]
-    # One design serves every draw; centred, because raw logs are collinear with the constant.
+    # Centred, because raw logs are all but collinear with the constant.
     middle = x.mean(0)
     design = np.column_stack([np.ones(len(x)), (x - middle)[:, varying]])
+    present = np.isfinite(log_rates).astype(np.float64)
+    normal = np.einsum("pr,rk,rl->pkl", present, design, design, optimize=True)
+    moment = np.nan_to_num(log_rates) @ design
+    found = (np.linalg.pinv(normal, hermitian=True) @ moment[..., None])[..., 0]
     laws = np.zeros((len(log_rates), 3))
-    laws[:, [0, *(1 + k for k in varying)]] = log_rates @ np.linalg.pinv(design).T
+    laws[:, [0, *(1 + k for k in varying)]] = found
     laws[:, 0] -= laws[:, 1:] @ middle
+    laws[2 * present.sum(-1) < len(places)] = np.nan
     return laws
 
 
-def _flat(laws: FloatArray) -> tuple[str, ...]:
-    if not np.isfinite(laws[0]).all():
-        raise InvalidTableError(
-            "loss does not bend upwards in ln LR at every size and horizon, expected bowls; "
-            "add runs on both sides of the best rate"
-        )
+def _lost(places: Sequence[tuple[float, float]], laws: FloatArray) -> tuple[str, ...]:
+    remarks = []
+    if places:
+        named = "; ".join(f"{size:.3g} params, {length:.3g} tokens" for size, length in places)
+        remarks.append(f"no optimum among the rates, left out: {named}")
     lost = int((~np.isfinite(laws[1:]).all(-1)).sum())
-    return (f"{lost} of {len(laws) - 1} resamples had no bowl and were left out",) if lost else ()
+    if lost:
+        remarks.append(f"{lost} of {len(laws) - 1} resamples lack an optimum and were left out")
+    return tuple(remarks)
 
 
 def _extrapolation(runs: Runs) -> tuple[float | None, tuple[str, ...]]:
