@@ -7,7 +7,6 @@ READY := $(VENV)/.ready
 TORCH := torch==2.13.0
 # Worker processes, not threads, use the cores; results do not depend on the machine's thread count.
 export OMP_NUM_THREADS ?= 1
-export HORIZON_BO_DATA
 
 .PHONY: help
 help:  ## Show this list

@@ -16,4 +16,4 @@ def data_folder() -> Path:
     folder = os.environ.get("HORIZON_BO_DATA")
     if not folder:
         pytest.skip("HORIZON_BO_DATA is unset, expected a folder with cases.json and its sweeps")
-    return Path(folder)
+    return Path(folder).resolve()

@@ -15,6 +15,7 @@ FLOW = [
     "laws",
     "mean",
     "surrogate",
+    "sampler",
     "inference",
     "diagnostics",
     "acquisition",

@@ -114,7 +114,7 @@ def finished(lines: Sequence[Mapping[str, Any]]) -> tuple[list[Mapping[str, Any]
     ended = {_replay_of(line) for line in lines if line.get("final", "final" not in line)}
     if not ended:
         raise InvalidTableError(
-            f"0 finished replays in {len(lines)} lines, expected at least one; replay again to finish"
+            f"0 finished replays in {len(lines)} lines, expected some; replay again to finish"
         )
     kept = [line for line in lines if _replay_of(line) in ended]
     return kept, len({_replay_of(line) for line in lines}) - len(ended)
