@@ -5,6 +5,17 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from jaxtyping import install_import_hook
+
+from tests.flow import FLOW
+
+# Shapes are checked at run time in the core. The edges (horizons, trials, adapters) are left out:
+# they take what users pass and answer bad values themselves, which their tests want to see.
+EDGES = ("errors", "horizons", "trials", "adapters")
+install_import_hook(
+    [f"horizon_bo.{module}" for module in FLOW if module not in EDGES],
+    "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
+)
 
 settings.register_profile("default", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, max_examples=300)

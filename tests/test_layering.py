@@ -6,22 +6,8 @@ from pathlib import Path
 import pytest
 
 import horizon_bo
+from tests.flow import FLOW
 
-FLOW = [
-    "errors",
-    "horizons",
-    "trials",
-    "published",
-    "laws",
-    "mean",
-    "surrogate",
-    "sampler",
-    "inference",
-    "diagnostics",
-    "acquisition",
-    "tuner",
-    "adapters",
-]
 ROOT = Path(horizon_bo.__file__).parent
 CORE = sorted(
     path
