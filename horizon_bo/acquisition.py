@@ -6,12 +6,13 @@ candidates that fits the remaining budget; its worth is the fall of
 
     expected regret = ½ κ · Var(ln η* | plan),
 
-averaged over the sets. Plans grow greedily by single runs and by pairs, because one run in a
-new cell says nothing while its level is unknown; of several plans, from thrifty to bold, the
-one that promises the least regret at the end of the budget is followed.
+averaged over the sets. Plans grow greedily, per FLOP, by single runs and by pairs: one run in a
+new cell says nothing while its level is unknown, and looking at single runs only would never
+open one.
 
 Sources: Bayesian c-optimal design, Chaloner & Verdinelli (1995), Statistical Science
-10(3):273-304; per-cost greedy with partial enumeration, Krause & Guestrin (2005).
+10(3):273-304; greedy by the ratio of gain to cost, Sviridenko (2004), Operations Research
+Letters 32(1):41-43.
 """
 
 from collections.abc import Mapping
@@ -21,16 +22,17 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from horizon_bo.inference import Posterior
 from horizon_bo.mean import Prior, coefficients
+from horizon_bo.sampler import Posterior
 from horizon_bo.surrogate import Runs, cell_covariance, features, level_mean, same_source
 
 #: Coefficient sets around which the surrogate is linearised.
 LINEARISATIONS = 16
 #: Student-t noise with 4 degrees of freedom carries (ν+1)/(ν+3) of the normal's information.
 _NOISE_LOSS = 1.4
-#: Powers of cost in the greedy ratio: 1 is thriftiest.
-_COST_POWERS = (1.0, 0.7, 0.4)
+#: Candidates that a plan chooses among; from more, the best per FLOP are kept.
+_SHORTLIST = 240
+_ROUGH = 4  # linearisations when shortlisting
 _STEP = 1e-4  # of central differences in standard-normal coordinates
 _LONGEST_PLAN = 24
 
@@ -73,15 +75,23 @@ class Plan:
     start: float  # before the first run
 
 
+@dataclass(frozen=True)
+class Known:
+    """What a plan starts from: the posterior, the runs it came from, and runs under way."""
+
+    posterior: Posterior
+    runs: Runs
+    pending: Candidates
+
+
 def outlook(
-    posterior: Posterior,
-    runs: Runs,
-    pending: Candidates,
+    known: Known,
     candidates: Candidates,
     priors: Mapping[str, Prior],
     sets: int = LINEARISATIONS,
 ) -> Outlook:
     """Linearise the surrogate and condition it on all runs made, pending ones included."""
+    posterior, runs, pending = known.posterior, known.runs, known.pending
     pick = torch.linspace(0, len(posterior.z) - 1, sets).long()
     z = posterior.z[pick]
     done = ~runs.diverged
@@ -92,11 +102,30 @@ def outlook(
     f = features(c, log_lr, places, source)
     joint = _joint_covariance(z, priors, log_lr, places, source)
     seen = int(done.sum())
-    known = seen + len(pending.log_lr)
-    noise = f.variance * _NOISE_LOSS
-    noise[:, :seen] = (f.variance[:, :seen] + runs.variance[done]) * posterior.inflation[pick][:, done]
-    covariance = _given(joint, noise[:, :known])
-    return Outlook(covariance, noise[:, known:], c.law.log_curvature.exp())
+    first = seen + len(pending.log_lr)
+    own = (f.variance[:, :seen] + runs.variance[done]) * posterior.inflation[pick][:, done]
+    noise = torch.cat([own, f.variance[:, seen:] * _NOISE_LOSS], 1)
+    covariance = _given(joint, noise[:, :first])
+    return Outlook(covariance, noise[:, first:], c.law.log_curvature.exp())
+
+
+def shortlist(
+    known: Known, candidates: Candidates, priors: Mapping[str, Prior]
+) -> Int[Tensor, "kept"]:
+    """Positions of the candidates that alone or with one other tell most per FLOP."""
+    count = len(candidates.log_lr)
+    if count <= _SHORTLIST:
+        return torch.arange(count)
+    keys = torch.cat([candidates.places, candidates.source[:, None].to(torch.float64)], 1)
+    # candidates of one cell stay together, since their pairs matter most
+    order = torch.unique(keys, dim=0, return_inverse=True)[1].argsort(stable=True)
+    worth = torch.empty(count, dtype=torch.float64)
+    for part in order.split(_SHORTLIST):
+        offered = candidates.select(part)
+        view = outlook(known, offered, priors, _ROUGH)
+        together, alone = _ratios(view, view.covariance, offered.cost, torch.inf)
+        worth[part] = torch.maximum(together.amax(1), alone)
+    return worth.topk(_SHORTLIST).indices.sort().values
 
 
 def _joint_covariance(
@@ -145,25 +174,25 @@ def _given(joint: Tensor, noise: Float[Tensor, "set known"]) -> Tensor:
     return joint[:, keep][:, :, keep] - half.mT @ half
 
 
-def plan(
-    view: Outlook, cost: Float[Tensor, "run"], budget: float, power: float, repeatable: bool
+def best_plan(
+    view: Outlook, cost: Float[Tensor, "run"], budget: float, repeatable: bool, least: int = 1
 ) -> Plan:
-    """Grow a plan by the single run or pair that lowers regret most per cost^power.
+    """Grow a plan by the single run or pair that lowers regret most per FLOP.
 
     Args:
         view: Joint normal before the plan.
         cost: Training compute of each candidate, FLOP.
         budget: Compute the plan may spend, FLOP.
-        power: Exponent of cost; 1 is thriftiest.
         repeatable: Whether a candidate may be made twice (not in a pool of logged runs).
+        least: Grow to this many runs at least, budget permitting.
     """
     covariance, spent = view.covariance, 0.0
     free = torch.ones(len(cost), dtype=torch.bool)
     index: list[int] = []
     costs: list[float] = []
     regrets: list[float] = []
-    while len(index) < _LONGEST_PLAN:
-        picked = _best_addition(view, covariance, cost, budget - spent, power, free)
+    while len(index) < max(least, _LONGEST_PLAN):
+        picked = _best_addition(view, covariance, cost, budget - spent, free)
         if not picked:
             break
         for run in picked:
@@ -177,28 +206,34 @@ def plan(
 
 
 def _best_addition(
-    view: Outlook, covariance: Tensor, cost: Tensor, budget: float, power: float, free: Bool[Tensor, "run"]
+    view: Outlook, covariance: Tensor, cost: Tensor, budget: float, free: Bool[Tensor, "run"]
 ) -> tuple[int, ...]:
-    affordable = free & (cost <= budget)
-    if not affordable.any():
+    index = (free & (cost <= budget)).nonzero().squeeze(-1)
+    if not len(index):
         return ()
-    index = affordable.nonzero().squeeze(-1)
-    gain, single = _pair_gains(view, covariance, index)
-    price = cost[index]
-    together = price[:, None] + price
-    worth = torch.where(together <= budget, gain / together.pow(power), -torch.inf)
-    worth.fill_diagonal_(-torch.inf)
-    alone = single / price.pow(power)
-    if len(index) == 1 or float(alone.max()) >= float(worth.max()):
+    keep = torch.cat([torch.zeros(1, dtype=torch.long), 1 + index])
+    part = Outlook(covariance[:, keep][:, :, keep], view.noise[:, index], view.curvature)
+    together, alone = _ratios(part, part.covariance, cost[index], budget)
+    if float(alone.max()) >= float(together.max()):
         return (int(index[alone.argmax()]),)
-    first, second = divmod(int(worth.argmax()), len(index))
+    first, second = divmod(int(together.argmax()), len(index))
     # the run that is worth more alone goes first, so that stopping in between costs least
     ordered = (first, second) if alone[first] >= alone[second] else (second, first)
     return tuple(int(index[i]) for i in ordered)
 
 
+def _ratios(
+    view: Outlook, covariance: Tensor, cost: Tensor, budget: float
+) -> tuple[Float[Tensor, "run run"], Float[Tensor, "run"]]:
+    """Fall of regret per FLOP by each affordable pair, and by each run alone."""
+    gain, single = _pair_gains(view, covariance)
+    price = cost[:, None] + cost
+    together = torch.where(price <= budget, gain / price, -torch.inf)
+    return together.fill_diagonal_(-torch.inf), single / cost
+
+
 def _pair_gains(
-    view: Outlook, covariance: Tensor, index: Tensor
+    view: Outlook, covariance: Tensor
 ) -> tuple[Float[Tensor, "run run"], Float[Tensor, "run"]]:
     """Expected fall of regret by each pair of candidates and by each alone.
 
@@ -206,9 +241,9 @@ def _pair_gains(
 
     with a the covariance with the optimum and S that of the noisy losses.
     """
-    among = covariance[:, 1 + index][:, :, 1 + index]
-    effect = covariance[:, 0, 1 + index]
-    variance = among.diagonal(dim1=-2, dim2=-1) + view.noise[:, index]
+    among = covariance[:, 1:, 1:]
+    effect = covariance[:, 0, 1:]
+    variance = among.diagonal(dim1=-2, dim2=-1) + view.noise
     weight = view.curvature / 2 / len(view.curvature)
     alone = effect.square() / variance
     determinant = variance.unsqueeze(-1) * variance.unsqueeze(-2) - among.square()
@@ -223,9 +258,3 @@ def _after(covariance: Tensor, noise: Tensor, run: int) -> Tensor:
     column = covariance[:, :, 1 + run]
     variance = column[:, 1 + run] + noise[:, run]
     return covariance - column.unsqueeze(-1) * (column / variance.unsqueeze(-1)).unsqueeze(-2)
-
-
-def best_plan(view: Outlook, cost: Float[Tensor, "run"], budget: float, repeatable: bool) -> Plan:
-    """Of the plans from thrifty to bold, the one with the least regret when the budget is spent."""
-    plans = [plan(view, cost, budget, power, repeatable) for power in _COST_POWERS]
-    return min(plans, key=lambda p: p.regret[-1] if p.regret else p.start)

@@ -1,4 +1,4 @@
-"""Inference: which coefficients the runs leave credible, as a population of particles.
+"""Sampler: a population of coefficient sets, drawn from what the runs leave credible.
 
 Sequential Monte Carlo from the prior to the posterior through tempered likelihoods: reweight,
 resample, redraw the noise factors, move by differential evolution. Everything is one batch over
@@ -32,6 +32,8 @@ _KEPT = 0.5
 _ROUNDS, _LAST_ROUNDS, _MOVES = 2, 4, 4
 _COLDEST = 1e-9  # temperature at which no data can be felt
 _BISECTIONS = 12
+_TOLERANCE = 0.15  # a step that keeps up to this much more is good enough
+_FIRST_WAVE, _WAVE_GROWTH = 40, 4
 #: A difference step reaches 2.38/√(2d) of the population's spread (ter Braak, 2006).
 _REACH = 2.38
 _DIFFERENTIAL = 0.3  # share of moves along a difference
@@ -65,36 +67,76 @@ class _Population:
     likelihood: Tensor
 
 
+@dataclass
+class _Progress:
+    """How the annealing went so far."""
+
+    stages: int = 0
+    acceptance: float = 1.0
+    unique: float = 1.0
+
+
 def sample(
     runs: Runs,
     priors: Mapping[str, Prior],
     generator: torch.Generator,
     particles: int = PARTICLES,
 ) -> Posterior:
-    """Draw coefficient sets from their posterior given runs."""
+    """Draw coefficient sets from their posterior given runs.
+
+    Many runs enter in waves, each four times the size of the last, so that the long way from the
+    prior is gone with few of them. The wave a run belongs to is drawn at random.
+    """
     sources = int(runs.source.max()) if len(runs.source) else 0
     z = _normal_points(particles, len(priors) + sources, generator)
-    inflation = torch.ones(particles, len(runs.loss), dtype=torch.float64)
-    temperature, stages, acceptance, unique = 0.0, 0, 1.0, 1.0
-    while temperature < 1:
-        temperature, weights = _next_temperature(z, inflation, runs, priors, temperature)
+    count = len(runs.loss)
+    order = torch.randperm(count, generator=generator)
+    inflation = torch.ones(particles, 0, dtype=torch.float64)
+    progress, seen = _Progress(), 0
+    while seen < count:
+        wave = min(count, max(_FIRST_WAVE, seen * _WAVE_GROWTH))
+        wave = count if count < 1.5 * wave else wave
+        entering = torch.ones(particles, wave - seen, dtype=torch.float64)
+        inflation = torch.cat([inflation, entering], 1)
+        old = torch.arange(wave) < seen
+        part = runs.select(order[:wave])
+        z, inflation = _anneal(z, inflation, part, old, priors, generator, progress)
+        seen = wave
+    inflation = inflation[:, order.argsort()]
+    fit = condition(z, inflation, runs, priors)
+    return Posterior(z, inflation, fit, progress.acceptance, progress.stages, progress.unique)
+
+
+def _anneal(
+    z: Tensor,
+    inflation: Tensor,
+    runs: Runs,
+    old: Tensor,
+    priors: Mapping[str, Prior],
+    generator: torch.Generator,
+    progress: _Progress,
+) -> tuple[Tensor, Tensor]:
+    """Raise the likelihood of the runs that are not `old` from power 0 to power 1."""
+    power = 0.0
+    while power < 1:
+        power, weights = _next_power(z, inflation, runs, old, priors, power)
         chosen = _systematic(weights, generator)
-        unique = len(chosen.unique()) / particles
         z, inflation = z[chosen], inflation[chosen]
-        rounds = _ROUNDS if temperature < 1 else _LAST_ROUNDS
+        temperature = torch.where(old, 1.0, power)
+        rounds = _ROUNDS if power < 1 else _LAST_ROUNDS
         rates = []
         for _ in range(rounds):
             inflation = _redraw_inflation(z, inflation, runs, priors, temperature, generator)
-            population = _Population(
-                z, inflation, condition(z, inflation, runs, priors, temperature).log_likelihood
-            )
+            likelihood = condition(z, inflation, runs, priors, temperature).log_likelihood
+            population = _Population(z, inflation, likelihood)
             for _ in range(_MOVES):
                 population, rate = _move(population, runs, priors, temperature, generator)
                 rates.append(rate)
             z = population.z
-        stages, acceptance = stages + 1, sum(rates) / len(rates)
-    fit = condition(z, inflation, runs, priors)
-    return Posterior(z, inflation, fit, acceptance, stages, unique)
+        progress.stages += 1
+        progress.acceptance = sum(rates) / len(rates)
+        progress.unique = len(chosen.unique()) / len(z)
+    return z, inflation
 
 
 def _normal_points(count: int, dimension: int, generator: torch.Generator) -> Tensor:
@@ -105,20 +147,21 @@ def _normal_points(count: int, dimension: int, generator: torch.Generator) -> Te
     return torch.special.ndtri(points)
 
 
-def _next_temperature(
+def _next_power(
     z: Tensor,
     inflation: Tensor,
     runs: Runs,
+    old: Tensor,
     priors: Mapping[str, Prior],
-    temperature: float,
+    power: float,
 ) -> tuple[float, Tensor]:
-    """The temperature at which `_KEPT` of the particles stay effective, and their weights."""
+    """The power at which `_KEPT` of the particles stay effective, and their weights."""
 
     def likelihood_at(t: float) -> Tensor:
-        fit = condition(z, inflation, runs, priors, t)
+        fit = condition(z, inflation, runs, priors, torch.where(old, 1.0, t))
         return fit.log_likelihood.nan_to_num(nan=-torch.inf)
 
-    now = likelihood_at(temperature) if temperature else torch.zeros(len(z), dtype=z.dtype)
+    now = likelihood_at(power)
 
     def weights_at(t: float) -> Tensor:
         return torch.softmax(likelihood_at(t) - now, 0)
@@ -129,20 +172,17 @@ def _next_temperature(
     weights = weights_at(1.0)
     if effective(weights) >= _KEPT:
         return 1.0, weights
-    floor = max(temperature, _COLDEST)
-    low, high = math.log(floor), 0.0
+    low, high = math.log(max(power, _COLDEST)), 0.0
+    weights = torch.full_like(weights, 1 / len(weights))
     for _ in range(_BISECTIONS):
-        middle = low + (high - low) * (0.5 if temperature == 0 else 0.4)
+        middle = low + (high - low) * (0.5 if power == 0 else 0.4)
         trial = weights_at(math.exp(middle))
-        if effective(trial) >= _KEPT:
-            low, weights = middle, trial
-            if effective(trial) < _KEPT + 0.15:
-                break
-        else:
+        if effective(trial) < _KEPT:
             high = middle
-    if low == math.log(floor):
-        low = high
-        weights = weights_at(math.exp(low))
+            continue
+        low, weights = middle, trial
+        if effective(trial) < _KEPT + _TOLERANCE:
+            break
     return math.exp(low), weights
 
 
@@ -157,7 +197,7 @@ def _redraw_inflation(
     inflation: Tensor,
     runs: Runs,
     priors: Mapping[str, Prior],
-    temperature: float,
+    temperature: Tensor,
     generator: torch.Generator,
 ) -> Tensor:
     """Gibbs step on the noise factors: Student-t noise as a scale mixture of normals.
@@ -166,14 +206,12 @@ def _redraw_inflation(
 
     Source: Geweke (1993), Journal of Applied Econometrics 8(S1):S19-S40.
     """
-    if not len(runs.loss):
-        return inflation
     fit = condition(z, inflation, runs, priors, temperature)
     departures = draw_departures(fit, generator)[0]
     at_runs = departures[:, :, runs.cell].transpose(1, 2)
     excess = runs.loss.nan_to_num() - fit.expected(at_runs, runs)
     squares = torch.where(runs.diverged, 0.0, excess.square() / fit.features.variance)
-    counted = torch.where(runs.diverged, 0.0, temperature)
+    counted = torch.where(runs.diverged, torch.zeros_like(temperature), temperature)
     shape = (NOISE_FREEDOM + counted) / 2
     gamma = torch._standard_gamma(shape.expand_as(squares).contiguous(), generator=generator)
     return (NOISE_FREEDOM + temperature * squares) / 2 / gamma.clamp_min(1e-12)
@@ -183,7 +221,7 @@ def _move(
     population: _Population,
     runs: Runs,
     priors: Mapping[str, Prior],
-    temperature: float,
+    temperature: Tensor,
     generator: torch.Generator,
 ) -> tuple[_Population, float]:
     """One Metropolis step of every particle, autoregressive about the population's normal fit.

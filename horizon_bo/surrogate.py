@@ -14,7 +14,7 @@ but an event, with a hazard that rises through a cliff above the optimum.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -41,6 +41,7 @@ SOURCE_LEVEL_SD = 1.0
 CLIFF_WIDTH = 0.5
 #: No level falls by more than e⁴ times its amplitude over the runs one can make.
 _LARGEST_FALL = 4.0
+_LEAST_AMPLITUDE = 0.01  # tokens always buy something
 _JITTER = 1e-10  # on covariances of quantities of order one
 
 
@@ -65,6 +66,11 @@ class Runs:
     def diverged(self) -> Tensor:
         """Which runs blew up."""
         return self.loss.isnan()
+
+    def select(self, index: Tensor) -> "Runs":
+        """Some of the runs, with all cells."""
+        per_run = ("log_lr", "places", "source", "loss", "variance", "cell")
+        return replace(self, **{name: getattr(self, name)[index] for name in per_run})
 
 
 def cell_covariance(
@@ -179,11 +185,11 @@ def condition(
     inflation: Float[Tensor, "set run"],
     runs: Runs,
     priors: Mapping[str, Prior],
-    temperature: float = 1.0,
+    temperature: Float[Tensor, "run"] | float = 1.0,
 ) -> Fit:
-    """Condition on runs, their noise variance inflated and likelihood raised to `temperature`.
+    """Condition on runs, their noise variance inflated and likelihoods raised to a power.
 
-        p(y | z, τ) = ∫ p(v) Π N(yᵢ | μᵢ + φᵢ·L v, σᵢ² τᵢ)^t dv,     departures = L v
+        p(y | z, τ) = ∫ p(v) Π N(yᵢ | μᵢ + φᵢ·L v, σᵢ² τᵢ)^tᵢ dv,     departures = L v
 
     With M = √(t/σ²τ) φ L, one row a run, the integral needs one Cholesky factor of I + M Mᵀ, or
     of I + Mᵀ M, whichever is smaller. The latter is summed from cell summaries.
@@ -203,9 +209,10 @@ def condition(
     else:
         design, factor, center, squares = _by_cells(f.basis, weight, residual, root, runs.cell)
     log_det = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-    normaliser = torch.where(diverged, 0.0, (2 * math.pi * spread).log()).sum(-1)
-    events = torch.where(diverged, f.log_hazard, f.log_safety).sum(-1)
-    log_likelihood = -0.5 * (squares + log_det + temperature * normaliser) + temperature * events
+    normaliser = torch.where(diverged, 0.0, (2 * math.pi * spread).log())
+    events = torch.where(diverged, f.log_hazard, f.log_safety)
+    scores = (temperature * (events - normaliser / 2)).sum(-1)
+    log_likelihood = scores - (squares + log_det) / 2
     return Fit(log_likelihood, root, center, design, factor, c, f)
 
 
@@ -280,3 +287,16 @@ def draw_departures(
     whitened = fit.center + step.squeeze(-1)
     parts = whitened.reshape(draws, sets, effects, cells)
     return torch.einsum("pjcm,spjm->spjc", fit.root, parts)
+
+
+def token_slope(fit: Fit, runs: Runs) -> Float[Tensor, "set"]:
+    """Loss that an e-fold of tokens buys at the target, β C, in units of the typical loss.
+
+    C is a linear amplitude that was integrated out; here is its posterior mean, E[C | v], with v
+    the whitened level departures.
+    """
+    c, cells = fit.coefficients, len(runs.cells)
+    falls = _level_falls(c, runs.cells)[:, 1]
+    weights = torch.linalg.solve_triangular(fit.root[:, 0], falls.unsqueeze(-1), upper=False)
+    change = AMPLITUDE[1] ** 2 * (weights.squeeze(-1) * fit.center[:, :cells]).sum(-1)
+    return c.law.tokens_exponent * (AMPLITUDE[0] + change).clamp_min(_LEAST_AMPLITUDE)

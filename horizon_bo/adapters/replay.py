@@ -33,12 +33,12 @@ class Method:
 
     Args:
         believe: What the runs so far say, in any form the other two understand.
-        recommend: The answer at the target.
+        recommend: The answer at the target, given the rows that could still be bought.
         pick: The next row, from those that are left and affordable; `None` to end.
     """
 
     believe: Callable[[Study], Any]
-    recommend: Callable[[Study, Any], Answer]
+    recommend: Callable[[Study, Any, Sequence[Trial]], Answer]
     pick: Callable[[Study, Any, Sequence[Trial]], Trial | None]
 
 
@@ -71,7 +71,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
     {
         "horizon": Method(believe, tuner.recommend, suggested_row),
         "horizon-random": Method(believe, tuner.recommend, uniform_row),
-        "random": Method(no_belief, lambda study, _: law_readout(study), uniform_row),
+        "random": Method(no_belief, lambda study, *_: law_readout(study), uniform_row),
         "zero": Method(believe, tuner.recommend, no_row),
     }
 )
@@ -92,10 +92,10 @@ def replay(
     while True:
         began = time.perf_counter()
         belief = method.believe(study)
-        answer = method.recommend(study, belief)
+        pool = affordable(problem.pool, study)
+        answer = method.recommend(study, belief, pool)
         picked = None
         if not (obey_stop and answer.stop):
-            pool = affordable(problem.pool, study)
             picked = method.pick(study, belief, pool) if pool else None
         yield {
             "step": len(study.trials),

@@ -1,0 +1,293 @@
+"""Tuner: from a study to the next run, and to the rate to train the target with.
+
+Pure functions on values: each takes a `Study` and gives another value. `HorizonTuner`, the
+stateful shell around them, lives in `adapters.session`, because it also writes to disk.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from horizon_bo import acquisition
+from horizon_bo.acquisition import Candidates, Plan
+from horizon_bo.candidates import pool_of_space
+from horizon_bo.decision import Decision, decide, probability_within
+from horizon_bo.diagnostics import warnings
+from horizon_bo.errors import BudgetExhaustedError, InvalidTrialError
+from horizon_bo.horizons import Scale
+from horizon_bo.inference import Belief, believe, placed
+from horizon_bo.trials import LoggedRun, Study, Suggestion, Trial
+
+__all__ = ["Recommendation", "believe", "import_runs", "observe", "recommend", "start", "suggest"]
+
+#: Rounding may make the last affordable run seem dearer than what is left.
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recommendation:
+    """The rate to train the target with, and what to expect of it.
+
+    Args:
+        learning_rate: Rate of least expected regret, as given to the optimizer.
+        interval_50: Central half of the posterior of the optimal rate.
+        interval_90: Central 90 % of it.
+        expected_regret: Expected loss above the best rate's, in loss units.
+        predicted_loss: Expected loss of the target at that rate, in loss units.
+        expected_overhead: Compute spent plus the compute that would buy back the regret, as a
+            share of the target run's.
+        divergence_probability: Of the target at that rate.
+        spent: Training compute charged so far, FLOP.
+        value_of_next_run: Fall of expected regret by the next run of the plan, in loss units.
+        stop: No affordable run is expected to lower the overhead, or the regret is tolerable.
+        reason: Why to stop or go on, in a sentence.
+        warnings: Why to be careful, a sentence each.
+    """
+
+    learning_rate: float
+    interval_50: tuple[float, float]
+    interval_90: tuple[float, float]
+    expected_regret: float
+    predicted_loss: float
+    expected_overhead: float
+    divergence_probability: float
+    spent: float
+    value_of_next_run: float
+    stop: bool
+    reason: str
+    warnings: tuple[str, ...]
+
+
+def suggest(
+    study: Study, belief: Belief, n: int = 1, pool: Sequence[Trial] | None = None
+) -> tuple[Suggestion, ...]:
+    """The next `n` runs to make at once, best first.
+
+    Args:
+        study: The study, its pending runs included.
+        belief: `believe(study)`.
+        n: How many runs.
+        pool: Choose among these instead of the search space, each at most once.
+
+    Raises:
+        BudgetExhaustedError: No run fits into what is left of the budget.
+    """
+    offers = _offers(study, pool)
+    if not offers:
+        raise BudgetExhaustedError(_nothing_affordable(study, pool))
+    plan, shortlist = _plan(study, belief, offers, repeatable=pool is None, least=n)
+    chosen = [shortlist[k] for k in plan.index[:n]]
+    return tuple(
+        replace(_suggestion(offer, study), id=len(study.trials) + k)
+        for k, offer in enumerate(chosen)
+    )
+
+
+def start(study: Study, suggestions: Sequence[Suggestion]) -> Study:
+    """The study with the suggested runs pending."""
+    return study.with_trials(
+        *(
+            Trial(
+                id=len(study.trials) + k,
+                learning_rate=run.learning_rate,
+                params=run.params,
+                tokens=run.tokens,
+                batch_tokens=run.batch_tokens,
+                flops=run.flops,
+                schedule=run.schedule,
+                averaging=run.averaging,
+                source=study.source,
+                settings=run.scale.settings,
+                row=run.row,
+            )
+            for k, run in enumerate(suggestions)
+        )
+    )
+
+
+def observe(
+    study: Study,
+    run: Suggestion | LoggedRun | int,
+    *,
+    loss: float | None = None,
+    loss_sd: float | None = None,
+    diverged: bool = False,
+    failed: bool = False,
+    flops: float | None = None,
+) -> Study:
+    """The study with a run's outcome; a loss that is not finite means that it diverged.
+
+    Args:
+        run: A suggestion, its id, or a run that was never suggested, which is charged.
+        loss: Final loss.
+        loss_sd: Known standard deviation of `loss`.
+        diverged: Training blew up.
+        failed: The run says nothing about the loss; its compute is charged all the same.
+        flops: Compute it really took, FLOP; `None` keeps what was planned.
+    """
+    if isinstance(run, LoggedRun):
+        run = replace(
+            run,
+            loss=run.loss if loss is None else loss,
+            loss_sd=run.loss_sd if loss_sd is None else loss_sd,
+            diverged=run.diverged or diverged,
+            flops=run.flops if flops is None else flops,
+        )
+        return study.with_trials(study.trial_from(run, trial_id=len(study.trials), charged=True))
+    trial = study.pending(run.id if isinstance(run, Suggestion) else run)
+    said = [name for name, given in (("loss", loss is not None), ("diverged", diverged), ("failed", failed)) if given]
+    if len(said) != 1:
+        raise InvalidTrialError(
+            f"outcome of trial {trial.id} is {' and '.join(said) or 'missing'}, "
+            "expected exactly one of loss, diverged or failed; report one"
+        )
+    if flops is not None:
+        trial = replace(trial, flops=flops)
+    if loss is not None:
+        return study.with_outcome(trial.completed(loss, loss_sd))
+    return study.with_outcome(replace(trial, status="diverged" if diverged else "failed"))
+
+
+def import_runs(study: Study, runs: Sequence[LoggedRun], *, count_cost: bool = False) -> Study:
+    """The study with logged runs added; they cost nothing unless `count_cost`."""
+    first = len(study.trials)
+    trials = [
+        study.trial_from(run, trial_id=first + k, charged=count_cost, row=k)
+        for k, run in enumerate(runs)
+    ]
+    return study.with_trials(*trials)
+
+
+def recommend(
+    study: Study, belief: Belief, pool: Sequence[Trial] | None = None
+) -> Recommendation:
+    """The rate to train the target with; before the first run it is the prior's.
+
+    Args:
+        study: The study.
+        belief: `believe(study)`.
+        pool: Judge whether to stop by these runs instead of the search space.
+    """
+    decision = decide(belief)
+    scale, target_flops = belief.loss_scale, study.target.flops
+    slope = decision.token_slope
+    offers = _offers(study, pool)
+    plan = _plan(study, belief, offers, repeatable=pool is None, least=1)[0] if offers else None
+    stop, reason = _advice(study, belief, decision, plan)
+    drop = (plan.start - plan.regret[0]) if plan and plan.regret else 0.0
+    overhead = study.spent / target_flops + decision.expected_regret / slope
+    return Recommendation(
+        learning_rate=math.exp(decision.log_lr),
+        interval_50=_linear(decision.log_interval_50),
+        interval_90=_linear(decision.log_interval_90),
+        expected_regret=decision.expected_regret * scale,
+        predicted_loss=decision.predicted_loss * scale,
+        expected_overhead=overhead,
+        divergence_probability=decision.divergence_probability,
+        spent=study.spent,
+        value_of_next_run=max(0.0, drop) * scale,
+        stop=stop,
+        reason=reason,
+        warnings=warnings(study, belief, decision),
+    )
+
+
+def _linear(log_interval: tuple[float, float]) -> tuple[float, float]:
+    return math.exp(log_interval[0]), math.exp(log_interval[1])
+
+
+def _advice(
+    study: Study, belief: Belief, decision: Decision, plan: Plan | None
+) -> tuple[bool, str]:
+    """Whether to stop, and why: by cost, and by the tolerated regret if the user gave one."""
+    if study.regret_tolerance is not None:
+        tolerance = study.regret_tolerance / belief.loss_scale
+        sure = probability_within(belief, decision.log_lr, tolerance)
+        if sure >= 1 - study.regret_risk:
+            return True, (
+                f"the regret is at most {study.regret_tolerance:.3g} with probability {sure:.0%}"
+            )
+    if plan is None or not plan.regret:
+        return True, "no run fits into what is left of the budget"
+    best_saving, steps = _best_saving(plan, decision, study.target.flops)
+    if best_saving <= 0:
+        return True, (
+            "no affordable run is expected to save more target compute than it costs: "
+            f"the expected regret is worth {decision.expected_regret / decision.token_slope:.1%} "
+            "of the target run"
+        )
+    return False, (
+        f"the next {steps} run{'s' if steps > 1 else ''} cost "
+        f"{plan.cost[steps - 1] / study.target.flops:.1%} of the target run and are expected to "
+        f"save {best_saving:.1%} more than that"
+    )
+
+
+def _best_saving(plan: Plan, decision: Decision, target_flops: float) -> tuple[float, int]:
+    """Largest expected fall of the overhead along a plan, in target runs, and its length.
+
+    The plan's regrets come from a linearised model; they are scaled to the decision's.
+    """
+    factor = decision.expected_regret / plan.start / decision.token_slope if plan.start else 0.0
+    savings = [
+        factor * (plan.start - regret) - cost / target_flops
+        for regret, cost in zip(plan.regret, plan.cost, strict=True)
+    ]
+    best = max(savings)
+    return best, 1 + savings.index(best)
+
+
+def _offers(study: Study, pool: Sequence[Trial] | None) -> list[Trial]:
+    """Runs that may be made and fit into what is left of the budget."""
+    runs = pool_of_space(study) if pool is None else pool
+    most = study.remaining + _ROUNDING * study.target.flops
+    return [run for run in runs if run.flops <= most]
+
+
+def _plan(
+    study: Study, belief: Belief, offers: Sequence[Trial], *, repeatable: bool, least: int
+) -> tuple[Plan, list[Trial]]:
+    """The plan for the remaining budget, and the runs that its indices mean."""
+    pending = [trial for trial in study.trials if trial.status == "pending"]
+    known = acquisition.Known(belief.posterior, belief.runs, _candidates(study, belief, pending))
+    offered = _candidates(study, belief, offers)
+    kept = acquisition.shortlist(known, offered, belief.priors)
+    offered = offered.select(kept)
+    view = acquisition.outlook(known, offered, belief.priors)
+    plan = acquisition.best_plan(
+        view, offered.cost, study.remaining + _ROUNDING * study.target.flops, repeatable, least
+    )
+    return plan, [offers[k] for k in kept.tolist()]
+
+
+def _candidates(study: Study, belief: Belief, trials: Sequence[Trial]) -> Candidates:
+    log_lr, places, source = placed(study, list(trials), belief.recipes)
+    cost = torch.tensor([trial.flops for trial in trials], dtype=torch.float64)
+    return Candidates(log_lr, places, source, cost)
+
+
+def _suggestion(trial: Trial, study: Study) -> Suggestion:
+    scale = next((s for s in study.space.scales if s.params == trial.params), None)
+    return Suggestion(
+        id=trial.id,
+        learning_rate=trial.learning_rate,
+        params=trial.params,
+        tokens=trial.tokens,
+        batch_tokens=trial.batch_tokens,
+        flops=trial.flops,
+        scale=scale or Scale(params=trial.params, settings=trial.settings),
+        schedule=trial.schedule,
+        averaging=trial.averaging,
+        row=trial.row,
+    )
+
+
+def _nothing_affordable(study: Study, pool: Sequence[Trial] | None) -> str:
+    runs = pool_of_space(study) if pool is None else pool
+    cheapest = min((run.flops for run in runs), default=math.inf)
+    return (
+        f"{study.remaining:.3g} FLOP of the budget are left and the cheapest run costs "
+        f"{cheapest:.3g} FLOP; raise the budget, allow smaller runs, or decide with recommend"
+    )
