@@ -117,7 +117,7 @@ BATCH_LAWS: Mapping[str, BatchLaw] = MappingProxyType(
                 source="Porian et al. (2024), arXiv:2406.19146",
             ),
             BatchLaw(
-                name="kaplan",
+                name="kaplan-critical",
                 kind="critical",
                 formula="B_crit = 2e8 / L^(1/0.21) tokens, L in nats",
                 prefactor=math.log(2e8),
