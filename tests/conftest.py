@@ -9,9 +9,9 @@ from jaxtyping import install_import_hook
 
 from tests.flow import FLOW
 
-# Shapes are checked at run time in the core. The edges (horizons, trials, adapters) are left out:
+# Shapes are checked at run time in the core. The edges (tuner, adapters, …) are left out:
 # they take what users pass and answer bad values themselves, which their tests want to see.
-EDGES = ("errors", "horizons", "trials", "adapters")
+EDGES = ("errors", "horizons", "trials", "tuner", "adapters")
 install_import_hook(
     [f"horizon_bo.{module}" for module in FLOW if module not in EDGES],
     "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
