@@ -1,7 +1,14 @@
 """horizon_bo: choose the learning rate of one large training run from a few small ones."""
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from horizon_bo.adapters.session import HorizonTuner
+    from horizon_bo.errors import HorizonBOError
+    from horizon_bo.horizons import Horizon, Scale, SearchSpace
+    from horizon_bo.trials import LoggedRun, Study, Suggestion, Trial
+    from horizon_bo.tuner import Recommendation
 
 _HOMES = {
     "Horizon": "horizons",
@@ -16,7 +23,7 @@ _HOMES = {
     "Trial": "trials",
 }
 
-__all__ = [  # noqa: RUF022  # sorted, and a test says so
+__all__ = [  # sorted, and a test says so
     "Horizon",
     "HorizonBOError",
     "HorizonTuner",
