@@ -1,8 +1,7 @@
 """Comparison: how much worse than the best run of a cell is the run that a law would have made?"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy.interpolate import LinearNDInterpolator
@@ -11,7 +10,7 @@ from horizon_bo.errors import InvalidTableError
 from horizon_bo.horizons import Horizon
 from horizon_bo.published.batch import BATCH_LAWS
 from horizon_bo.published.learning_rate import learning_rate_law
-from horizon_bo.published.runs import Runs, read_runs
+from horizon_bo.published.runs import Runs, Table, read_runs
 
 #: Laws that come with a batch of their own; the others are given the best run's.
 _WITH_BATCH = ("step", "deepseek", "porian")
@@ -43,7 +42,7 @@ class Comparison:
 
 
 def compare_laws(
-    table: Mapping[str, Sequence[Any]],
+    table: Table,
     laws: Sequence[str],
     *,
     flops_factor: float = 1.0,

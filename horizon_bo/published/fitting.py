@@ -1,8 +1,7 @@
 """Fitting: what do a user's own runs say about a loss law, and how far can that be trusted?"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +12,7 @@ from horizon_bo.errors import InvalidTableError
 from horizon_bo.published.families import Family, family_named
 from horizon_bo.published.posterior import sample_posterior
 from horizon_bo.published.robust import HUBER_DELTA, derivatives, fit_curves, huber
-from horizon_bo.published.runs import Runs, read_runs, require_identifiable
+from horizon_bo.published.runs import Runs, Table, best_of_cells, read_runs, require_identifiable
 from horizon_bo.published.sampling import Resampling, resampling_weights
 
 FloatArray = NDArray[np.float64]
@@ -117,12 +116,13 @@ class Fit:
 
 
 def fit_loss_law(
-    table: Mapping[str, Sequence[Any]],
+    table: Table,
     family: str,
     *,
     draws: int = 1000,
     by: Resampling = "run",
     bayesian: bool = False,
+    best_only: bool = False,
     seed: int = 0,
 ) -> Fit:
     """Fit a loss law robustly and say how sure one may be of each coefficient.
@@ -136,12 +136,15 @@ def fit_loss_law(
         draws: Bootstrap resamples, or posterior draws.
         by: Resample single runs, or whole cells of equal columns.
         bayesian: Draw from the posterior under a Huber likelihood instead of resampling.
+        best_only: Keep the lowest loss of each cell, for sweeps of rate and batch.
         seed: Of the resampling.
 
     Source: Hoffmann et al. (2022), arXiv:2203.15556, section 3.3.
     """
     law = family_named(family)
     runs = read_runs(table, ("loss", *law.columns))
+    if best_only and len(runs):
+        runs = best_of_cells(runs, law.columns)
     require_identifiable(runs, len(law.coefficients), law.levels)
     problem = _Problem.of(law, runs)
     best = problem.best()

@@ -4,15 +4,14 @@ Power laws of the optimum are linear in logs, so a fit is a regression and its b
 batched solve.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from horizon_bo.errors import InvalidTableError
-from horizon_bo.published.runs import Runs, read_runs, require_identifiable
+from horizon_bo.published.runs import Runs, Table, read_runs, require_identifiable
 from horizon_bo.published.sampling import Resampling, resampling_weights
 
 FloatArray = NDArray[np.float64]
@@ -123,7 +122,7 @@ def curve_vertices(runs: Runs) -> Runs:
 
 
 def fit_optimum(
-    table: Mapping[str, Sequence[Any]],
+    table: Table,
     output: str = "learning_rate",
     inputs: Sequence[str] = ("params", "tokens"),
     *,

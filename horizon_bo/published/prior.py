@@ -42,7 +42,7 @@ MOST_LOG_SD = math.log(10.0)
 MUP_BASE_PARAMS = 4e7
 
 #: The laws that speak: absolute, for AdamW in standard parametrization, one a sweep.
-_SPEAKING = ("step", "bjorck", "deepseek", "porian", "kaplan")
+SPEAKING = ("step", "bjorck", "deepseek", "porian", "kaplan")
 
 #: Laws whose batch was tuned with the rate, and the law that gives that batch.
 _OPTIMAL_BATCH = {"step": "step", "deepseek": "deepseek", "porian": "porian"}
@@ -127,7 +127,7 @@ def prior_center(
 def _laws(exclude_data: Collection[str]) -> tuple[list[LearningRateLaw], tuple[str, ...]]:
     """The laws to use, and the names of those refused."""
     excluded = {exclude_data} if isinstance(exclude_data, str) else set(exclude_data)
-    speaking = [LEARNING_RATE_LAWS[name] for name in _SPEAKING]
+    speaking = [LEARNING_RATE_LAWS[name] for name in SPEAKING]
     usable = [law for law in speaking if not excluded & set(law.data)]
     return usable, tuple(law.name for law in speaking if law not in usable)
 

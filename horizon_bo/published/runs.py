@@ -12,6 +12,9 @@ from horizon_bo.horizons import FLOPS_PER_PARAM_TOKEN
 
 FloatArray = NDArray[np.float64]
 
+#: A table of runs: columns of equal length by name, as lists, arrays or series.
+Table = Mapping[str, Any]
+
 #: Rows named in a remark; the rest are counted.
 _NAMED_ROWS = 8
 
@@ -56,7 +59,7 @@ class Runs:
         return np.unique(keys, axis=0, return_inverse=True)[1].reshape(-1)
 
 
-def read_runs(table: Mapping[str, Sequence[Any]], needed: Sequence[str]) -> Runs:
+def read_runs(table: Table, needed: Sequence[str]) -> Runs:
     """The rows that hold a positive number in every needed column and did not diverge.
 
     `flops` is filled in as 6 · params · tokens where both are there.
@@ -90,7 +93,7 @@ def read_runs(table: Mapping[str, Sequence[Any]], needed: Sequence[str]) -> Runs
     return Runs(columns=columns, rows=rows, remarks=tuple(remarks))
 
 
-def _numbers(table: Mapping[str, Sequence[Any]], name: str) -> FloatArray:
+def _numbers(table: Table, name: str) -> FloatArray:
     try:
         return np.asarray(table[name], dtype=np.float64)
     except (TypeError, ValueError) as error:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from horizon_bo.published.runs import Runs
 
 Resampling = Literal["run", "cell"]
+RESAMPLINGS: tuple[Resampling, ...] = ("run", "cell")
 
 
 def resampling_weights(

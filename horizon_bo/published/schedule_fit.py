@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from horizon_bo.errors import InvalidTableError
 from horizon_bo.published.robust import fit_curves
+from horizon_bo.published.runs import Table
 from horizon_bo.published.schedule import AnnealingLaw, MultiPowerLaw, annealing_areas
 
 FloatArray = NDArray[np.float64]
@@ -22,6 +23,9 @@ _MOMENTA = (0.99, 0.995, 0.999, 0.9995)
 
 #: Observations beyond which a curve is thinned; neighbours say the same.
 _OBSERVATIONS = 40
+
+#: Entry of an event that pads a shorter schedule.
+_NEVER = 10**9
 
 _MAD = 1.4826
 
@@ -84,7 +88,7 @@ class _Problem:
     observed: FloatArray
 
 
-def loss_curves(table: Mapping[str, Sequence[Any]]) -> tuple[LossCurve, ...]:
+def loss_curves(table: Table) -> tuple[LossCurve, ...]:
     """Curves from a table with one row a step: `curve`, `step`, `learning_rate`, `loss`.
 
     Rates between rows are interpolated linearly; rows without a loss give the schedule alone.
@@ -291,7 +295,7 @@ def _events(
         fall = np.pad(-np.diff(curve.rates, prepend=curve.rates[:1])[events], pad)
         after = np.pad(np.log(np.maximum(curve.rates[events], 1e-12)), pad)
         before = np.pad((area - curve.stride * curve.rates)[events], pad)
-        index = np.pad(events, pad, constant_values=_ENTRIES)
+        index = np.pad(events, pad, constant_values=_NEVER)
         happened = curve.entries[:, None] >= index
         parts[0].append(area[curve.entries])
         parts[1].append(np.where(happened, fall, 0.0))

@@ -5,16 +5,15 @@ every rate, and nearly a parabola in ln LR at every horizon. So a few horizons a
 the whole surface, and n · C_D · C_η runs replace n³.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from horizon_bo.errors import InvalidTableError
 from horizon_bo.published.optimum import weighted_regression
-from horizon_bo.published.runs import Runs, read_runs, require_identifiable
+from horizon_bo.published.runs import Runs, Table, read_runs, require_identifiable
 from horizon_bo.published.sampling import resampling_weights
 
 FloatArray = NDArray[np.float64]
@@ -53,6 +52,12 @@ class SearchFactorFit:
     extrapolation_error: float | None
     remarks: tuple[str, ...]
 
+    @property
+    def standard_errors(self) -> dict[str, float]:
+        """Standard deviation of the exponents over the draws."""
+        known = self.draws[np.isfinite(self.draws).all(-1)]
+        return dict(zip(("params", "tokens"), known[:, 1:].std(0, ddof=1).tolist(), strict=True))
+
     def predict(self, params: float, tokens: float) -> tuple[float, float, float]:
         """The optimal rate, and the central 90 % of the draws."""
         x = np.array([1.0, np.log(params), np.log(tokens)])
@@ -62,7 +67,7 @@ class SearchFactorFit:
 
 
 def fit_search_factor(
-    table: Mapping[str, Sequence[Any]],
+    table: Table,
     *,
     horizons: Sequence[float] | None = None,
     draws: int = 1000,
@@ -160,7 +165,7 @@ def _features(u: FloatArray, d: FloatArray) -> FloatArray:
     return np.column_stack([np.ones_like(u), u, u**2, d, u * d, u**2 * d])
 
 
-def _one_batch(table: Mapping[str, Sequence[Any]]) -> Runs:
+def _one_batch(table: Table) -> Runs:
     batch = ("batch_tokens",) if "batch_tokens" in table else ()
     runs = read_runs(table, ("learning_rate", "params", "tokens", "loss", *batch))
     if batch and np.unique(runs["batch_tokens"]).size > 1:

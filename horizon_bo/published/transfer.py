@@ -78,10 +78,8 @@ def transfer(
             left_out.append(f"{name} says nothing of {what}")
             continue
         ratio = law.log_ratio(start, end)
-        remarks = dict.fromkeys((*law.remarks(start), *law.remarks(end), *_batch(name, start, end)))
-        answers.append(
-            Transferred(law=name, learning_rate=rate * math.exp(ratio), remarks=tuple(remarks))
-        )
+        remarks = (*(law.remarks(end) or law.remarks(start)), *_batch(name, start, end))
+        answers.append(Transferred(law=name, learning_rate=rate * math.exp(ratio), remarks=remarks))
     if not answers:
         raise InvalidSpaceError(
             f"no law answers ({'; '.join(left_out)}), expected one at least; name some"
