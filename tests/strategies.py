@@ -1,0 +1,31 @@
+"""Hypothesis strategies for the domain: plausible laws, coordinates and runs, in float64."""
+
+from dataclasses import fields
+
+import torch
+from hypothesis import strategies as st
+
+from horizon_bo.laws import HorizonLaw
+from horizon_bo.mean import DEFAULT_PRIORS
+
+
+def within(name: str, width: float = 3.0) -> st.SearchStrategy[float]:
+    """Values of a coefficient up to so many prior scales from its prior's location."""
+    prior = DEFAULT_PRIORS[name]
+    return st.floats(prior.location - width * prior.scale, prior.location + width * prior.scale)
+
+
+def tensors(size: int, low: float, high: float) -> st.SearchStrategy[torch.Tensor]:
+    """Vectors of that size with entries in a range."""
+    entries = st.lists(st.floats(low, high), min_size=size, max_size=size)
+    return entries.map(lambda values: torch.tensor(values, dtype=torch.float64))
+
+
+laws = st.builds(
+    HorizonLaw,
+    params_exponent=st.floats(0.05, 1.0),
+    tokens_exponent=st.floats(0.05, 1.0),
+    **{f.name: within(f.name) for f in fields(HorizonLaw) if not f.name.endswith("_exponent")},
+)
+log_units = st.floats(-7.0, 7.0).map(lambda v: torch.tensor(v, dtype=torch.float64))
+seeds = st.integers(0, 2**31 - 1)

@@ -1,0 +1,129 @@
+"""Worlds that tests know the truth of: drawn from the model itself, or following a plain law."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from horizon_bo import LoggedRun
+from horizon_bo.horizons import Horizon
+from horizon_bo.inference import assign_cells
+from horizon_bo.mean import DEFAULT_PRIORS, Prior, coefficients
+from horizon_bo.surrogate import NOISE_FREEDOM, Runs, cell_root, condition
+
+
+def runs_at(
+    log_lr: Sequence[float],
+    places: Sequence[Sequence[float]],
+    loss: Sequence[float] | None = None,
+    source: Sequence[int] | None = None,
+    known_sd: float = 0.0,
+) -> Runs:
+    """Runs at rates and places; without `loss` all are 1, NaN means diverged."""
+    count = len(log_lr)
+    where = torch.tensor(places, dtype=torch.float64).reshape(count, 3)
+    recipe = torch.tensor(source or [0] * count, dtype=torch.long)
+    cell, cells, cell_source = assign_cells(where, recipe)
+    return Runs(
+        log_lr=torch.tensor(log_lr, dtype=torch.float64),
+        places=where,
+        source=recipe,
+        loss=torch.tensor(loss or [1.0] * count, dtype=torch.float64),
+        variance=torch.full((count,), known_sd**2, dtype=torch.float64),
+        cell=cell,
+        cells=cells,
+        cell_source=cell_source,
+    )
+
+
+@dataclass(frozen=True)
+class World:
+    """Runs whose coefficients, cell departures and noise factors were drawn from the priors."""
+
+    z: torch.Tensor  # 1 coordinate
+    departures: torch.Tensor  # 1 3 cell
+    runs: Runs
+
+
+def drawn_world(
+    seed: int,
+    runs: int = 6,
+    cells: int = 3,
+    priors: Mapping[str, Prior] = DEFAULT_PRIORS,
+    spread: float = 3.0,
+) -> World:
+    """A world drawn from the model: coefficients, departures, Student-t noise and divergences."""
+    generator = torch.Generator().manual_seed(seed)
+    uniform = lambda *shape: torch.rand(*shape, generator=generator, dtype=torch.float64)  # noqa: E731
+    normal = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)  # noqa: E731
+    offered = torch.cat([-1 - 2 * uniform(cells, 2), 0.7 * normal(cells, 1)], 1)
+    places = offered[torch.arange(runs) % cells]
+    center = priors["log_optimum"].location
+    blank = runs_at((center + spread * (uniform(runs) - 0.5)).tolist(), places.tolist())
+    z = normal(1, len(priors))
+    fit = condition(z, torch.ones(1, runs, dtype=torch.float64), blank, priors, 0.0)
+    root = cell_root(coefficients(z, priors), blank)
+    departures = (root @ normal(1, 3, root.shape[-1], 1)).squeeze(-1)
+    mean = fit.expected(departures[:, :, blank.cell].mT, blank)[0]
+    half = torch.full((runs,), NOISE_FREEDOM / 2, dtype=torch.float64)
+    inflation = NOISE_FREEDOM / 2 / torch._standard_gamma(half, generator=generator)
+    noise = (fit.features.variance[0] * inflation).sqrt() * normal(runs)
+    diverged = uniform(runs) < fit.features.log_hazard[0].exp()
+    loss = torch.where(diverged, math.nan, mean + noise)
+    return World(z, departures, replace(blank, loss=loss))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlainWorld:
+    """A sweep that follows a power law exactly but for noise, in nats per token.
+
+    `shift` moves ln LR* and `offset` the loss of runs made under another recipe.
+    """
+
+    target: Horizon
+    log_optimum: float = math.log(1.5e-3)  # ln LR* at the target
+    per_params: float = -0.35
+    per_tokens: float = -0.1
+    curvature: float = 0.04
+    curvature_per_tokens: float = -0.2
+    noise: float = 2e-3
+    shift: float = 0.0
+    offset: float = 0.0
+
+    def log_optimum_at(self, params: float, tokens: float) -> float:
+        """Natural log of the best rate."""
+        n, d = math.log(params / self.target.params), math.log(tokens / self.target.tokens)
+        return self.log_optimum + self.shift + self.per_params * n + self.per_tokens * d
+
+    def loss(self, log_lr: float, params: float, tokens: float) -> float:
+        """Loss without noise: Hoffmann's level at the target, and a bowl of asymmetry 0.7."""
+        n, d = math.log(params / self.target.params), math.log(tokens / self.target.tokens)
+        u = log_lr - self.log_optimum_at(params, tokens)
+        bowl = (math.exp(0.7 * u) - 0.7 * u - 1) / 0.49
+        level = 1.8 + 0.25 * math.exp(-0.32 * n) + 0.25 * math.exp(-0.3 * d)
+        bend = self.curvature * math.exp(self.curvature_per_tokens * d)
+        return level + self.offset + bend * bowl
+
+    def sweep(
+        self,
+        cells: Sequence[tuple[float, float]],
+        octaves: Sequence[float],
+        seed: int = 0,
+        source: str | None = None,
+    ) -> list[LoggedRun]:
+        """Logged runs in (params, tokens) cells, at rates so many octaves from 1.5e-3."""
+        generator = torch.Generator().manual_seed(seed)
+        runs = []
+        for params, tokens in cells:
+            for octave in octaves:
+                log_lr = math.log(1.5e-3) + octave * math.log(2)
+                noise = self.noise * float(torch.randn((), generator=generator))
+                loss = self.loss(log_lr, params, tokens) + noise
+                rate = math.exp(log_lr)
+                runs.append(
+                    LoggedRun(
+                        learning_rate=rate, params=params, tokens=tokens, loss=loss, source=source
+                    )
+                )
+        return runs
