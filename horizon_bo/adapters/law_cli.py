@@ -56,6 +56,7 @@ def register(app: typer.Typer) -> None:
         add_completion=False,
         rich_markup_mode=None,
         help="What the published laws say, and what your own runs say of them.",
+        epilog=example("horizon-bo law eval step --params 1e9 --tokens 1e11"),
     )
     law.command("list", epilog=example("horizon-bo law list --kind rate"))(list_laws)
     law.command("show", epilog=example("horizon-bo law show step"))(show)

@@ -4,43 +4,17 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from horizon_bo.errors import InvalidSpaceError
 from horizon_bo.published.validity import UNSTATED, Validity
 
-FloatArray = NDArray[np.float64]
-
-
-class LossLaw(Protocol):
-    """A law of the final loss of well-tuned runs, in nats per token."""
-
-    @property
-    def name(self) -> str:
-        """What the command line calls it."""
-        ...
-
-    @property
-    def formula(self) -> str:
-        """The law in its source's own symbols."""
-        ...
-
-    @property
-    def source(self) -> str:
-        """Where it is published."""
-        ...
-
-    @property
-    def validity(self) -> Validity:
-        """Ranges of the runs behind it."""
-        ...
-
-    def loss(self, params: ArrayLike, tokens: ArrayLike) -> FloatArray:
-        """Loss at non-embedding params and training tokens, counts that broadcast."""
-        ...
+#: A count, or several that broadcast.
+Counts = float | list[float] | NDArray[np.float64]
+#: Arrays, or a number where all arguments were numbers.
+FloatArray = NDArray[np.float64] | float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,15 +36,15 @@ class ChinchillaLaw:
     formula: str = "L = E + A/N^α + B/D^β"
     validity: Validity = UNSTATED
 
-    def capacity(self, params: ArrayLike) -> FloatArray:
+    def capacity(self, params: Counts) -> FloatArray:
         """`A / N^α`, what a finite model adds, in nats."""
         return self.params_scale * _counts(params) ** -self.params_exponent
 
-    def data(self, tokens: ArrayLike) -> FloatArray:
+    def data(self, tokens: Counts) -> FloatArray:
         """`B / D^β`, what finite data add, in nats."""
         return self.tokens_scale * _counts(tokens) ** -self.tokens_exponent
 
-    def loss(self, params: ArrayLike, tokens: ArrayLike) -> FloatArray:
+    def loss(self, params: Counts, tokens: Counts) -> FloatArray:
         """Loss in nats per token."""
         return self.irreducible + self.capacity(params) + self.data(tokens)
 
@@ -93,7 +67,7 @@ class KaplanLaw:
     formula: str = "L = [(N_c/N)^(α_N/α_D) + D_c/D]^α_D"
     validity: Validity = UNSTATED
 
-    def loss(self, params: ArrayLike, tokens: ArrayLike) -> FloatArray:
+    def loss(self, params: Counts, tokens: Counts) -> FloatArray:
         """Loss in nats per token; infinite tokens or params leave the other bottleneck alone."""
         size = (self.params_scale / _counts(params)) ** (
             self.params_exponent / self.tokens_exponent
@@ -123,18 +97,18 @@ class DataConstrainedLaw:
     formula: str = "L = E + A/N'^α + B/D'^β; D' = U + U R_D (1 - e^(-R/R_D)), R = D/U - 1"
     validity: Validity = UNSTATED
 
-    def effective_tokens(self, tokens: ArrayLike, unique_tokens: ArrayLike) -> FloatArray:
+    def effective_tokens(self, tokens: Counts, unique_tokens: Counts) -> FloatArray:
         """Fresh tokens that would have been worth the same, a count."""
         return _saturating(_counts(tokens), _counts(unique_tokens), self.tokens_decay)
 
-    def effective_params(self, params: ArrayLike, unique_tokens: ArrayLike) -> FloatArray:
+    def effective_params(self, params: Counts, unique_tokens: Counts) -> FloatArray:
         """Params that would be worth the same if data were not short, a count."""
         return _saturating(
             _counts(params), balanced_params(self.base, unique_tokens), self.params_decay
         )
 
     def loss(
-        self, params: ArrayLike, tokens: ArrayLike, unique_tokens: ArrayLike | None = None
+        self, params: Counts, tokens: Counts, unique_tokens: Counts | None = None
     ) -> FloatArray:
         """Loss in nats per token; without `unique_tokens` nothing repeats."""
         if unique_tokens is None:
@@ -145,7 +119,7 @@ class DataConstrainedLaw:
         )
 
 
-def balanced_params(law: ChinchillaLaw, tokens: ArrayLike) -> FloatArray:
+def balanced_params(law: ChinchillaLaw, tokens: Counts) -> FloatArray:
     """Params for which those tokens are compute-optimal.
 
         α A / N^α = β B / D^β
@@ -183,7 +157,7 @@ class BrokenPowerLaw:
     exponent: float
     breaks: tuple[tuple[float, float, float], ...] = ()
 
-    def loss(self, x: ArrayLike) -> FloatArray:
+    def loss(self, x: Counts) -> FloatArray:
         """Loss at any one measure of scale x > 0: params, tokens or compute."""
         log_x = np.log(_counts(x))
         log_term = math.log(self.scale) - self.exponent * log_x
@@ -213,17 +187,21 @@ class ConvexBoundLaw:
     distance: float
     noise: float
 
-    def optimal_learning_rate(self, steps: ArrayLike) -> FloatArray:
+    def optimal_learning_rate(self, steps: Counts) -> FloatArray:
         """The rate of the lowest loss after that many steps."""
         return self.distance / (self.noise * np.sqrt(_counts(steps)))
 
-    def loss(self, learning_rate: ArrayLike, steps: ArrayLike) -> FloatArray:
+    def loss(self, learning_rate: Counts, steps: Counts) -> FloatArray:
         """Loss in nats per token."""
         eta, count = _counts(learning_rate), _counts(steps)
         return self.limit + self.distance**2 / (count * eta) + self.noise**2 * eta
 
 
-def _counts(values: ArrayLike) -> FloatArray:
+#: Any law of the final loss of well-tuned runs.
+LossLaw = ChinchillaLaw | KaplanLaw | DataConstrainedLaw
+
+
+def _counts(values: Counts) -> FloatArray:
     return np.asarray(values, dtype=np.float64)
 
 
@@ -285,12 +263,12 @@ LOSS_LAWS: Mapping[str, LossLaw] = MappingProxyType(
 )
 
 
-def kaplan_params_only(params: ArrayLike) -> FloatArray:
+def kaplan_params_only(params: Counts) -> FloatArray:
     """Kaplan's loss when data are unlimited, `(8.8e13/N)^0.076`, nats (their eq. 1.1)."""
     return (8.8e13 / _counts(params)) ** 0.076
 
 
-def kaplan_tokens_only(tokens: ArrayLike) -> FloatArray:
+def kaplan_tokens_only(tokens: Counts) -> FloatArray:
     """Kaplan's loss when size is unlimited, `(5.4e13/D)^0.095`, nats (their eq. 1.2)."""
     return (5.4e13 / _counts(tokens)) ** 0.095
 

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
+#: Rates of successive steps.
+Rates = list[float] | NDArray[np.float64]
 
 
 def cosine_schedule(peak: float, steps: int, final_fraction: float = 0.1) -> FloatArray:
@@ -59,14 +61,14 @@ class AnnealingLaw:
     annealing: float
     momentum: float = 0.999
 
-    def curve(self, rates: ArrayLike, stride: float = 1.0) -> FloatArray:
+    def curve(self, rates: Rates, stride: float = 1.0) -> FloatArray:
         """Loss after each entry of the schedule, nats."""
         area, annealed = annealing_areas(rates, self.momentum, stride)
         return self.irreducible + self.scale * area**-self.exponent - self.annealing * annealed
 
 
 def annealing_areas(
-    rates: ArrayLike, momentum: float, stride: float = 1.0
+    rates: Rates, momentum: float, stride: float = 1.0
 ) -> tuple[FloatArray, FloatArray]:
     """S1 and S2 of a schedule after each entry."""
     eta = np.asarray(rates, dtype=np.float64)
@@ -109,7 +111,7 @@ class MultiPowerLaw:
     drop_power: float
     source: str = ""
 
-    def curve(self, rates: ArrayLike, stride: float = 1.0, warmup_area: float = 0.0) -> FloatArray:
+    def curve(self, rates: Rates, stride: float = 1.0, warmup_area: float = 0.0) -> FloatArray:
         """Loss after each entry of the schedule, nats; `warmup_area` is S_W."""
         eta = np.asarray(rates, dtype=np.float64)
         area = stride * np.cumsum(eta)
@@ -117,9 +119,10 @@ class MultiPowerLaw:
         events = np.flatnonzero(falls)
         # area gained since event k, the event's own step included; zero before it happens
         since = np.maximum(area[:, None] - (area - stride * eta)[None, events], 0.0)
-        with np.errstate(divide="ignore"):  # a rate of zero buys all that its fall can buy
-            speed = self.drop_rate * eta[events] ** -self.drop_power
-        bought = _saturation(speed * since, self.drop_exponent)
+        # A rate of zero gains no more area and buys all that its fall can buy: 0 times infinity.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            progress = self.drop_rate * eta[events] ** -self.drop_power * since
+        bought = _saturation(progress, self.drop_exponent)
         happened = np.arange(eta.size)[:, None] >= events
         gained = np.where(happened, falls[events] * bought, 0.0).sum(-1)
         return (

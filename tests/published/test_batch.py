@@ -1,0 +1,92 @@
+"""Batch and weight-decay laws give the numbers their sources print."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from horizon_bo.errors import InvalidSpaceError
+from horizon_bo.horizons import Horizon
+from horizon_bo.published.batch import (
+    adam_rate_factor,
+    batch_law,
+    sgd_rate_factor,
+    steps_and_tokens,
+)
+from horizon_bo.published.weight_decay import optimal_timescale, optimal_weight_decay, timescale
+
+RUN = Horizon(params=1e9, tokens=1e11, batch_tokens=1e6)
+
+
+def test_step_laws_batch_at_a_billion_params():
+    # 0.58 (1e11)^0.571, which is 541 sequences of 2048
+    assert round(batch_law("step").batch_tokens(RUN) / 2048) == 541
+
+
+def test_deepseek_batch_at_unit_compute_and_its_exponent():
+    law = batch_law("deepseek")
+    unit = Horizon(params=1e9, tokens=1e11, flops=1.0)
+    ten = Horizon(params=1e9, tokens=1e11, flops=10.0)
+    assert math.isclose(law.batch_tokens(unit), 0.2920)
+    assert math.isclose(law.log_ratio(unit, ten), 0.3271 * math.log(10))
+
+
+def test_porian_batch_in_sequences_and_in_tokens_agree():
+    # 0.00037 N^0.703 sequences of 2048 tokens; rounded: 160 (N/108e6)^(2/3) sequences
+    tokens = batch_law("porian").batch_tokens(Horizon(params=108e6, tokens=2e9))
+    assert math.isclose(tokens / 2048, 0.00037 * 108e6**0.703, rel_tol=0.001)
+    assert math.isclose(tokens / 2048, 160, rel_tol=0.06)
+
+
+@pytest.mark.parametrize(("loss", "tokens"), [(2.2, 4.7e6), (1.5, 30e6)])
+def test_kaplans_critical_batch_at_the_losses_of_the_published_example(loss, tokens):
+    law = batch_law("kaplan-critical")
+    assert math.isclose(law.batch_tokens(RUN, loss), tokens, rel_tol=0.04)
+
+
+def test_power_lines_batches_grow_with_the_exponents_printed():
+    end = Horizon(params=1e9, tokens=2e11)
+    assert math.isclose(batch_law("power-lines-optimal").log_ratio(RUN, end), 0.383 * math.log(2))
+    assert math.isclose(batch_law("power-lines-critical").log_ratio(RUN, end), 0.462 * math.log(2))
+
+
+def test_batch_laws_say_what_they_lack():
+    with pytest.raises(InvalidSpaceError, match="loss is None"):
+        batch_law("kaplan-critical").batch_tokens(RUN)
+    with pytest.raises(InvalidSpaceError, match="exponent only"):
+        batch_law("power-lines-optimal").batch_tokens(RUN)
+    with pytest.raises(InvalidSpaceError, match="expected one of step"):
+        batch_law("no")
+
+
+@given(st.floats(1e3, 1e8), st.floats(1e4, 1e7))
+def test_steps_and_tokens_lie_on_the_trade_off_hyperbola(batch, critical):
+    least_tokens = 1e10
+    steps, tokens = steps_and_tokens(batch, critical, least_tokens)
+    least_steps = least_tokens / critical
+    assert math.isclose(tokens, steps * batch)
+    assert math.isclose((steps / least_steps - 1) * (tokens / least_tokens - 1), 1.0, rel_tol=1e-6)
+
+
+@given(st.floats(1e3, 1e8))
+def test_adam_surges_and_falls_where_sgd_saturates(batch):
+    noise = 1e5
+    root = math.sqrt(noise / batch)
+    assert math.isclose(adam_rate_factor(batch, noise), 1 / (0.5 * (root + 1 / root)))
+    assert adam_rate_factor(batch, noise) <= adam_rate_factor(noise, noise) == 1.0
+    assert sgd_rate_factor(batch, noise) <= sgd_rate_factor(10 * batch, noise) < 1.0
+
+
+@given(st.floats(1e-5, 1e-2))
+def test_the_optimal_decay_puts_the_timescale_at_its_optimum(rate):
+    decay = optimal_weight_decay(RUN, rate)
+    assert math.isclose(timescale(RUN, rate, decay), optimal_timescale(RUN))
+
+
+def test_the_timescale_law_has_the_constants_printed():
+    one = Horizon(params=1e9, tokens=1e9)
+    assert math.isclose(optimal_timescale(one), 1.084)
+    assert math.isclose(optimal_timescale(RUN), 1.084 * 100**-0.527)
+    with pytest.raises(InvalidSpaceError, match="batch_tokens is None"):
+        timescale(one, 1e-3, 0.1)
