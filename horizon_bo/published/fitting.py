@@ -86,7 +86,7 @@ class Fit:
     @property
     def coefficients(self) -> dict[str, float]:
         """Natural coefficients by name."""
-        best = self.family.natural(self.centered[0], self.center)
+        best = self.family.natural(self.centered[:1], self.center)[0]
         return dict(zip(self.family.coefficients, best.tolist(), strict=True))
 
     @property
