@@ -10,6 +10,7 @@ FLOW = [
     "surrogate",
     "sampler",
     "inference",
+    "model",
     "decision",
     "diagnostics",
     "candidates",
