@@ -150,19 +150,20 @@ def evaluate(
     """Evaluate one law at a run; a loss law given --flops alone splits that budget."""
     from horizon_bo.published.answers import Question, answer
 
+    given = {
+        "params": params,
+        "tokens": tokens,
+        "batch_tokens": batch_tokens,
+        "flops": flops,
+        "learning_rate": learning_rate,
+        "loss": loss,
+        "unique_tokens": unique_tokens,
+        "steps": steps,
+    }
     with errors_as_exit_codes():
-        question = Question(
-            params=optional(params, "--params"),
-            tokens=optional(tokens, "--tokens"),
-            batch_tokens=optional(batch_tokens, "--batch-tokens"),
-            flops=optional(flops, "--flops"),
-            learning_rate=optional(learning_rate, "--learning-rate"),
-            loss=optional(loss, "--loss"),
-            unique_tokens=optional(unique_tokens, "--unique-tokens"),
-            steps=optional(steps, "--steps"),
-            params_factor=optional(smaller, "--smaller"),
-            schedule=schedule,
-        )
+        values = {k: optional(text, f"--{k.replace('_', '-')}") for k, text in given.items()}
+        factor = optional(smaller, "--smaller")
+        question = Question(**values, params_factor=factor, schedule=schedule)
         record, remarks = answer(name, question)
     _show(record, remarks, as_json)
 
@@ -184,6 +185,13 @@ def fit(
     batch_tokens: Annotated[
         str | None, typer.Option(metavar="B", help="Keep the runs of this batch, tokens per step.")
     ] = None,
+    inputs: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B,…",
+            help="What the best rate or batch may depend on: params, tokens, batch_tokens, flops.",
+        ),
+    ] = None,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -192,7 +200,14 @@ def fit(
         from horizon_bo.adapters.law_fits import Options, fit_family
         from horizon_bo.adapters.law_table import read_columns
 
-        options = Options(draws=draws, by=by, bayesian=bayesian, best=best_of_cells, seed=seed)
+        options = Options(
+            draws=draws,
+            by=by,
+            bayesian=bayesian,
+            best=best_of_cells,
+            seed=seed,
+            inputs=tuple(inputs.split(",")) if inputs else (),
+        )
         batch = optional(batch_tokens, "--batch-tokens")
         record, remarks = fit_family(family, read_columns(table, batch), options)
     _show(record, remarks, as_json)

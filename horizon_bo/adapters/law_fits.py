@@ -29,6 +29,7 @@ class Options:
         bayesian: Posterior draws instead of bootstraps; loss families alone.
         best: Keep the lowest loss of each cell; loss families alone.
         seed: Of the resampling.
+        inputs: Columns that an optimal rate or batch may depend on; empty takes the family's.
     """
 
     draws: int
@@ -36,6 +37,7 @@ class Options:
     bayesian: bool
     best: bool
     seed: int
+    inputs: tuple[str, ...] = ()
 
     @property
     def resampling(self) -> Resampling:
@@ -103,7 +105,7 @@ def _optimum(
     found = fit_optimum(
         table,
         output,
-        inputs,
+        options.inputs or inputs,
         vertices=vertices,
         draws=options.draws,
         by=options.resampling,

@@ -27,8 +27,6 @@ _TOLERANCE = 1e-8
 #: ...or when damping this strong still finds nothing lower.
 _MOST_DAMPING = 1e8
 
-_ITERATIONS = 200
-
 #: Numbers in one array of `(problem, coefficient, point)`; larger batches are cut to fit.
 _CHUNK = 4_000_000
 
@@ -55,6 +53,7 @@ def fit_curves(
     bounds: FloatArray,
     weights: FloatArray | None = None,
     delta: float = HUBER_DELTA,
+    iterations: int = 200,
 ) -> Solution:
     """Minimise the weighted mean Huber loss of log-loss residuals, from each start.
 
@@ -65,13 +64,14 @@ def fit_curves(
         bounds: Lowest and highest coefficient, `(2, coefficient)`.
         weights: `(problem, point)`; `None` weighs all points alike.
         delta: Residual where points begin to count linearly.
+        iterations: Most steps of one problem; few are enough to tell good starts from bad.
     """
     size = max(1, _CHUNK // (starts.shape[1] * log_loss.size))
     parts = []
     for low in range(0, len(starts), size):
         chosen = slice(low, low + size)
         part = None if weights is None else weights[chosen]
-        parts.append(_descend(curve, starts[chosen], log_loss, bounds, part, delta))
+        parts.append(_descend(curve, starts[chosen], log_loss, bounds, part, delta, iterations))
     return Solution(
         coefficients=np.concatenate([part.coefficients for part in parts]),
         objective=np.concatenate([part.objective for part in parts]),
@@ -85,6 +85,7 @@ def _descend(
     bounds: FloatArray,
     weights: FloatArray | None,
     delta: float,
+    iterations: int,
 ) -> Solution:
     theta = np.clip(starts, *bounds)
     weight = np.ones((len(theta), log_loss.size)) if weights is None else weights
@@ -93,7 +94,7 @@ def _descend(
     objective = _mean(residual, weight, delta)
     damping = np.full(len(theta), 1e-2)
     active = np.arange(len(theta))
-    for _ in range(_ITERATIONS):
+    for _ in range(iterations):
         step = _step(curve, theta[active], residual[active], weight[active], damping[active], delta)
         trial = np.clip(theta[active] + step, *bounds)
         new_residual = curve(trial) - log_loss

@@ -1,7 +1,7 @@
 """Schedule fit: which schedule law do a user's own loss curves follow?"""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -21,8 +21,11 @@ _ENTRIES = 128
 #: Momenta tried for the annealing law, per step. Source: the range Tissue et al. report.
 _MOMENTA = (0.99, 0.995, 0.999, 0.9995)
 
-#: Observations beyond which a curve is thinned; neighbours say the same.
-_OBSERVATIONS = 40
+#: Losses beyond which curves are thinned, each and all together; neighbours say the same.
+_OBSERVATIONS, _ALL_OBSERVATIONS = 40, 360
+
+#: Steps after which starts are compared and the better ones carried on.
+_SCREENING, _FINALISTS = 20, 2
 
 #: Entry of an event that pads a shorter schedule.
 _NEVER = 10**9
@@ -135,6 +138,7 @@ def fit_schedule_law(
         seed: Of the resampling.
     """
     _require_falls(curves)
+    curves = _thinned(curves)
     problem, theta = _best(curves, family)
     owner = np.repeat(np.arange(len(curves)), [curve.losses.size for curve in curves])
     rng = np.random.default_rng(seed)
@@ -187,9 +191,30 @@ def _best(curves: Sequence[LossCurve], family: ScheduleFamily) -> tuple[_Problem
         problems = [_multi_power(curves)]
     else:
         problems = [_annealing(curves, momentum) for momentum in _MOMENTA]
-    solved = [(p, fit_curves(p.log_loss, p.starts, p.observed, p.bounds)) for p in problems]
-    problem, found = min(solved, key=lambda pair: pair[1].objective.min())
-    return problem, found.coefficients[np.argmin(found.objective)]
+    solved = [(problem, *_solve(problem)) for problem in problems]
+    problem, theta, _ = min(solved, key=lambda one: one[2])
+    return problem, theta
+
+
+def _solve(problem: _Problem) -> tuple[FloatArray, float]:
+    """Best coefficients and objective: all starts for a few steps, the better ones to the end."""
+    law, observed, bounds = problem.log_loss, problem.observed, problem.bounds
+    first = fit_curves(law, problem.starts, observed, bounds, iterations=_SCREENING)
+    finalists = first.coefficients[np.argsort(first.objective)[:_FINALISTS]]
+    last = fit_curves(law, finalists, observed, bounds)
+    best = int(np.argmin(last.objective))
+    return last.coefficients[best], float(last.objective[best])
+
+
+def _thinned(curves: Sequence[LossCurve]) -> list[LossCurve]:
+    """The curves with no more losses than a fit needs, evenly spread."""
+    most = max(4, _ALL_OBSERVATIONS // len(curves))
+    thin = []
+    for curve in curves:
+        count = min(most, curve.losses.size)
+        kept = np.unique(np.linspace(0, curve.losses.size - 1, count).round().astype(np.int64))
+        thin.append(replace(curve, entries=curve.entries[kept], losses=curve.losses[kept]))
+    return thin
 
 
 def _extrapolation(curves: Sequence[LossCurve], family: ScheduleFamily) -> float | None:
@@ -273,12 +298,9 @@ def _multi_power(curves: Sequence[LossCurve]) -> _Problem:
     ]
     low = [level - 6.0, level - 9.0, 0.0, level - 15.0, -6.0, 0.01, 0.0]
     high = [level + 0.5, level + 2.0, 3.0, level + 1.0, 6.0, 3.0, 1.5]
+    box = np.array([low, high])
     return _Problem(
-        log_loss=log_loss,
-        natural=natural,
-        starts=np.array(starts),
-        bounds=np.array([low, high]),
-        observed=observed,
+        log_loss=log_loss, natural=natural, starts=np.array(starts), bounds=box, observed=observed
     )
 
 

@@ -7,6 +7,7 @@ the whole surface, and n · C_D · C_η runs replace n³.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,16 +104,16 @@ def fit_search_factor(
             "loss has no bowl in ln LR at any size and horizon, expected one; add runs on both "
             "sides of the best rate"
         )
-    left_out = [place for place, good in zip(places, kept, strict=True) if not good]
-    places = [place for place, good in zip(places, kept, strict=True) if good]
-    log_rates = log_rates[:, kept]
+    left_out = list(compress(places, ~kept))
+    places, log_rates = list(compress(places, kept)), log_rates[:, kept]
     laws = _laws(np.array(places), log_rates)
     error, remark = _extrapolation(runs)
-    found = zip(places, np.exp(log_rates[0]).tolist(), strict=True)
     return SearchFactorFit(
         coefficients=laws[0],
         draws=laws[1:],
-        optima=tuple((size, length, rate) for (size, length), rate in found),
+        optima=tuple(
+            (*place, float(np.exp(r))) for place, r in zip(places, log_rates[0], strict=True)
+        ),
         runs_used=len(runs),
         runs_of_grid=len(places) * np.unique(runs["learning_rate"]).size,
         extrapolation_error=error,

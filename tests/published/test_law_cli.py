@@ -147,6 +147,8 @@ def test_optima_are_fitted_to_a_file(tmp_path, monkeypatch):
     assert few["exponents"]["tokens"] == pytest.approx(-0.3, abs=0.05)
     assert record("law fit learning-rate runs.csv --draws 20")["extrapolation_error"] is not None
     assert record("law fit batch runs.csv --draws 20")["exponents"]
+    by_compute = record("law fit learning-rate runs.csv --draws 20 --inputs flops")
+    assert set(by_compute["exponents"]) == {"flops"}
 
 
 def test_schedule_laws_are_fitted_to_a_file(tmp_path, monkeypatch):
