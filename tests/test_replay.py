@@ -10,7 +10,8 @@ from horizon_bo import LoggedRun
 from horizon_bo.adapters.cases import Case, find_sweep, load_cases, load_problem, problem_on
 from horizon_bo.adapters.readout import law_readout
 from horizon_bo.adapters.replay import METHODS, affordable, replay
-from horizon_bo.adapters.replay_runs import read_lines, replay_tasks, run_replays
+from horizon_bo.adapters.replay_runs import lines_of, read_lines, replay_tasks, run_replays
+from horizon_bo.adapters.score import outcome
 from horizon_bo.adapters.tables import logged_table
 from horizon_bo.errors import InvalidSpaceError, InvalidTableError
 from tests.studies import small_study
@@ -271,6 +272,27 @@ def test_a_file_that_is_no_replay_is_named(tmp_path, text):
     (tmp_path / "out.jsonl").write_text(text)
     with pytest.raises(InvalidTableError, match="expected the output of"):
         read_lines(tmp_path / "out.jsonl")
+
+
+def test_a_short_replay_says_what_it_always_said():
+    # frozen when the method was written; the fit may differ in the last digits by platform
+    problem = load_problem(SMALL)
+    study = problem.study(budget=0.5, prior_center=3e-3, seed=0)
+    states = list(replay(problem, METHODS["random"], study))
+    assert states[2]["row"] == 90
+    assert states[14]["row"] == 3
+    assert states[14]["learning_rate"] == pytest.approx(0.01645, rel=0.02)
+
+
+@pytest.mark.slow
+def test_five_per_cent_of_a_target_run_undoes_an_unlucky_guess(data_folder):
+    cases = [c for c in load_cases(data_folder / "cases.json") if c.name == "same-1074M-20B-b128"]
+    terms = {"prior_centers": [4.5e-3], "seeds": 1, "budget": 0.05, "beside": data_folder}
+    (task,) = replay_tasks(cases, ["horizon"], **terms)
+    states = list(lines_of(task))
+    scored = [outcome(state, cases[0]) for state in (states[0], states[-1])]
+    assert scored[0].regret > 0.03
+    assert scored[1].regret < 0.003
 
 
 def test_the_readout_finds_the_optimum_of_a_world_that_follows_its_law():
