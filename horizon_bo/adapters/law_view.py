@@ -41,7 +41,8 @@ def show_recipes(recipes: Sequence["Recipe"]) -> None:
             "–" if value is None else f"{value}"
             for value in (recipe.schedule, recipe.weight_decay, recipe.clip)
         )
-        typer.echo(f"{recipe.model:<30}{cells}  {rest} ({recipe.optimizer})")
+        doubt = "" if recipe.verified else ", unverified"
+        typer.echo(f"{recipe.model:<30}{cells}  {rest} ({recipe.optimizer}{doubt})")
     typer.echo("")
     for family, source in dict.fromkeys((r.family, r.source) for r in recipes):
         typer.echo(f"{family}: {source}")

@@ -104,7 +104,7 @@ TRANSFER_RULES: Mapping[str, TransferRule] = MappingProxyType(
             TransferRule(
                 name="width",
                 formula="Adam: hidden rate / m, hidden init / √m, logits / m; embeddings unchanged",
-                source="Yang et al. (2022), arXiv:2203.03466, table 8",
+                source="Yang et al. (2022), arXiv:2203.03466",
                 note="weight decay of hidden matrices times m keeps rate times decay",
             ),
             TransferRule(

@@ -51,6 +51,7 @@ def test_recipes_are_found_by_name_size_and_optimizer():
     assert {r.family for r in find_recipes(optimizer="adafactor")} == {"T5", "PaLM"}
     assert all(r.learning_rate >= 6e-3 for r in find_recipes(parametrization="mup"))
     assert find_recipes() == RECIPES
+    assert {r.family for r in RECIPES if not r.verified} == {"Cerebras-GPT", "MiniCPM"}
 
 
 def test_the_catalogue_lists_every_kind_once_per_name():
