@@ -33,6 +33,7 @@ _NOISE_LOSS = 1.4
 #: Candidates that a plan chooses among; from more, the best per FLOP are kept.
 _SHORTLIST = 240
 _ROUGH = 4  # linearisations when shortlisting
+_LEAST_SAFETY = 1e-6
 _STEP = 1e-4  # of central differences in standard-normal coordinates
 _LONGEST_PLAN = 24
 
@@ -104,7 +105,9 @@ def outlook(
     seen = int(done.sum())
     first = seen + len(pending.log_lr)
     own = (f.variance[:, :seen] + runs.variance[done]) * posterior.inflation[pick][:, done]
-    noise = torch.cat([own, f.variance[:, seen:] * _NOISE_LOSS], 1)
+    # a run that may diverge tells of the loss with the probability that it does not
+    safety = f.log_safety[:, seen:].exp().clamp_min(_LEAST_SAFETY)
+    noise = torch.cat([own, f.variance[:, seen:] * _NOISE_LOSS / safety], 1)
     covariance = _given(joint, noise[:, :first])
     return Outlook(covariance, noise[:, first:], c.law.log_curvature.exp())
 

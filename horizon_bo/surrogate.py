@@ -28,8 +28,13 @@ NOISE_FREEDOM = 4.0
 #: Scatter of ln κ between cells, beside the law's trend.
 CURVATURE_SD = 0.2
 #: Standard deviation of the optimum's bend: second derivative of ln LR* in ln N, ln D and ln B.
-#: The published exponents in ln N differ by 0.2 between two octaves of size.
-BEND_SD = (0.06, 0.04, 0.04)
+#: The published exponents in ln N differ by 0.2 between two octaves of size; in ln B the rule goes
+#: from linear over square root to none within a decade about the critical batch (McCandlish et
+#: al., 2018, arXiv:1812.06162).
+BEND_SD = (0.06, 0.04, 0.15)
+#: Departures of cells decorrelate this much faster in ln B than in ln N and ln D, since the
+#: critical batch itself moves with the horizon.
+STRETCH = (1.0, 1.0, 2.0)
 #: Prior of the level's amplitudes in units of the loss: E + A + C, A and C. At 1B params and
 #: 20B tokens the fits of Hoffmann et al. (2022) give A = 0.15 and C = 0.2.
 LEVEL_SD = 1.0
@@ -75,16 +80,17 @@ class Runs:
 
 def cell_covariance(
     c: Coefficients,
-    left: Float[Tensor, "left 3"],
-    right: Float[Tensor, "right 3"],
+    left: Float[Tensor, "*batch left 3"],
+    right: Float[Tensor, "*#batch right 3"],
     same_source: Float[Tensor, "left right"],
-) -> Float[Tensor, "set 3 left right"]:
+) -> Float[Tensor, "*batch set 3 left right"]:
     """Covariance between cells of their level, drift and curvature departures.
 
     Matérn-3/2 in (n, d, b) for all three; the level adds the integrated amplitudes of the law,
     the drift adds a bend, so that the optimum may leave its power law the further the cheaper.
     """
-    distance = torch.cdist(left, right)
+    stretch = torch.tensor(STRETCH, dtype=left.dtype)
+    distance = torch.cdist(stretch * left, stretch * right).unsqueeze(-3)
     scaled = math.sqrt(3.0) * distance / c.length[:, None, None]
     matern = (1 + scaled) * (-scaled).exp()
     level = (
@@ -94,28 +100,34 @@ def cell_covariance(
         + c.misfit_sd[:, None, None].square() * matern
     )
     bend = torch.tensor(BEND_SD, dtype=left.dtype) / 2
-    bends = (bend * left.square()) @ (bend * right.square()).T
+    bends = ((bend * left.square()) @ (bend * right.square()).mT).unsqueeze(-3)
     drift = c.drift_sd[:, None, None].square() * matern + bends
-    return torch.stack([level, drift, CURVATURE_SD**2 * matern], dim=1)
+    return torch.stack([level, drift, CURVATURE_SD**2 * matern], dim=-3)
 
 
-def _level_falls(c: Coefficients, cells: Float[Tensor, "cell 3"]) -> Float[Tensor, "set 2 cell"]:
+def _level_falls(
+    c: Coefficients, cells: Float[Tensor, "*batch cell 3"]
+) -> Float[Tensor, "*batch set 2 cell"]:
     exponents = torch.stack([c.law.params_exponent, c.law.tokens_exponent], -1)
-    exponent = -exponents[:, :, None] * cells[:, :2].T
+    exponent = -exponents.unsqueeze(-1) * cells[..., :2].mT.unsqueeze(-3)
     return exponent.clamp_max(_LARGEST_FALL).expm1()
 
 
-def _level_products(c: Coefficients, left: Tensor, right: Tensor) -> Float[Tensor, "set left right"]:
-    falls = _level_falls(c, left).transpose(-1, -2) @ _level_falls(c, right)
+def _level_products(
+    c: Coefficients, left: Float[Tensor, "*batch left 3"], right: Float[Tensor, "*#batch right 3"]
+) -> Float[Tensor, "*batch set left right"]:
+    falls = _level_falls(c, left).mT @ _level_falls(c, right)
     slope, bend = BATCH_LEVEL_SD
-    batch = slope**2 * torch.outer(left[:, 2], right[:, 2])
-    batch = batch + bend**2 * torch.outer(left[:, 2].square(), right[:, 2].square()) / 4
-    return AMPLITUDE[1] ** 2 * falls + batch
+    here, there = left[..., 2:], right[..., 2:].mT
+    batch = slope**2 * (here * there) + bend**2 / 4 * (here * there).square()
+    return AMPLITUDE[1] ** 2 * falls + batch.unsqueeze(-3)
 
 
-def level_mean(c: Coefficients, cells: Float[Tensor, "cell 3"]) -> Float[Tensor, "set cell"]:
+def level_mean(
+    c: Coefficients, cells: Float[Tensor, "*batch cell 3"]
+) -> Float[Tensor, "*batch set cell"]:
     """Prior mean of the loss at the best rate of each cell, in units of the typical loss."""
-    return 1.0 + AMPLITUDE[0] * _level_falls(c, cells).sum(1)
+    return 1.0 + AMPLITUDE[0] * _level_falls(c, cells).sum(-2)
 
 
 def same_source(left: Int[Tensor, "left"], right: Int[Tensor, "right"]) -> Float[Tensor, "left right"]:
@@ -127,25 +139,25 @@ def same_source(left: Int[Tensor, "left"], right: Int[Tensor, "right"]) -> Float
 class Features:
     """Basis functions, mean, noise and cliff distance of runs under each coefficient set."""
 
-    basis: Float[Tensor, "set run 3"]
-    mean: Float[Tensor, "set run"]  # of the bowl alone
-    variance: Float[Tensor, "set run"]
-    log_hazard: Float[Tensor, "set run"]  # ln P(diverged)
-    log_safety: Float[Tensor, "set run"]  # ln P(not diverged)
+    basis: Float[Tensor, "*batch set run 3"]
+    mean: Float[Tensor, "*batch set run"]  # of the bowl alone
+    variance: Float[Tensor, "*batch set run"]
+    log_hazard: Float[Tensor, "*batch set run"]  # ln P(diverged)
+    log_safety: Float[Tensor, "*batch set run"]  # ln P(not diverged)
 
 
 def features(
     c: Coefficients,
-    log_lr: Float[Tensor, "*set run"],
-    places: Float[Tensor, "run 3"],
+    log_lr: Float[Tensor, "*batch run"],
+    places: Float[Tensor, "*batch run 3"],
     source: Int[Tensor, "run"],
     variance: Float[Tensor, "run"] | float = 0.0,
 ) -> Features:
     """Evaluate the law at runs given by rate, place and recipe."""
     law = c.law.unsqueeze()
-    n, d, b = places.unbind(-1)
+    n, d, b = places.unsqueeze(-3).unbind(-1)
     shift = c.source_offset[:, source]
-    raw = log_lr - law.log_optimal_lr(n, d, b) - shift
+    raw = log_lr.unsqueeze(-2) - law.log_optimal_lr(n, d, b) - shift
     offset = clip_offset(raw, law.asymmetry)
     curvature = law.curvature(n, d, b)
     bowl = curvature * linex(offset, law.asymmetry)
