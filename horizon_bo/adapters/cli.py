@@ -22,6 +22,7 @@ from horizon_bo.adapters.terminal import (
     pair,
     positive_number,
     remark,
+    show,
     show_fields,
     show_json,
 )
@@ -123,10 +124,8 @@ def init(
             regret_tolerance=optional(regret_tolerance, "--regret-tolerance"),
         )
     record = {"study": study, "budget_flops": tuner.study.budget, "target_flops": target.flops}
-    if as_json:
-        show_json(record)
-    else:
-        typer.echo(f"study {study}: {tuner.study.budget:.3g} FLOP to spend, {budget} target runs")
+    said = f"study {study}: {tuner.study.budget:.3g} FLOP to spend, {budget} target runs"
+    show(record, said, as_json=as_json)
 
 
 @app.command(epilog=example("horizon-bo suggest runs.db -n 2"))
@@ -179,13 +178,9 @@ def observe(
         remarks = tuner.observe(int(trial_id), loss=value, diverged=diverged, failed=failed)
     remark(remarks)
     trial = tuner.study.trials[int(trial_id)]
-    if as_json:
-        show_json({"id": trial.id, "status": trial.status, "loss": trial.loss})
-    else:
-        typer.echo(
-            f"trial {trial.id} is {trial.status}"
-            + (f" with loss {trial.loss:g}" if trial.loss else "")
-        )
+    record = {"id": trial.id, "status": trial.status, "loss": trial.loss}
+    ending = f" with loss {trial.loss:g}" if trial.loss else ""
+    show(record, f"trial {trial.id} is {trial.status}{ending}", as_json=as_json)
 
 
 @app.command("import", epilog=example("horizon-bo import runs.db sweep.csv --source old-recipe"))
@@ -217,11 +212,10 @@ def import_runs(
         remarks = tuner.import_runs(table, count_cost=count_cost, source=source)
     remark(remarks)
     added = tuner.study.trials[before:]
-    counts = {"imported": len(added), "diverged": sum(t.status == "diverged" for t in added)}
-    if as_json:
-        show_json({**counts, "trials": len(tuner.study.trials)})
-    else:
-        typer.echo(f"{counts['imported']} runs imported, {counts['diverged']} of them diverged")
+    diverged = sum(trial.status == "diverged" for trial in added)
+    record = {"imported": len(added), "diverged": diverged, "trials": len(tuner.study.trials)}
+    said = f"{len(added)} runs imported, {diverged} of them diverged"
+    show(record, said, as_json=as_json)
 
 
 @app.command(epilog=example("horizon-bo recommend runs.db"))

@@ -14,6 +14,7 @@ from horizon_bo.adapters.terminal import (
     optional,
     positive_number,
     remark,
+    show,
     show_json,
 )
 from horizon_bo.errors import InvalidSpaceError
@@ -113,10 +114,8 @@ def replay(
         "only_params": only_params,
     }
     with errors_as_exit_codes():
-        if cases is None:
-            chosen = [_single_case(sweep, target_params, target_tokens, pool_batch, limits)]
-        else:
-            chosen = _chosen_cases(cases, sweep, only)
+        single = (sweep, target_params, target_tokens, pool_batch, limits)
+        chosen = _chosen_cases(cases, sweep, only) if cases else [_single_case(*single)]
         terms = {
             "prior_centers": [optional(x, "--prior-center") for x in prior_center or [None]],
             "seeds": seeds,
@@ -125,10 +124,7 @@ def replay(
             "beside": cases.parent if cases else None,
         }
         made = _replay_all(chosen, methods.split(","), terms, out, jobs)
-    if as_json:
-        show_json({"out": str(out), "replays": made})
-    else:
-        typer.echo(f"{made} replays in {out}")
+    show({"out": str(out), "replays": made}, f"{made} replays in {out}", as_json=as_json)
 
 
 def score(

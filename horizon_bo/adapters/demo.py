@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -119,53 +120,48 @@ def demo_regret(rate: float) -> float:
 
 def draw_demo(states: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Write a figure: belief against spend, runs bought, and the hidden curve of the target."""
-    best, rates, losses, parabola = demo_truth()
     figure = Figure(figsize=(11, 4), layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
-    spent = [100 * s["spent"] for s in states]
+    _draw_belief(left, states)
+    _draw_runs(right, states)
+    save_figure(figure, path)
+
+
+def _draw_belief(axis: Axes, states: Sequence[Mapping[str, Any]]) -> None:
+    spent = [100 * state["spent"] for state in states]
     for name, alpha in (("interval_90", 0.2), ("interval_50", 0.35)):
-        low, high = zip(*(s[name] for s in states), strict=True)
-        left.fill_between(
-            spent,
-            low,
-            high,
-            step="post",
-            alpha=alpha,
-            color=PALETTE[0],
-            linewidth=0,
-            label=name.replace("interval_", "") + " % interval",
-        )
-    left.step(
-        spent,
-        [s["learning_rate"] for s in states],
-        where="post",
-        color=PALETTE[0],
-        label="recommended",
-    )
-    left.axhline(best, color=PALETTE[1], linestyle="--", label="truth")
-    left.set(xlabel="compute spent (% of a target run)", ylabel="learning rate", yscale="log")
-    left.legend(frameon=False, fontsize="small")
+        low, high = zip(*(state[name] for state in states), strict=True)
+        style = {"step": "post", "alpha": alpha, "color": PALETTE[0], "linewidth": 0}
+        axis.fill_between(spent, low, high, label=f"{name[-2:]} % interval", **style)
+    rates = [state["learning_rate"] for state in states]
+    axis.step(spent, rates, where="post", color=PALETTE[0], label="recommended")
+    axis.axhline(demo_truth()[0], color=PALETTE[1], linestyle="--", label="truth")
+    axis.set(xlabel="compute spent (% of a target run)", ylabel="learning rate", yscale="log")
+    decimal_ticks(axis.yaxis)
+    axis.legend(frameon=False, fontsize="small")
+
+
+def _draw_runs(axis: Axes, states: Sequence[Mapping[str, Any]]) -> None:
+    _, rates, losses, parabola = demo_truth()
     fine = np.geomspace(rates[0], rates[-1], 100)
-    right.plot(fine, np.polyval(parabola, np.log(fine)), color=PALETTE[1], label="target, hidden")
-    right.plot(rates, losses, "o", color=PALETTE[1])
+    axis.plot(fine, np.polyval(parabola, np.log(fine)), color=PALETTE[1], label="target, hidden")
+    axis.plot(rates, losses, "o", color=PALETTE[1])
     told = [s["run"] for s in states if s["run"] is not None and not s["run"]["diverged"]]
-    cells = sorted({(run["params"], run["tokens"]) for run in told})
-    for index, cell in enumerate(cells):
+    for index, cell in enumerate(sorted({(run["params"], run["tokens"]) for run in told})):
         here = [run for run in told if (run["params"], run["tokens"]) == cell]
-        right.plot(
+        axis.plot(
             [run["learning_rate"] for run in here],
             [run["loss"] for run in here],
             "sDv^P"[index % 5],
             color=PALETTE[(index + 3) % len(PALETTE)],
             label=f"bought: {cell[0]:,.0f} parameters, {cell[1]:,.0f} tokens",
         )
-    right.axvline(states[-1]["learning_rate"], color=PALETTE[2], label="final recommendation")
-    right.set(xlabel="learning rate", ylabel="loss (nats per byte)", xscale="log")
-    decimal_ticks(left.yaxis)
-    decimal_ticks(right.xaxis)
-    right.legend(frameon=False, fontsize="small")
-    save_figure(figure, path)
+    final = states[-1]["learning_rate"]
+    axis.axvline(final, color=PALETTE[2], label="final recommendation")
+    axis.set(xlabel="learning rate", ylabel="loss (nats per byte)", xscale="log")
+    decimal_ticks(axis.xaxis)
+    axis.legend(frameon=False, fontsize="small")
 
 
 @lru_cache(maxsize=1)

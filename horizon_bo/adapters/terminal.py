@@ -77,6 +77,14 @@ def show_json(record: Mapping[str, Any]) -> None:
     typer.echo(json.dumps(_finite(record)))
 
 
+def show(record: Mapping[str, Any], sentence: str, *, as_json: bool) -> None:
+    """Print a result as one JSON object, or as a sentence."""
+    if as_json:
+        show_json(record)
+    else:
+        typer.echo(sentence)
+
+
 def show_fields(record: Mapping[str, str]) -> None:
     """Print names and values in two columns."""
     width = max(map(len, record)) + 2
