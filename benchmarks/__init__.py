@@ -1,0 +1,1 @@
+"""Benchmarks: problems, measurements and what came of them."""

@@ -50,7 +50,7 @@ def law_of_world(rng: np.random.Generator) -> dict[str, float]:
 
 
 def log_optimum(w: dict[str, float], n: np.ndarray, d: np.ndarray) -> np.ndarray:
-    """ln LR* at sizes and horizons relative to the target."""
+    """Optimal ln LR at sizes and horizons relative to the target."""
     wave = w["wobble"] * np.sin(1.3 * n + 0.9 * d + w["wobble_phase"])
     line = w["log_optimum"] + w["optimum_per_params"] * n + w["optimum_per_tokens"] * d
     return line + w["bend"] * n**2 / 2 + wave

@@ -56,7 +56,7 @@ class Candidates:
 class Outlook:
     """Joint normal of the optimum at the target (index 0) and candidates, given the runs so far."""
 
-    covariance: Float[Tensor, "set 1+run 1+run"]
+    covariance: Float[Tensor, "set all all"]
     noise: Float[Tensor, "set run"]
     curvature: Float[Tensor, "set"]  # at the target, in units of the typical loss
 
@@ -104,12 +104,20 @@ def outlook(
     joint = _joint_covariance(z, priors, log_lr, places, source)
     seen = int(done.sum())
     first = seen + len(pending.log_lr)
-    own = (f.variance[:, :seen] + runs.variance[done]) * posterior.inflation[pick][:, done]
+    own = features(
+        c,
+        runs.log_lr[done],
+        runs.places[done],
+        runs.source[done],
+        runs.variance[done],
+        runs.count[done],
+    ).variance
+    own = own * posterior.inflation[pick][:, done]
     # a run that may diverge tells of the loss with the probability that it does not
-    safety = f.log_safety[:, seen:].exp().clamp_min(_LEAST_SAFETY)
+    safety = torch.special.ndtr(-f.height[:, seen:]).clamp_min(_LEAST_SAFETY)
     noise = torch.cat([own, f.variance[:, seen:] * _NOISE_LOSS / safety], 1)
     covariance = _given(joint, noise[:, :first])
-    return Outlook(covariance, noise[:, first:], c.law.log_curvature.exp())
+    return Outlook(covariance, noise[:, first:], torch.as_tensor(c.law.log_curvature).exp())
 
 
 def shortlist(
@@ -133,7 +141,7 @@ def shortlist(
 
 def _joint_covariance(
     z: Tensor, priors: Mapping[str, Prior], log_lr: Tensor, places: Tensor, source: Tensor
-) -> Float[Tensor, "set 1+run 1+run"]:
+) -> Float[Tensor, "set all all"]:
     """Covariance of (ln η* at the target, loss of each run) of the linearised surrogate."""
     jacobian = _jacobian(z, priors, log_lr, places, source)
     c = coefficients(z, priors)
@@ -152,14 +160,14 @@ def _joint_covariance(
 
 def _jacobian(
     z: Tensor, priors: Mapping[str, Prior], log_lr: Tensor, places: Tensor, source: Tensor
-) -> Float[Tensor, "set 1+run coordinate"]:
+) -> Float[Tensor, "set all coordinate"]:
     """Slopes of (ln η* at the target, mean loss of each run) in the standard-normal coordinates."""
     sets, dimension = z.shape
     steps = _STEP * torch.eye(dimension, dtype=z.dtype)
     moved = torch.stack([z.unsqueeze(1) + steps, z.unsqueeze(1) - steps], 1).reshape(-1, dimension)
     c = coefficients(moved, priors)
     loss = level_mean(c, places) + features(c, log_lr, places, source).mean
-    values = torch.cat([c.law.log_optimum.unsqueeze(-1), loss], -1)
+    values = torch.cat([torch.as_tensor(c.law.log_optimum).unsqueeze(-1), loss], -1)
     values = values.reshape(sets, 2, dimension, -1)
     return ((values[:, 0] - values[:, 1]) / (2 * _STEP)).transpose(1, 2)
 

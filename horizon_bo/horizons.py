@@ -52,12 +52,18 @@ class Horizon:
     def __post_init__(self) -> None:
         todo = "give the target's size, tokens and batch as counts"
         for name in ("params", "tokens"):
-            number = positive(getattr(self, name), f"{name} of the horizon", InvalidSpaceError, todo)
+            number = positive(
+                getattr(self, name), f"{name} of the horizon", InvalidSpaceError, todo
+            )
             object.__setattr__(self, name, number)
         if self.batch_tokens is not None:
-            batch = positive(self.batch_tokens, "batch_tokens of the horizon", InvalidSpaceError, todo)
+            batch = positive(
+                self.batch_tokens, "batch_tokens of the horizon", InvalidSpaceError, todo
+            )
             object.__setattr__(self, "batch_tokens", batch)
-        flops = FLOPS_PER_PARAM_TOKEN * self.params * self.tokens if self.flops is None else self.flops
+        flops = (
+            FLOPS_PER_PARAM_TOKEN * self.params * self.tokens if self.flops is None else self.flops
+        )
         number = positive(flops, "flops of the horizon", InvalidSpaceError, todo)
         object.__setattr__(self, "flops", number)
 
@@ -115,7 +121,9 @@ class SearchSpace:
         set_field = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731
         set_field("learning_rate", _range(self.learning_rate, "learning_rate"))
         if not self.scales:
-            raise InvalidSpaceError("scales is empty, expected at least one Scale; name a model to build")
+            raise InvalidSpaceError(
+                "scales is empty, expected at least one Scale; name a model to build"
+            )
         set_field("scales", tuple(self.scales))
         if isinstance(self.tokens, tuple):
             set_field("tokens", _range(self.tokens, "tokens"))

@@ -7,7 +7,7 @@ at the target. It is a pure function: the same study gives the same belief, bit 
 import math
 import statistics
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -23,6 +23,8 @@ from horizon_bo.trials import Study, Trial, log_inputs
 LOSS_BEFORE_DATA = 2.5
 #: Draws of the target cell's departures per coefficient set.
 _DRAWS = 8
+#: Runs beyond this are condensed, within bins of ln η of this width or wider.
+MOST_RUNS, _BIN, _WIDEST_BIN = 200, 0.1, 1.0
 #: Cells with departures of their own; more are merged with their nearest.
 MOST_CELLS = 40
 
@@ -105,11 +107,53 @@ def finished_runs(study: Study) -> tuple[Runs, tuple[str, ...], float]:
         source=source,
         loss=loss,
         variance=known.square(),
+        count=torch.ones_like(log_lr),
         cell=cell,
         cells=cells,
         cell_source=cell_source,
     )
-    return runs, recipes, loss_scale
+    return condensed(runs), recipes, loss_scale
+
+
+def condensed(runs: Runs, most: int = MOST_RUNS) -> Runs:
+    """The same runs where there are few; else neighbours in rate, of one cell, become one.
+
+    Neighbours lie within a bin of ln η that starts at a tenth and doubles until at most `most`
+    runs are left. The bowl bends by less than 10⁻³ of its curvature within such a bin. A bin is
+    represented by its median loss, so that an outlier in it does not count.
+    """
+    width = _BIN
+    while len(runs.loss) > most and width < _WIDEST_BIN:
+        keys = torch.stack([runs.cell, (runs.log_lr / width).round().long(), runs.diverged.long()])
+        groups, group = torch.unique(keys, dim=1, return_inverse=True)
+        if groups.shape[1] <= most:
+            return _merged(runs, group, groups.shape[1])
+        width *= 2
+    return runs
+
+
+def _merged(runs: Runs, group: Tensor, groups: int) -> Runs:
+    count = torch.zeros(groups, dtype=torch.float64).index_add(0, group, runs.count)
+
+    def mean(values: Tensor) -> Tensor:
+        shape = (groups, *values.shape[1:])
+        total = torch.zeros(shape, dtype=torch.float64).index_add(0, group, values)
+        return total / count.reshape(-1, *[1] * (values.dim() - 1))
+
+    order = torch.argsort(runs.loss.nan_to_num(nan=0.0), stable=True)
+    order = order[torch.argsort(group[order], stable=True)]
+    first = count.cumsum(0) - count
+    middle = order[(first + (count - 1) / 2).floor().long()]
+    return replace(
+        runs,
+        log_lr=mean(runs.log_lr),
+        places=mean(runs.places),
+        source=runs.source[middle],
+        loss=runs.loss[middle],
+        variance=mean(runs.variance) / count,
+        count=count,
+        cell=runs.cell[middle],
+    )
 
 
 def placed(

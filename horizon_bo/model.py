@@ -52,8 +52,15 @@ class HorizonModel(Model):
         self.scale = belief.loss_scale
         self.coefficients = coefficients(posterior.z[pick], belief.priors)
         self.places, self.source = runs.places[done], runs.source[done]
-        at_runs = features(self.coefficients, runs.log_lr[done], self.places, self.source)
-        noise = (at_runs.variance + runs.variance[done]) * posterior.inflation[pick][:, done]
+        at_runs = features(
+            self.coefficients,
+            runs.log_lr[done],
+            self.places,
+            self.source,
+            runs.variance[done],
+            runs.count[done],
+        )
+        noise = at_runs.variance * posterior.inflation[pick][:, done]
         departures = cell_covariance(
             self.coefficients, self.places, self.places, same_source(self.source, self.source)
         )

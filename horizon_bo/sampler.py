@@ -27,12 +27,13 @@ from horizon_bo.surrogate import (
 
 PARTICLES = 256
 #: Each tempering step keeps this share of the particles effective.
-_KEPT = 0.5
+_KEPT = 0.4
 #: Rounds of one redraw of the noise factors and `_MOVES` moves, after a tempering step and at 1.
 _ROUNDS, _LAST_ROUNDS, _MOVES = 2, 4, 4
 _COLDEST = 1e-9  # temperature at which no data can be felt
-_BISECTIONS = 12
-_TOLERANCE = 0.15  # a step that keeps up to this much more is good enough
+_TRIALS = 12
+_TOLERANCE = 0.2  # a step that keeps up to this much more is good enough
+_USUAL_STEP = 0.9  # of ln power, once the first runs are felt
 _FIRST_WAVE, _WAVE_GROWTH = 40, 4
 #: A difference step reaches 2.38/√(2d) of the population's spread (ter Braak, 2006).
 _REACH = 2.38
@@ -118,8 +119,9 @@ def _anneal(
 ) -> tuple[Tensor, Tensor]:
     """Raise the likelihood of the runs that are not `old` from power 0 to power 1."""
     power = 0.0
+    likelihood = condition(z, inflation, runs, priors, old.to(z.dtype)).log_likelihood
     while power < 1:
-        power, weights = _next_power(z, inflation, runs, old, priors, power)
+        power, weights = _next_power(z, inflation, runs, old, priors, power, likelihood)
         chosen = _systematic(weights, generator)
         z, inflation = z[chosen], inflation[chosen]
         temperature = torch.where(old, 1.0, power)
@@ -132,7 +134,7 @@ def _anneal(
             for _ in range(_MOVES):
                 population, rate = _move(population, runs, priors, temperature, generator)
                 rates.append(rate)
-            z = population.z
+            z, likelihood = population.z, population.likelihood
         progress.stages += 1
         progress.acceptance = sum(rates) / len(rates)
         progress.unique = len(chosen.unique()) / len(z)
@@ -154,34 +156,30 @@ def _next_power(
     old: Tensor,
     priors: Mapping[str, Prior],
     power: float,
+    now: Tensor,
 ) -> tuple[float, Tensor]:
-    """The power at which `_KEPT` of the particles stay effective, and their weights."""
+    """The power at which about `_KEPT` of the particles stay effective, and their weights.
 
-    def likelihood_at(t: float) -> Tensor:
-        fit = condition(z, inflation, runs, priors, torch.where(old, 1.0, t))
-        return fit.log_likelihood.nan_to_num(nan=-torch.inf)
-
-    now = likelihood_at(power)
+    Found by steps in ln power that halve when they go too far; any share from `_KEPT` to
+    `_TOLERANCE` more will do.
+    """
 
     def weights_at(t: float) -> Tensor:
-        return torch.softmax(likelihood_at(t) - now, 0)
+        fit = condition(z, inflation, runs, priors, torch.where(old, 1.0, t))
+        return torch.softmax(fit.log_likelihood.nan_to_num(nan=-torch.inf) - now, 0)
 
-    def effective(weights: Tensor) -> float:
-        return float(1 / weights.square().sum() / len(weights))
-
-    weights = weights_at(1.0)
-    if effective(weights) >= _KEPT:
-        return 1.0, weights
-    low, high = math.log(max(power, _COLDEST)), 0.0
-    weights = torch.full_like(weights, 1 / len(weights))
-    for _ in range(_BISECTIONS):
-        middle = low + (high - low) * (0.5 if power == 0 else 0.4)
-        trial = weights_at(math.exp(middle))
-        if effective(trial) < _KEPT:
-            high = middle
+    low, step = math.log(max(power, _COLDEST)), _USUAL_STEP
+    step = step if power else -low / 2
+    weights = torch.full((len(z),), 1 / len(z), dtype=z.dtype)
+    for _ in range(_TRIALS):
+        trial = min(low + step, 0.0)
+        candidate = weights_at(math.exp(trial))
+        kept = float(1 / candidate.square().sum() / len(z))
+        if kept < _KEPT:
+            step = (trial - low) / 2
             continue
-        low, weights = middle, trial
-        if effective(trial) < _KEPT + _TOLERANCE:
+        low, weights = trial, candidate
+        if trial == 0.0 or kept < _KEPT + _TOLERANCE:
             break
     return math.exp(low), weights
 
@@ -213,7 +211,9 @@ def _redraw_inflation(
     squares = torch.where(runs.diverged, 0.0, excess.square() / fit.features.variance)
     counted = torch.where(runs.diverged, torch.zeros_like(temperature), temperature)
     shape = (NOISE_FREEDOM + counted) / 2
-    gamma = torch._standard_gamma(shape.expand_as(squares).contiguous(), generator=generator)
+    gamma = torch.ops.aten._standard_gamma(
+        shape.expand_as(squares).contiguous(), generator=generator
+    )
     return (NOISE_FREEDOM + temperature * squares) / 2 / gamma.clamp_min(1e-12)
 
 

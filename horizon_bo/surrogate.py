@@ -63,6 +63,7 @@ class Runs:
     source: Int[Tensor, "run"]  # recipe, 0 the study's own
     loss: Float[Tensor, "run"]  # NaN where diverged
     variance: Float[Tensor, "run"]  # known part of the noise variance
+    count: Float[Tensor, "run"]  # repeats that `loss` is the mean of, 1 for a single run
     cell: Int[Tensor, "run"]
     cells: Float[Tensor, "cell 3"]
     cell_source: Int[Tensor, "cell"]
@@ -74,7 +75,7 @@ class Runs:
 
     def select(self, index: Tensor) -> "Runs":
         """Some of the runs, with all cells."""
-        per_run = ("log_lr", "places", "source", "loss", "variance", "cell")
+        per_run = ("log_lr", "places", "source", "loss", "variance", "count", "cell")
         return replace(self, **{name: getattr(self, name)[index] for name in per_run})
 
 
@@ -108,8 +109,11 @@ def cell_covariance(
 def _level_falls(
     c: Coefficients, cells: Float[Tensor, "*batch cell 3"]
 ) -> Float[Tensor, "*batch set 2 cell"]:
-    exponents = torch.stack([c.law.params_exponent, c.law.tokens_exponent], -1)
-    exponent = -exponents.unsqueeze(-1) * cells[..., :2].mT.unsqueeze(-3)
+    law = c.law.unsqueeze()
+    exponents = torch.stack(
+        [torch.as_tensor(law.params_exponent), torch.as_tensor(law.tokens_exponent)], -2
+    )
+    exponent = -exponents * cells[..., :2].mT.unsqueeze(-3)
     return exponent.clamp_max(_LARGEST_FALL).expm1()
 
 
@@ -130,7 +134,9 @@ def level_mean(
     return 1.0 + AMPLITUDE[0] * _level_falls(c, cells).sum(-2)
 
 
-def same_source(left: Int[Tensor, "left"], right: Int[Tensor, "right"]) -> Float[Tensor, "left right"]:
+def same_source(
+    left: Int[Tensor, "left"], right: Int[Tensor, "right"]
+) -> Float[Tensor, "left right"]:
     """1 where two cells share a recipe other than the study's own."""
     return ((left[:, None] == right) & (left[:, None] > 0)).to(torch.float64)
 
@@ -142,8 +148,9 @@ class Features:
     basis: Float[Tensor, "*batch set run 3"]
     mean: Float[Tensor, "*batch set run"]  # of the bowl alone
     variance: Float[Tensor, "*batch set run"]
-    log_hazard: Float[Tensor, "*batch set run"]  # ln P(diverged)
-    log_safety: Float[Tensor, "*batch set run"]  # ln P(not diverged)
+    height: Float[
+        Tensor, "*batch set run"
+    ]  # over the cliff, in its widths: P(diverged) = Φ(height)
 
 
 def features(
@@ -152,8 +159,18 @@ def features(
     places: Float[Tensor, "*batch run 3"],
     source: Int[Tensor, "run"],
     variance: Float[Tensor, "run"] | float = 0.0,
+    count: Float[Tensor, "run"] | float = 1.0,
 ) -> Features:
-    """Evaluate the law at runs given by rate, place and recipe."""
+    """Evaluate the law at runs given by rate, place and recipe.
+
+    Args:
+        c: Coefficient sets.
+        log_lr: Natural log of the peak rate.
+        places: `(ln N/N*, ln D/D*, ln B/B*)`.
+        source: Recipe number, 0 the study's own.
+        variance: Known part of the noise variance.
+        count: Repeats that a loss is the mean of; the error of the bowl's shape stays.
+    """
     law = c.law.unsqueeze()
     n, d, b = places.unsqueeze(-3).unbind(-1)
     shift = c.source_offset[:, source]
@@ -163,14 +180,13 @@ def features(
     bowl = curvature * linex(offset, law.asymmetry)
     slope = curvature * linex_slope(offset, law.asymmetry)
     growth = (c.noise_per_compute[:, None] * (n + d)).exp()
-    noise = (c.noise_sd[:, None] * growth).square() + (c.bowl_error[:, None] * bowl).square()
-    height = (raw - c.cliff[:, None]) / CLIFF_WIDTH
+    seeds = (c.noise_sd[:, None] * growth).square() / count
+    noise = seeds + (c.bowl_error[:, None] * bowl).square()
     return Features(
         basis=torch.stack([torch.ones_like(bowl), -slope, bowl], -1),
         mean=bowl,
         variance=noise + variance,
-        log_hazard=torch.special.log_ndtr(height),
-        log_safety=torch.special.log_ndtr(-height),
+        height=(raw - c.cliff[:, None]) / CLIFF_WIDTH,
     )
 
 
@@ -186,7 +202,9 @@ class Fit:
     coefficients: Coefficients
     features: Features
 
-    def expected(self, departures: Float[Tensor, "set run 3"], runs: Runs) -> Float[Tensor, "set run"]:
+    def expected(
+        self, departures: Float[Tensor, "set run 3"], runs: Runs
+    ) -> Float[Tensor, "set run"]:
         """Loss of each run without noise, given the departures of its cell."""
         level = level_mean(self.coefficients, runs.places)
         return level + self.features.mean + (self.features.basis * departures).sum(-1)
@@ -209,7 +227,7 @@ def condition(
     Source: Rasmussen & Williams (2006), Gaussian Processes for Machine Learning, eq. 2.8, 2.11.
     """
     c = coefficients(z, priors)
-    f = features(c, runs.log_lr, runs.places, runs.source, runs.variance)
+    f = features(c, runs.log_lr, runs.places, runs.source, runs.variance, runs.count)
     root = cell_root(c, runs)
     diverged = runs.diverged
     spread = f.variance * inflation
@@ -222,17 +240,28 @@ def condition(
         design, factor, center, squares = _by_cells(f.basis, weight, residual, root, runs.cell)
     log_det = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
     normaliser = torch.where(diverged, 0.0, (2 * math.pi * spread).log())
-    events = torch.where(diverged, f.log_hazard, f.log_safety)
-    scores = (temperature * (events - normaliser / 2)).sum(-1)
-    log_likelihood = scores - (squares + log_det) / 2
+    events = torch.special.log_ndtr(torch.where(diverged, f.height, -f.height))
+    repeats = torch.where(diverged, runs.count, 1.0)
+    scores = (temperature * (repeats * events - normaliser / 2)).sum(-1)
+    # a set so extreme that float64 cannot factor its covariance explains nothing
+    possible = scores - (squares + log_det) / 2
+    log_likelihood = possible.nan_to_num(nan=-torch.inf, posinf=-torch.inf)
     return Fit(log_likelihood, root, center, design, factor, c, f)
 
 
 def cell_root(c: Coefficients, runs: Runs) -> Float[Tensor, "set 3 cell cell"]:
     """Cholesky factor of the prior covariance of the cells' departures."""
-    covariance = cell_covariance(c, runs.cells, runs.cells, same_source(runs.cell_source, runs.cell_source))
+    covariance = cell_covariance(
+        c, runs.cells, runs.cells, same_source(runs.cell_source, runs.cell_source)
+    )
     covariance.diagonal(dim1=-2, dim2=-1).add_(_JITTER)
-    return torch.linalg.cholesky(covariance)
+    return torch.linalg.cholesky_ex(covariance).L
+
+
+def _factor(matrix: Tensor) -> Tensor:
+    """Cholesky factors, NaN where a matrix has none."""
+    factor, failed = torch.linalg.cholesky_ex(matrix)
+    return torch.where((failed > 0)[:, None, None], torch.nan, factor)
 
 
 def _by_runs(
@@ -243,7 +272,7 @@ def _by_runs(
     design = (rows * (basis * scale.unsqueeze(-1)).unsqueeze(-1)).flatten(2)
     gram = design @ design.mT
     gram.diagonal(dim1=-2, dim2=-1).add_(1.0)
-    factor = torch.linalg.cholesky(gram)
+    factor = _factor(gram)
     target = residual * scale
     solved = torch.cholesky_solve(target.unsqueeze(-1), factor)
     center = (design.mT @ solved).squeeze(-1)
@@ -270,7 +299,7 @@ def _by_cells(
         -2,
     )
     precision.diagonal(dim1=-2, dim2=-1).add_(1.0)
-    factor = torch.linalg.cholesky(precision)
+    factor = _factor(precision)
     center = torch.cholesky_solve(moment.unsqueeze(-1), factor).squeeze(-1)
     explained = (moment * center).sum(-1)
     return None, factor, center, (weight * residual.square()).sum(-1) - explained

@@ -115,7 +115,9 @@ class Trial:
                 number = positive(getattr(self, name), self._named(name), InvalidTrialError, todo)
                 object.__setattr__(self, name, number)
         if self.status not in STATUSES:
-            raise InvalidTrialError(f"{self._named('status')} is {self.status!r}, expected one of {STATUSES}")
+            raise InvalidTrialError(
+                f"{self._named('status')} is {self.status!r}, expected one of {STATUSES}"
+            )
         if (self.loss is not None) != (self.status == "completed"):
             raise InvalidTrialError(
                 f"{self._named('loss')} is {self.loss!r} with status {self.status}, "
@@ -150,7 +152,7 @@ class Study:
         prior_center: A guess of the optimal rate at the target; `None` asks the published laws.
         seed: Seed of every random choice.
         source: Name of the recipe of the study's own runs.
-        regret_tolerance: Loss above the best that the user accepts; `None` means stop by cost alone.
+        regret_tolerance: Loss above the best that the user accepts; `None` stops by cost.
         regret_risk: Accepted probability of a regret above `regret_tolerance`.
         trials: The runs so far, in order; `trials[k].id == k`.
     """
@@ -167,7 +169,9 @@ class Study:
     trials: tuple[Trial, ...] = ()
 
     def __post_init__(self) -> None:
-        budget = positive(self.budget, "budget", InvalidSpaceError, "give it in FLOPs, e.g. 0.05 * target.flops")
+        budget = positive(
+            self.budget, "budget", InvalidSpaceError, "give it in FLOPs, e.g. 0.05 * target.flops"
+        )
         object.__setattr__(self, "budget", budget)
         if self.parametrization not in PARAMETRIZATIONS:
             raise InvalidSpaceError(
@@ -175,12 +179,18 @@ class Study:
             )
         for name in ("prior_center", "regret_tolerance"):
             if getattr(self, name) is not None:
-                number = positive(getattr(self, name), name, InvalidSpaceError, "leave it out if unknown")
+                number = positive(
+                    getattr(self, name), name, InvalidSpaceError, "leave it out if unknown"
+                )
                 object.__setattr__(self, name, number)
         if not isinstance(self.seed, int) or self.seed < 0:
-            raise InvalidSpaceError(f"seed is {self.seed!r}, expected an integer >= 0; use 0 if in doubt")
+            raise InvalidSpaceError(
+                f"seed is {self.seed!r}, expected an integer >= 0; use 0 if in doubt"
+            )
         if not 0 < self.regret_risk < 1:
-            raise InvalidSpaceError(f"regret_risk is {self.regret_risk!r}, expected between 0 and 1; try 0.1")
+            raise InvalidSpaceError(
+                f"regret_risk is {self.regret_risk!r}, expected between 0 and 1; try 0.1"
+            )
 
     @property
     def spent(self) -> float:
@@ -212,12 +222,15 @@ class Study:
         trial = self.trials[trial_id]
         if trial.status != "pending":
             raise UnknownTrialError(
-                f"trial {trial_id} is already {trial.status} (loss {trial.loss}), expected a pending one; "
+                f"trial {trial_id} is already {trial.status} (loss {trial.loss}), "
+                "expected a pending one; "
                 "an outcome is recorded once, log a repeat as a LoggedRun"
             )
         return trial
 
-    def trial_from(self, run: LoggedRun, *, trial_id: int, charged: bool, row: int | None = None) -> Trial:
+    def trial_from(
+        self, run: LoggedRun, *, trial_id: int, charged: bool, row: int | None = None
+    ) -> Trial:
         """A logged run as a finished trial of this study, with what it leaves out filled in."""
         batch = self.target.batch_tokens if run.batch_tokens is None else run.batch_tokens
         flops = run.flops
@@ -245,7 +258,8 @@ class Study:
             return trial
         if run.loss is None:
             raise InvalidTrialError(
-                f"{trial._named('loss')} is missing, expected a positive number; mark it diverged or drop it"
+                f"{trial._named('loss')} is missing, expected a positive number; "
+                "mark it diverged or drop it"
             )
         return trial.completed(run.loss, run.loss_sd)
 
@@ -268,10 +282,12 @@ class Study:
 
 def log_inputs(trial: "Trial | Suggestion", target: Horizon) -> tuple[float, float, float, float]:
     """`(ln η, ln N/N*, ln D/D*, ln B/B*)` of a run; the batch term is 0 where batch is unknown."""
-    known = trial.batch_tokens is not None and target.batch_tokens is not None
+    ratio = 1.0
+    if trial.batch_tokens is not None and target.batch_tokens is not None:
+        ratio = trial.batch_tokens / target.batch_tokens
     return (
         math.log(trial.learning_rate),
         math.log(trial.params / target.params),
         math.log(trial.tokens / target.tokens),
-        math.log(trial.batch_tokens / target.batch_tokens) if known else 0.0,
+        math.log(ratio),
     )

@@ -120,6 +120,7 @@ def observe(
     """The study with a run's outcome; a loss that is not finite means that it diverged.
 
     Args:
+        study: The study.
         run: A suggestion, its id, or a run that was never suggested, which is charged.
         loss: Final loss.
         loss_sd: Known standard deviation of `loss`.
@@ -137,7 +138,11 @@ def observe(
         )
         return study.with_trials(study.trial_from(run, trial_id=len(study.trials), charged=True))
     trial = study.pending(run.id if isinstance(run, Suggestion) else run)
-    said = [name for name, given in (("loss", loss is not None), ("diverged", diverged), ("failed", failed)) if given]
+    said = [
+        name
+        for name, given in (("loss", loss is not None), ("diverged", diverged), ("failed", failed))
+        if given
+    ]
     if len(said) != 1:
         raise InvalidTrialError(
             f"outcome of trial {trial.id} is {' and '.join(said) or 'missing'}, "
@@ -160,9 +165,7 @@ def import_runs(study: Study, runs: Sequence[LoggedRun], *, count_cost: bool = F
     return study.with_trials(*trials)
 
 
-def recommend(
-    study: Study, belief: Belief, pool: Sequence[Trial] | None = None
-) -> Recommendation:
+def recommend(study: Study, belief: Belief, pool: Sequence[Trial] | None = None) -> Recommendation:
     """The rate to train the target with; before the first run it is the prior's.
 
     Args:
