@@ -1,7 +1,7 @@
 """Surrogate: cell summaries, tempering and draws agree with the dense formulas they abbreviate."""
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -16,33 +16,26 @@ from horizon_bo.inference import MOST_CELLS, assign_cells
 from horizon_bo.mean import DEFAULT_PRIORS, coefficients
 from horizon_bo.surrogate import (
     AMPLITUDE,
-    BATCH_LEVEL_SD,
-    BEND_SD,
-    CLIFF_WIDTH,
-    CURVATURE_SD,
-    LEVEL_SD,
-    SOURCE_LEVEL_SD,
     Runs,
     condition,
     draw_departures,
     token_slope,
 )
+from tests.dense import dense, loading, log_events
 from tests.strategies import seeds
 from tests.worlds import drawn_world, runs_at
 
 close = torch.testing.assert_close
 
-#: The surrogate adds this to the variance of each departure; at 1e-7 the misfit feels it.
-JITTER = 1e-10
-
-#: Three cells, one of another recipe, one run diverged.
-RUNS = runs_at(
+#: Three cells, one of another recipe; one loss is a mean of three; one run diverged.
+ONCE = runs_at(
     log_lr=[-7.5, -6.4, -5.0, -6.9, -5.8, -6.1, -4.4],
     places=[[-2, -1, 0]] * 3 + [[-1, -2, -0.7]] * 2 + [[-1, -1, 0]] * 2,
     loss=[1.21, 1.18, 1.26, 1.14, 1.13, 1.07, math.nan],
     source=[0, 0, 0, 0, 0, 1, 1],
     known_sd=2e-3,
 )
+RUNS = replace(ONCE, count=torch.tensor([1, 1, 3, 1, 1, 1, 2], dtype=torch.float64))
 
 
 def among_many_cells(runs: Runs) -> Runs:
@@ -70,69 +63,6 @@ def coordinates(seed: int, runs: Runs, sets: int = 3) -> tuple[Tensor, Tensor]:
     z = 0.7 * torch.randn(sets, columns, dtype=torch.float64, generator=generator)
     inflation = 0.5 + torch.rand(sets, len(runs.loss), dtype=torch.float64, generator=generator)
     return z, inflation
-
-
-def dense(z: Tensor, runs: Runs) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """For one coefficient set: basis, covariance of departures, mean and noise, from scratch.
-
-    The basis is (1, d bowl/d ln η*, d bowl/d ln κ), by automatic differentiation. The covariance is
-    that of each cell's (level, drift, curvature) with the next, 3·cells square.
-    """
-    c = coefficients(z[None])
-    law = c.law
-    optimum = torch.zeros(len(runs.loss), dtype=torch.float64, requires_grad=True)
-    steeper = torch.zeros(len(runs.loss), dtype=torch.float64, requires_grad=True)
-    shift = c.source_offset[0, runs.source]
-    bowl = steeper.exp() * law.bowl(runs.log_lr - shift - optimum, *runs.places.unbind(-1))
-    slopes = torch.autograd.grad(bowl.sum(), [optimum, steeper])
-    bowl = bowl.detach()
-    basis = torch.stack([torch.ones_like(bowl), *slopes], -1)
-
-    n, d, b = runs.cells.unbind(-1)
-    falls = [
-        (-law.params_exponent * n).exp() - 1,
-        (-law.tokens_exponent * d).exp() - 1,
-    ]
-    inputs = [(LEVEL_SD, torch.ones_like(n)), *((AMPLITUDE[1], fall) for fall in falls)]
-    inputs += [(BATCH_LEVEL_SD[0], b), (BATCH_LEVEL_SD[1] / 2, b**2)]
-    inputs += [
-        (SOURCE_LEVEL_SD, (runs.cell_source == k).double())
-        for k in range(1, 1 + int(runs.source.max()))
-    ]
-    level = sum(sd**2 * torch.outer(x, x) for sd, x in inputs)
-    bends = sum(
-        (sd / 2) ** 2 * torch.outer(x**2, x**2) for sd, x in zip(BEND_SD, (n, d, b), strict=True)
-    )
-    gap = (runs.cells[:, None] - runs.cells).square().sum(-1).sqrt() * math.sqrt(3) / c.length
-    matern = (1 + gap) * (-gap).exp()
-    blocks = [
-        level + c.misfit_sd**2 * matern,
-        bends + c.drift_sd**2 * matern,
-        CURVATURE_SD**2 * matern,
-    ]
-    departures = torch.block_diag(*blocks) + JITTER * torch.eye(3 * len(n), dtype=torch.float64)
-
-    n, d, b = runs.places.unbind(-1)
-    mean = 1 + AMPLITUDE[0] * ((-law.params_exponent * n).exp() - 1)
-    mean = mean + AMPLITUDE[0] * ((-law.tokens_exponent * d).exp() - 1) + bowl
-    noise = (c.noise_sd * (c.noise_per_compute * (n + d)).exp()) ** 2
-    return basis, departures, mean, noise + (c.bowl_error * bowl) ** 2 + runs.variance
-
-
-def loading(basis: Tensor, runs: Runs) -> Tensor:
-    """How each run's loss depends on the 3·cells departures."""
-    cells = len(runs.cells)
-    rows = torch.zeros(len(runs.loss), 3, cells, dtype=torch.float64)
-    rows[torch.arange(len(runs.loss)), :, runs.cell] = basis
-    return rows.flatten(1)
-
-
-def log_events(z: Tensor, runs: Runs) -> Tensor:
-    """Natural log of the probability of each run's having diverged, or not, as it did."""
-    c = coefficients(z[None])
-    optimum = c.law.log_optimal_lr(*runs.places.unbind(-1)) + c.source_offset[0, runs.source]
-    height = (runs.log_lr - optimum - c.cliff) / CLIFF_WIDTH
-    return torch.special.log_ndtr(torch.where(runs.diverged, height, -height))
 
 
 @BOTH_PATHS
@@ -217,8 +147,8 @@ def test_draws_of_departures_have_the_moments_of_the_dense_formula(arranged):
 def test_a_diverged_run_contributes_its_hazard_and_nothing_else(arranged):
     without = arranged(RUNS.select(~RUNS.diverged))
     extra = RUNS.select(RUNS.diverged)
-    fields = ("log_lr", "places", "source", "loss", "variance", "cell")
-    joined = {name: torch.cat([getattr(without, name), getattr(extra, name)]) for name in fields}
+    per_run = [f.name for f in fields(Runs) if f.name not in ("cells", "cell_source")]
+    joined = {name: torch.cat([getattr(without, name), getattr(extra, name)]) for name in per_run}
     together = replace(without, **joined)
     z, inflation = coordinates(1, together)
     alone = condition(z, inflation[:, :-1], without, DEFAULT_PRIORS)

@@ -10,7 +10,7 @@ from horizon_bo import LoggedRun
 from horizon_bo.horizons import Horizon
 from horizon_bo.inference import assign_cells
 from horizon_bo.mean import DEFAULT_PRIORS, Prior, coefficients
-from horizon_bo.surrogate import NOISE_FREEDOM, Runs, cell_root, condition
+from horizon_bo.surrogate import CLIFF_WIDTH, NOISE_FREEDOM, Runs, cell_root, condition
 
 
 def runs_at(
@@ -31,6 +31,7 @@ def runs_at(
         source=recipe,
         loss=torch.tensor(loss or [1.0] * count, dtype=torch.float64),
         variance=torch.full((count,), known_sd**2, dtype=torch.float64),
+        count=torch.ones(count, dtype=torch.float64),
         cell=cell,
         cells=cells,
         cell_source=cell_source,
@@ -62,14 +63,16 @@ def drawn_world(
     center = priors["log_optimum"].location
     blank = runs_at((center + spread * (uniform(runs) - 0.5)).tolist(), places.tolist())
     z = normal(1, len(priors))
+    c = coefficients(z, priors)
     fit = condition(z, torch.ones(1, runs, dtype=torch.float64), blank, priors, 0.0)
-    root = cell_root(coefficients(z, priors), blank)
+    root = cell_root(c, blank)
     departures = (root @ normal(1, 3, root.shape[-1], 1)).squeeze(-1)
     mean = fit.expected(departures[:, :, blank.cell].mT, blank)[0]
     half = torch.full((runs,), NOISE_FREEDOM / 2, dtype=torch.float64)
     inflation = NOISE_FREEDOM / 2 / torch._standard_gamma(half, generator=generator)
     noise = (fit.features.variance[0] * inflation).sqrt() * normal(runs)
-    diverged = uniform(runs) < fit.features.log_hazard[0].exp()
+    height = blank.log_lr - c.law.log_optimal_lr(*blank.places.unbind(-1)) - c.cliff
+    diverged = uniform(runs) < torch.special.ndtr(height / CLIFF_WIDTH)
     loss = torch.where(diverged, math.nan, mean + noise)
     return World(z, departures, replace(blank, loss=loss))
 

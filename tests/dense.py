@@ -1,0 +1,91 @@
+"""Dense: the surrogate's joint normal written out in full, for tests to compare with.
+
+Nothing here shares code with the surrogate but the law and the priors, which have tests of their
+own: slopes come from automatic differentiation, and no summaries are taken.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from horizon_bo.mean import coefficients
+from horizon_bo.surrogate import (
+    AMPLITUDE,
+    BATCH_LEVEL_SD,
+    BEND_SD,
+    CLIFF_WIDTH,
+    CURVATURE_SD,
+    LEVEL_SD,
+    SOURCE_LEVEL_SD,
+    STRETCH,
+    Runs,
+)
+
+#: The surrogate adds this to the variance of each departure; at 1e-7 the misfit feels it.
+JITTER = 1e-10
+
+
+def dense(z: Tensor, runs: Runs, jitter: float = JITTER) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """For one coefficient set: basis, covariance of departures, mean and noise, from scratch.
+
+    The basis is (1, d bowl/d ln η*, d bowl/d ln κ), by automatic differentiation. The covariance is
+    that of each cell's (level, drift, curvature) with the next, 3·cells square.
+    """
+    c = coefficients(z[None])
+    law = c.law
+    optimum = torch.zeros(len(runs.loss), dtype=torch.float64, requires_grad=True)
+    steeper = torch.zeros(len(runs.loss), dtype=torch.float64, requires_grad=True)
+    shift = c.source_offset[0, runs.source]
+    bowl = steeper.exp() * law.bowl(runs.log_lr - shift - optimum, *runs.places.unbind(-1))
+    slopes = torch.autograd.grad(bowl.sum(), [optimum, steeper])
+    bowl = bowl.detach()
+    basis = torch.stack([torch.ones_like(bowl), *slopes], -1)
+
+    n, d, b = runs.cells.unbind(-1)
+    falls = [
+        (-law.params_exponent * n).exp() - 1,
+        (-law.tokens_exponent * d).exp() - 1,
+    ]
+    inputs = [(LEVEL_SD, torch.ones_like(n)), *((AMPLITUDE[1], fall) for fall in falls)]
+    inputs += [(BATCH_LEVEL_SD[0], b), (BATCH_LEVEL_SD[1] / 2, b**2)]
+    inputs += [
+        (SOURCE_LEVEL_SD, (runs.cell_source == k).double())
+        for k in range(1, 1 + int(runs.source.max()))
+    ]
+    level = sum(sd**2 * torch.outer(x, x) for sd, x in inputs)
+    bends = sum(
+        (sd / 2) ** 2 * torch.outer(x**2, x**2) for sd, x in zip(BEND_SD, (n, d, b), strict=True)
+    )
+    stretched = runs.cells * torch.tensor(STRETCH, dtype=torch.float64)
+    gap = (stretched[:, None] - stretched).square().sum(-1).sqrt() * math.sqrt(3) / c.length
+    matern = (1 + gap) * (-gap).exp()
+    blocks = [
+        level + c.misfit_sd**2 * matern,
+        bends + c.drift_sd**2 * matern,
+        CURVATURE_SD**2 * matern,
+    ]
+    departures = torch.block_diag(*blocks) + jitter * torch.eye(3 * len(n), dtype=torch.float64)
+
+    n, d, b = runs.places.unbind(-1)
+    mean = 1 + AMPLITUDE[0] * ((-law.params_exponent * n).exp() - 1)
+    mean = mean + AMPLITUDE[0] * ((-law.tokens_exponent * d).exp() - 1) + bowl
+    seeds = (c.noise_sd * (c.noise_per_compute * (n + d)).exp()) ** 2 / runs.count
+    return basis, departures, mean, seeds + (c.bowl_error * bowl) ** 2 + runs.variance
+
+
+def loading(basis: Tensor, runs: Runs) -> Tensor:
+    """How each run's loss depends on the 3·cells departures."""
+    cells = len(runs.cells)
+    rows = torch.zeros(len(runs.loss), 3, cells, dtype=torch.float64)
+    rows[torch.arange(len(runs.loss)), :, runs.cell] = basis
+    return rows.flatten(1)
+
+
+def log_events(z: Tensor, runs: Runs) -> Tensor:
+    """Natural log of the probability of each run's having diverged, or not, as it did."""
+    c = coefficients(z[None])
+    optimum = c.law.log_optimal_lr(*runs.places.unbind(-1)) + c.source_offset[0, runs.source]
+    height = (runs.log_lr - optimum - c.cliff) / CLIFF_WIDTH
+    times = torch.where(runs.diverged, runs.count, 1.0)
+    return times * torch.special.log_ndtr(torch.where(runs.diverged, height, -height))
