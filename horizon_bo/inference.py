@@ -82,7 +82,7 @@ def study_center(study: Study) -> Center:
     default = DEFAULT_PRIORS["log_optimum"].scale
     if study.prior_center is not None:
         return Center(math.log(study.prior_center), default, ("your prior_center",))
-    published = prior_center(study.target, study.parametrization)
+    published = prior_center(study.target, study.parametrization, study.excluded_data)
     return Center(math.log(published.learning_rate), published.log_sd, published.sources)
 
 

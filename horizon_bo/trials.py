@@ -154,6 +154,7 @@ class Study:
         source: Name of the recipe of the study's own runs.
         regret_tolerance: Loss above the best that the user accepts; `None` stops by cost.
         regret_risk: Accepted probability of a regret above `regret_tolerance`.
+        excluded_data: Names of data that no law behind the prior may have been fitted to.
         trials: The runs so far, in order; `trials[k].id == k`.
     """
 
@@ -166,6 +167,7 @@ class Study:
     source: str = OWN_SOURCE
     regret_tolerance: float | None = None
     regret_risk: float = 0.1
+    excluded_data: tuple[str, ...] = ()
     trials: tuple[Trial, ...] = ()
 
     def __post_init__(self) -> None:
@@ -173,6 +175,7 @@ class Study:
             self.budget, "budget", InvalidSpaceError, "give it in FLOPs, e.g. 0.05 * target.flops"
         )
         object.__setattr__(self, "budget", budget)
+        object.__setattr__(self, "excluded_data", tuple(self.excluded_data))
         if self.parametrization not in PARAMETRIZATIONS:
             raise InvalidSpaceError(
                 f"parametrization is {self.parametrization!r}, expected one of {PARAMETRIZATIONS}"

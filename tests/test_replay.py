@@ -3,6 +3,8 @@
 import json
 import math
 import os
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +16,7 @@ from horizon_bo.adapters.replay_runs import lines_of, read_lines, replay_tasks, 
 from horizon_bo.adapters.score import outcome
 from horizon_bo.adapters.tables import logged_table
 from horizon_bo.errors import InvalidSpaceError, InvalidTableError
+from horizon_bo.inference import study_center
 from tests.studies import small_study
 
 SMALL = Case(
@@ -327,3 +330,10 @@ def test_the_public_cases_can_be_loaded(data_folder):
     assert max(trial.params for trial in problem.pool) <= 0.5 * problem.target.params
     assert len(logged_table(data_folder / "steplaw_dense.csv").runs) == 2_883
     assert os.fspath(find_sweep("steplaw_dense.csv", data_folder)).startswith(str(data_folder))
+
+
+def test_a_law_fitted_to_the_replayed_sweep_has_no_say_in_the_prior(data_folder: Path):
+    case = next(c for c in load_cases(data_folder / "cases.json") if c.name == "same-537M-50B-b256")
+    study = load_problem(case, data_folder).study(budget=0.1, prior_center=None, seed=0)
+    assert "step" not in study_center(study).sources
+    assert "step" in study_center(replace(study, excluded_data=())).sources

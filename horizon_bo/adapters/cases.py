@@ -77,7 +77,10 @@ class Problem:
     pool: tuple[Trial, ...]
 
     def study(self, *, budget: float, prior_center: float | None, seed: int) -> Study:
-        """The empty study a replay starts from; the budget is in target runs."""
+        """The empty study a replay starts from; the budget is in target runs.
+
+        A law fitted to the sweep itself gets no say in the prior.
+        """
         return Study(
             target=self.target,
             space=self.space,
@@ -85,6 +88,7 @@ class Problem:
             prior_center=prior_center,
             seed=seed,
             source=self.source,
+            excluded_data=(Path(self.case.sweep).stem,),
         )
 
 
