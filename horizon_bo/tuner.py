@@ -179,7 +179,8 @@ def recommend(study: Study, belief: Belief, pool: Sequence[Trial] | None = None)
     offers = _offers(study, pool)
     plan = _plan(study, belief, offers, repeatable=pool is None, least=1)[0] if offers else None
     stop, reason = _advice(study, belief, decision, plan)
-    drop = (plan.start - plan.regret[0]) if plan and plan.regret else 0.0
+    # a share, since the plan's regrets come from a linearised model
+    drop = 1 - plan.regret[0] / plan.start if plan and plan.regret and plan.start else 0.0
     overhead = study.spent / target_flops + decision.expected_regret / slope
     return Recommendation(
         learning_rate=math.exp(decision.log_lr),
@@ -190,7 +191,7 @@ def recommend(study: Study, belief: Belief, pool: Sequence[Trial] | None = None)
         expected_overhead=overhead,
         divergence_probability=decision.divergence_probability,
         spent=study.spent,
-        value_of_next_run=max(0.0, drop) * scale,
+        value_of_next_run=max(0.0, drop) * decision.expected_regret * scale,
         stop=stop,
         reason=reason,
         warnings=warnings(study, belief, decision),
