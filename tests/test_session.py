@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 
 import pytest
+import torch
 
 from horizon_bo import Horizon, Scale, SearchSpace, Suggestion
 from horizon_bo.adapters.session import HorizonTuner
@@ -203,3 +204,18 @@ def test_every_deliberate_error_is_caught_by_one_base():
     with pytest.raises(HorizonBOError):
         Horizon(params=-1, tokens=1)
     assert SPACE.scales[0].flops(TARGET.tokens) == 6 * 6e7 * 2e10
+
+
+def test_the_callers_number_of_threads_changes_nothing_and_is_kept():
+    answers = []
+    for threads in (1, 2):
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        try:
+            session = small_tuner()
+            session.observe(session.suggest(), loss=3.0)
+            answers.append(session.recommend())
+            assert torch.get_num_threads() == threads
+        finally:
+            torch.set_num_threads(before)
+    assert answers[0] == answers[1]

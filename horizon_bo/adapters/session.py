@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, overload
 from horizon_bo import tuner
 from horizon_bo.adapters.storage import StaleStudyError, StudyStore, study_store
 from horizon_bo.adapters.tables import LoggedTable, logged_table, remarks_about
+from horizon_bo.adapters.threads import one_thread
 from horizon_bo.errors import InvalidSpaceError, StorageError
 from horizon_bo.horizons import Horizon, SearchSpace
 from horizon_bo.inference import Belief, believe
@@ -101,7 +102,8 @@ class HorizonTuner:
         runs: list[Suggestion] = []
 
         def started(study: Study) -> Study:
-            runs[:] = tuner.suggest(study, self._believed(study), n=n or 1)
+            with one_thread():
+                runs[:] = tuner.suggest(study, self._believed(study), n=n or 1)
             return tuner.start(study, runs)
 
         self._record("suggested", started)
@@ -172,7 +174,8 @@ class HorizonTuner:
 
     def recommend(self) -> tuner.Recommendation:
         """Say which rate to train the target with, how sure that is, and whether to go on."""
-        return tuner.recommend(self._study, self._believed(self._study))
+        with one_thread():
+            return tuner.recommend(self._study, self._believed(self._study))
 
     def _believed(self, study: Study) -> Belief:
         if self._belief is None or self._belief[0] is not study:
