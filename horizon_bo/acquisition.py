@@ -15,10 +15,12 @@ Sources: Bayesian c-optimal design, Chaloner & Verdinelli (1995), Statistical Sc
 Letters 32(1):41-43.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
+from botorch.acquisition import AcquisitionFunction
+from botorch.models.model import Model
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -34,6 +36,7 @@ _NOISE_LOSS = 1.4
 _SHORTLIST = 240
 _ROUGH = 4  # linearisations when shortlisting
 _LEAST_SAFETY = 1e-6
+_LEAST_DROP = 1e-300  # keeps the log finite where a run tells nothing
 _STEP = 1e-4  # of central differences in standard-normal coordinates
 _LONGEST_PLAN = 24
 
@@ -269,3 +272,46 @@ def _after(covariance: Tensor, noise: Tensor, run: int) -> Tensor:
     column = covariance[:, :, 1 + run]
     variance = column[:, 1 + run] + noise[:, run]
     return covariance - column.unsqueeze(-1) * (column / variance.unsqueeze(-1)).unsqueeze(-2)
+
+
+class TargetInformation(AcquisitionFunction):
+    """Log of the expected fall of regret at the target per FLOP, for BoTorch's optimisers.
+
+        ln ΔR(X) − ln Σ cost(x),    ΔR = mean over sets of ½ κ aᵀ (S + noise)⁻¹ a
+
+    with a the covariance of the runs' losses with the optimum and S their own, given all runs so
+    far. A batch is worth more than its runs one by one where they share an unknown level.
+
+    Args:
+        model: The surrogate, as BoTorch's contract asks for one.
+        known: The posterior, the runs it came from, and runs under way.
+        priors: Those the posterior was sampled under.
+        log_cost: Natural log of the training FLOP of runs, from their four log inputs.
+    """
+
+    _log = True
+
+    def __init__(
+        self,
+        model: Model,
+        known: Known,
+        priors: Mapping[str, Prior],
+        log_cost: Callable[[Float[Tensor, "*batch 4"]], Float[Tensor, "*batch"]],
+    ) -> None:
+        super().__init__(model)
+        self.known, self.priors, self.log_cost = known, priors, log_cost
+
+    def forward(self, X: Float[Tensor, "batch q 4"]) -> Float[Tensor, "batch"]:
+        """Score batches of runs with columns (log_lr, log_params, log_tokens, log_batch)."""
+        batch, q, _ = X.shape
+        runs = X.reshape(-1, 4)
+        own = torch.zeros(len(runs), dtype=torch.long)
+        cost = self.log_cost(runs).exp()
+        view = outlook(self.known, Candidates(runs[:, 0], runs[:, 1:], own, cost), self.priors)
+        block = torch.arange(batch * q).reshape(batch, q)
+        among = view.covariance[:, 1:, 1:][:, block.unsqueeze(-1), block.unsqueeze(-2)]
+        noisy = among + torch.diag_embed(view.noise[:, block])
+        effect = view.covariance[:, 0, 1:][:, block].unsqueeze(-1)
+        half = torch.linalg.solve_triangular(torch.linalg.cholesky(noisy), effect, upper=False)
+        drop = (view.curvature[:, None] / 2 * half.square().sum((-1, -2))).mean(0)
+        return drop.clamp_min(_LEAST_DROP).log() - cost.reshape(batch, q).sum(-1).log()

@@ -34,7 +34,7 @@ DEFAULT_PRIORS: Mapping[str, Prior] = MappingProxyType(
         "log_optimum": Prior(-6.5, 1.1, heavy=True),  # replaced by the study's prior centre
         "optimum_per_params": Prior(-0.4, 0.2),
         "optimum_per_tokens": Prior(-0.1, 0.2),
-        "optimum_per_batch": Prior(0.4, 0.15),
+        "optimum_per_batch": Prior(0.4, 0.3),  # square root below the critical batch, 0 above
         "log_curvature": Prior(-4.4, 0.8, heavy=True),  # 0.012 of the loss per squared e-fold
         "curvature_per_params": Prior(-0.1, 0.15),
         "curvature_per_tokens": Prior(-0.2, 0.15),

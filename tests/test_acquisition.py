@@ -1,15 +1,27 @@
 """Acquisition: conditioning and plans agree with brute force, and behave as prices demand."""
 
 import itertools
+import math
 from dataclasses import replace
 
 import pytest
 import torch
+from botorch.models.deterministic import GenericDeterministicModel
+from botorch.optim import optimize_acqf
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from horizon_bo.acquisition import Candidates, Known, Outlook, Plan, best_plan, outlook, shortlist
+from horizon_bo.acquisition import (
+    Candidates,
+    Known,
+    Outlook,
+    Plan,
+    TargetInformation,
+    best_plan,
+    outlook,
+    shortlist,
+)
 from horizon_bo.mean import DEFAULT_PRIORS, coefficients
 from horizon_bo.sampler import Posterior
 from horizon_bo.surrogate import Runs, condition, features, level_mean
@@ -20,6 +32,7 @@ from tests.worlds import runs_at
 
 close = torch.testing.assert_close
 ENDLESS = 1e30
+MODEL = GenericDeterministicModel(lambda x: x[..., :1])  # TargetInformation looks at `Known` only
 
 
 def offer(runs: Runs, cost: float = 1.0) -> Candidates:
@@ -268,3 +281,34 @@ def test_a_shortlist_keeps_the_first_runs_of_the_best_plan():
     plan = best_plan(view, candidates.cost, 0.03, repeatable=False)
     assert len(plan.index) >= 2
     assert set(plan.index[:2]) <= set(kept.tolist())
+
+
+def test_target_information_of_a_pair_is_the_pair_gain_per_flop():
+    known, offered = known_at(0), offer(OFFERED, cost=3.0)
+    score = TargetInformation(MODEL, known, DEFAULT_PRIORS, lambda x: 0 * x[..., 0] + math.log(3.0))
+    view = outlook(known, offered, DEFAULT_PRIORS)
+    plan = best_plan(view, offered.cost, ENDLESS, repeatable=False)
+    X = torch.cat([offered.log_lr[:, None], offered.places], -1)
+    pairs = torch.stack([X[[i, j]] for i, j in itertools.combinations(range(3), 2)])
+    alone = score(X.unsqueeze(1)).exp().max() * 3.0
+    first, second = plan.start - plan.regret[0], plan.start - plan.regret[1]
+    best = max(float(alone), float(score(pairs).exp().max()) * 6.0 / 2)
+    # the plan takes the better of the best run and the best pair, per FLOP
+    assert any(close_enough(best, drop) for drop in (first, second / 2))
+
+
+def close_enough(left: float, right: float) -> bool:
+    return math.isclose(left, right, rel_tol=1e-6)
+
+
+def test_botorch_optimises_target_information_over_the_learning_rate():
+    known = known_at(1)
+    score = TargetInformation(MODEL, known, DEFAULT_PRIORS, lambda x: 0 * x[..., 0])
+    low, high = (torch.tensor([rate, -1.0, -1.0, 0.0], dtype=torch.float64) for rate in (-8, -4))
+    _, value = optimize_acqf(score, torch.stack([low, high]), 2, num_restarts=2, raw_samples=16)
+    grid = torch.linspace(-8, -4, 9, dtype=torch.float64)
+    rates = torch.cartesian_prod(grid, grid)
+    X = low.repeat(len(rates), 2, 1)
+    X[..., 0] = rates
+    X[:, 0, 0] += 1e-3  # no run twice
+    assert value >= score(X).max() - 1e-3
