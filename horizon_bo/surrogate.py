@@ -25,13 +25,17 @@ from horizon_bo.mean import Coefficients, Prior, coefficients
 
 #: Degrees of freedom of the noise; at 4 one run six deviations out moves nothing.
 NOISE_FREEDOM = 4.0
+#: No loss is known better than this share of it: logs keep four or five digits.
+LEAST_NOISE = 1e-5
 #: Scatter of ln κ between cells, beside the law's trend.
 CURVATURE_SD = 0.2
-#: Standard deviation of the optimum's bend: second derivative of ln LR* in ln N, ln D and ln B.
-#: The published exponents in ln N differ by 0.2 between two octaves of size; in ln B the rule goes
-#: from linear over square root to none within a decade about the critical batch (McCandlish et
-#: al., 2018, arXiv:1812.06162).
+#: Standard deviation of the optimum's bend: second derivative of ln LR* in ln N, ln D and ln of
+#: the batch over its critical size. The published exponents in ln N differ by 0.2 between two
+#: octaves of size; in ln B the rule goes from linear over square root to none, or back, within a
+#: decade about the critical batch (McCandlish et al., 2018, arXiv:1812.06162).
 BEND_SD = (0.06, 0.04, 0.15)
+#: The critical batch grows as tokens to this power: 0.38 to 0.57 in the published fits.
+CRITICAL_EXPONENT = 0.45
 #: Departures of cells decorrelate this much faster in ln B than in ln N and ln D, since the
 #: critical batch itself moves with the horizon.
 STRETCH = (1.0, 1.0, 2.0)
@@ -100,10 +104,16 @@ def cell_covariance(
         + SOURCE_LEVEL_SD**2 * same_source
         + c.misfit_sd[:, None, None].square() * matern
     )
-    bend = torch.tensor(BEND_SD, dtype=left.dtype) / 2
-    bends = ((bend * left.square()) @ (bend * right.square()).mT).unsqueeze(-3)
+    bends = (_bend(left) @ _bend(right).mT).unsqueeze(-3)
     drift = c.drift_sd[:, None, None].square() * matern + bends
     return torch.stack([level, drift, CURVATURE_SD**2 * matern], dim=-3)
+
+
+def _bend(cells: Float[Tensor, "*batch cell 3"]) -> Float[Tensor, "*batch cell 3"]:
+    """Square of each direction in which ln LR* may bend, times half the bend's scale."""
+    n, d, b = cells.unbind(-1)
+    directions = torch.stack([n, d, b - CRITICAL_EXPONENT * d], -1)
+    return torch.tensor(BEND_SD, dtype=cells.dtype) / 2 * directions.square()
 
 
 def _level_falls(
@@ -181,7 +191,7 @@ def features(
     slope = curvature * linex_slope(offset, law.asymmetry)
     growth = (c.noise_per_compute[:, None] * (n + d)).exp()
     seeds = (c.noise_sd[:, None] * growth).square() / count
-    noise = seeds + (c.bowl_error[:, None] * bowl).square()
+    noise = LEAST_NOISE**2 + seeds + (c.bowl_error[:, None] * bowl).square()
     return Features(
         basis=torch.stack([torch.ones_like(bowl), -slope, bowl], -1),
         mean=bowl,
