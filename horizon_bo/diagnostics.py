@@ -67,7 +67,7 @@ def _horizon_error(belief: Belief) -> float | None:
     cells = runs.cell[finite].unique()
     if len(cells) < 2:
         return None
-    pick = torch.linspace(0, len(fit.center) - 1, _CHECKED_SETS).long()
+    pick = torch.linspace(0, len(fit.factor) - 1, _CHECKED_SETS).long()
     covariance = _loss_covariance(belief, pick, finite)
     mean = level_mean(fit.coefficients, runs.places) + fit.features.mean
     residual = (runs.loss - mean)[pick][:, finite]

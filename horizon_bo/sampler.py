@@ -27,14 +27,14 @@ from horizon_bo.surrogate import (
 
 PARTICLES = 256
 #: Each tempering step keeps this share of the particles effective.
-_KEPT = 0.4
+_KEPT = 0.2
 #: Rounds of one redraw of the noise factors and `_MOVES` moves, after a tempering step and at 1.
-_ROUNDS, _LAST_ROUNDS, _MOVES = 2, 4, 4
+_ROUNDS, _LAST_ROUNDS, _MOVES = 1, 5, 5
 _COLDEST = 1e-9  # temperature at which no data can be felt
 _TRIALS = 12
 _TOLERANCE = 0.2  # a step that keeps up to this much more is good enough
 _USUAL_STEP = 0.9  # of ln power, once the first runs are felt
-_FIRST_WAVE, _WAVE_GROWTH = 40, 4
+_FIRST_WAVE, _WAVE_GROWTH = 25, 4
 #: A difference step reaches 2.38/√(2d) of the population's spread (ter Braak, 2006).
 _REACH = 2.38
 _DIFFERENTIAL = 0.3  # share of moves along a difference

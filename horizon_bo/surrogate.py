@@ -206,11 +206,17 @@ class Fit:
 
     log_likelihood: Float[Tensor, "set"]
     root: Float[Tensor, "set 3 cell cell"]  # departures = root · whitened
-    center: Float[Tensor, "set 3*cell"]  # posterior mean of the whitened departures
     design: Float[Tensor, "set run 3*cell"] | None  # None where the runs were summarised
     factor: Float[Tensor, "set side side"]  # Cholesky factor, of run or of departure side
+    half: Float[Tensor, "set side"]  # factor⁻¹ · data of that side
     coefficients: Coefficients
     features: Features
+
+    @property
+    def center(self) -> Float[Tensor, "set departure"]:
+        """Posterior mean of the whitened departures."""
+        whole = torch.linalg.solve_triangular(self.factor.mT, self.half.unsqueeze(-1), upper=True)
+        return (whole if self.design is None else self.design.mT @ whole).squeeze(-1)
 
     def expected(
         self, departures: Float[Tensor, "set run 3"], runs: Runs
@@ -245,9 +251,9 @@ def condition(
     level = level_mean(c, runs.places)
     residual = torch.where(diverged, 0.0, runs.loss.nan_to_num() - f.mean - level)
     if len(runs.loss) <= root.shape[1] * root.shape[2]:
-        design, factor, center, squares = _by_runs(f.basis, weight, residual, root, runs.cell)
+        design, factor, half, squares = _by_runs(f.basis, weight, residual, root, runs.cell)
     else:
-        design, factor, center, squares = _by_cells(f.basis, weight, residual, root, runs.cell)
+        design, factor, half, squares = _by_cells(f.basis, weight, residual, root, runs.cell)
     log_det = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
     normaliser = torch.where(diverged, 0.0, (2 * math.pi * spread).log())
     events = torch.special.log_ndtr(torch.where(diverged, f.height, -f.height))
@@ -256,7 +262,7 @@ def condition(
     # a set so extreme that float64 cannot factor its covariance explains nothing
     possible = scores - (squares + log_det) / 2
     log_likelihood = possible.nan_to_num(nan=-torch.inf, posinf=-torch.inf)
-    return Fit(log_likelihood, root, center, design, factor, c, f)
+    return Fit(log_likelihood, root, design, factor, half, c, f)
 
 
 def cell_root(c: Coefficients, runs: Runs) -> Float[Tensor, "set 3 cell cell"]:
@@ -274,6 +280,10 @@ def _factor(matrix: Tensor) -> Tensor:
     return torch.where((failed > 0)[:, None, None], torch.nan, factor)
 
 
+def _half_solved(factor: Tensor, right: Tensor) -> Tensor:
+    return torch.linalg.solve_triangular(factor, right.unsqueeze(-1), upper=False).squeeze(-1)
+
+
 def _by_runs(
     basis: Tensor, weight: Tensor, residual: Tensor, root: Tensor, cell: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -283,10 +293,8 @@ def _by_runs(
     gram = design @ design.mT
     gram.diagonal(dim1=-2, dim2=-1).add_(1.0)
     factor = _factor(gram)
-    target = residual * scale
-    solved = torch.cholesky_solve(target.unsqueeze(-1), factor)
-    center = (design.mT @ solved).squeeze(-1)
-    return design, factor, center, (target * solved.squeeze(-1)).sum(-1)
+    half = _half_solved(factor, residual * scale)
+    return design, factor, half, half.square().sum(-1)
 
 
 def _by_cells(
@@ -296,23 +304,16 @@ def _by_cells(
     weighted = basis * weight.unsqueeze(-1)
     squares = (weighted.unsqueeze(-1) * basis.unsqueeze(-2)).flatten(2)
     products = torch.cat([squares, weighted * residual.unsqueeze(-1)], -1)
-    sums = torch.zeros(sets, cells, 12, dtype=basis.dtype).index_add(1, cell, products)
-    gram = sums[..., :9].reshape(sets, cells, 3, 3)
-    moment = torch.einsum("pjcm,pcj->pjm", root, sums[..., 9:]).flatten(1)
-    precision = torch.cat(
-        [
-            torch.cat(
-                [root[:, i].mT @ (gram[:, :, i, j, None] * root[:, j]) for j in range(effects)], -1
-            )
-            for i in range(effects)
-        ],
-        -2,
-    )
+    member = (cell == torch.arange(cells).unsqueeze(-1)).to(basis.dtype)
+    sums = member @ products  # set cell 12
+    gram = sums[..., :9].mT.reshape(sets, effects, effects, cells, 1)
+    moment = (root.mT @ sums[..., 9:].mT.unsqueeze(-1)).flatten(1)
+    blocks = root.mT.unsqueeze(2) @ (gram * root.unsqueeze(1))
+    precision = blocks.transpose(2, 3).reshape(sets, effects * cells, effects * cells)
     precision.diagonal(dim1=-2, dim2=-1).add_(1.0)
     factor = _factor(precision)
-    center = torch.cholesky_solve(moment.unsqueeze(-1), factor).squeeze(-1)
-    explained = (moment * center).sum(-1)
-    return None, factor, center, (weight * residual.square()).sum(-1) - explained
+    half = _half_solved(factor, moment)
+    return None, factor, half, (weight * residual.square()).sum(-1) - half.square().sum(-1)
 
 
 def draw_departures(
@@ -334,7 +335,9 @@ def draw_departures(
         step = torch.linalg.solve_triangular(fit.factor.mT, prior, upper=True)
     else:
         missed = fit.design @ prior + normal(fit.design.shape[1])
-        step = prior - fit.design.mT @ torch.cholesky_solve(missed, fit.factor)
+        inner = torch.linalg.solve_triangular(fit.factor, missed, upper=False)
+        outer = torch.linalg.solve_triangular(fit.factor.mT, inner, upper=True)
+        step = prior - fit.design.mT @ outer
     whitened = fit.center + step.squeeze(-1)
     parts = whitened.reshape(draws, sets, effects, cells)
     return torch.einsum("pjcm,spjm->spjc", fit.root, parts)
