@@ -15,7 +15,9 @@ from horizon_bo.surrogate import (
     BATCH_LEVEL_SD,
     BEND_SD,
     CLIFF_WIDTH,
+    CRITICAL_EXPONENT,
     CURVATURE_SD,
+    LEAST_NOISE,
     LEVEL_SD,
     SOURCE_LEVEL_SD,
     STRETCH,
@@ -54,9 +56,8 @@ def dense(z: Tensor, runs: Runs, jitter: float = JITTER) -> tuple[Tensor, Tensor
         for k in range(1, 1 + int(runs.source.max()))
     ]
     level = sum(sd**2 * torch.outer(x, x) for sd, x in inputs)
-    bends = sum(
-        (sd / 2) ** 2 * torch.outer(x**2, x**2) for sd, x in zip(BEND_SD, (n, d, b), strict=True)
-    )
+    directions = zip(BEND_SD, (n, d, b - CRITICAL_EXPONENT * d), strict=True)
+    bends = sum((sd / 2) ** 2 * torch.outer(x**2, x**2) for sd, x in directions)
     stretched = runs.cells * torch.tensor(STRETCH, dtype=torch.float64)
     gap = (stretched[:, None] - stretched).square().sum(-1).sqrt() * math.sqrt(3) / c.length
     matern = (1 + gap) * (-gap).exp()
@@ -71,6 +72,7 @@ def dense(z: Tensor, runs: Runs, jitter: float = JITTER) -> tuple[Tensor, Tensor
     mean = 1 + AMPLITUDE[0] * ((-law.params_exponent * n).exp() - 1)
     mean = mean + AMPLITUDE[0] * ((-law.tokens_exponent * d).exp() - 1) + bowl
     seeds = (c.noise_sd * (c.noise_per_compute * (n + d)).exp()) ** 2 / runs.count
+    seeds = seeds + LEAST_NOISE**2
     return basis, departures, mean, seeds + (c.bowl_error * bowl) ** 2 + runs.variance
 
 

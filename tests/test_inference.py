@@ -160,6 +160,15 @@ def test_interpolation_to_a_target_smaller_than_the_runs_works():
     assert abs(decision.log_lr - world.log_optimum) < math.log(2)
 
 
+def test_runs_without_any_noise_can_be_factored():
+    # the likelihood's precision once exceeded what float64 can factor
+    exact = replace(WORLD, noise=0.0)
+    cells = [*CELLS, (1.2e8, 1e9)]
+    runs = exact.sweep(cells, [-1.2, -0.2, 0.8, 1.8] * 2)
+    decision = decide(believe(study_of(runs)))
+    assert abs(decision.log_lr - WORLD.log_optimum) < math.log(2)
+
+
 @pytest.mark.slow
 def test_the_order_of_observations_matters_less_than_the_seed():
     # Mann-Whitney on 10 seeds each at 1e-3; the median shift stays below the seeds' spread

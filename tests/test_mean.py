@@ -59,9 +59,9 @@ def test_heavy_tailed_coefficients_move_ever_faster(name, z, step):
     assert at(name, z + step) > at(name, z)
 
 
-def test_optimum_curvature_and_noise_may_lie_far_from_what_is_expected():
+def test_optimum_and_curvature_may_lie_far_from_what_is_expected():
     heavy = {name for name in NAMES if DEFAULT_PRIORS[name].heavy}
-    assert heavy == {"log_optimum", "log_curvature", "log_noise_sd"}
+    assert heavy == {"log_optimum", "log_curvature"}
 
 
 def test_every_coefficient_of_the_law_has_a_prior():
