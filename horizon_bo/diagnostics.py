@@ -4,14 +4,14 @@ Each check returns one plain sentence, or nothing where all is well.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from horizon_bo.decision import Decision, octaves
-from horizon_bo.inference import Belief
+from horizon_bo.inference import Belief, Center, study_center
 from horizon_bo.mean import coefficients
 from horizon_bo.surrogate import cell_covariance, level_mean, same_source
 from horizon_bo.trials import Study
@@ -20,9 +20,9 @@ from horizon_bo.trials import Study
 _LEAST_ACCEPTANCE, _LEAST_UNIQUE = 0.03, 0.2
 #: A recommendation this close to the prior's spread was hardly moved by the runs.
 _PRIOR_DRIVEN = 0.8
-#: Optimum this far from the prior centre, in prior standard deviations, is a conflict.
+#: A rate this far from a centre, in the centre's standard deviations, is a conflict.
 _CONFLICT = 2.5
-#: Runs this many octaves or more from the optimum on one side only leave the bowl one-sided.
+#: Standard deviations by which one cell may disagree with the others.
 _SURPRISE = 3.0
 #: Coefficient sets and runs that the leave-one-horizon-out check looks at.
 _CHECKED_SETS, _CHECKED_RUNS = 16, 120
@@ -100,7 +100,14 @@ def _loss_covariance(belief: Belief, pick: Tensor, index: Tensor) -> Float[Tenso
 
 def warnings(study: Study, belief: Belief, decision: Decision) -> tuple[str, ...]:
     """All that a user should know before trusting the recommendation."""
-    checks = (_prior_driven, _at_the_edge, _one_sided, _conflict, _all_diverged)
+    checks = (
+        _prior_driven,
+        _at_the_edge,
+        _one_sided,
+        _conflict,
+        _conflict_with_laws,
+        _all_diverged,
+    )
     found = [check(study, belief, decision) for check in checks]
     found.extend(_unhealthy(belief))
     return tuple(sentence for sentence in found if sentence)
@@ -144,13 +151,23 @@ def _one_sided(study: Study, belief: Belief, decision: Decision) -> str | None:
 
 
 def _conflict(study: Study, belief: Belief, decision: Decision) -> str | None:
-    away = (decision.log_lr - belief.center.log_lr) / belief.center.log_sd
-    if abs(away) < _CONFLICT:
+    return _far_from(belief.center, decision, "the prior")
+
+
+def _conflict_with_laws(study: Study, belief: Belief, decision: Decision) -> str | None:
+    if study.prior_center is None:
+        return None  # the prior is the laws' own
+    laws = study_center(replace(study, prior_center=None))
+    return _far_from(laws, decision, "the consensus of published laws")
+
+
+def _far_from(center: Center, decision: Decision, whose: str) -> str | None:
+    away = decision.log_lr - center.log_lr
+    if abs(away) < _CONFLICT * center.log_sd:
         return None
-    factor = math.exp(abs(decision.log_lr - belief.center.log_lr))
     return (
-        f"conflict with the prior: the optimum is {factor:.0f} times "
-        f"{'above' if away > 0 else 'below'} its centre {math.exp(belief.center.log_lr):.2e}"
+        f"conflict with {whose}: the optimum is {math.exp(abs(away)):.0f} times "
+        f"{'above' if away > 0 else 'below'} its centre {math.exp(center.log_lr):.2e}"
     )
 
 
