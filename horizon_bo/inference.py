@@ -143,16 +143,17 @@ def _merged(runs: Runs, group: Tensor, groups: int) -> Runs:
     order = torch.argsort(runs.loss.nan_to_num(nan=0.0), stable=True)
     order = order[torch.argsort(group[order], stable=True)]
     first = count.cumsum(0) - count
-    middle = order[(first + (count - 1) / 2).floor().long()]
+    lower = order[(first + (count - 1) / 2).floor().long()]
+    upper = order[(first + (count - 1) / 2).ceil().long()]
     return replace(
         runs,
         log_lr=mean(runs.log_lr),
         places=mean(runs.places),
-        source=runs.source[middle],
-        loss=runs.loss[middle],
+        source=runs.source[lower],
+        loss=(runs.loss[lower] + runs.loss[upper]) / 2,
         variance=mean(runs.variance) / count,
         count=count,
-        cell=runs.cell[middle],
+        cell=runs.cell[lower],
     )
 
 

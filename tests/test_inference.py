@@ -257,3 +257,11 @@ def test_before_the_first_run_the_optimum_is_the_prior_with_its_drift():
     median = float(belief.target.log_optimum.median())
     assert abs(median - math.log(study.prior_center)) < 0.36
     assert belief.target.log_optimum.std() > DEFAULT_PRIORS["log_optimum"].scale
+
+
+def test_two_runs_that_become_one_leave_their_mean_and_their_number():
+    runs = runs_at([-6.0, -6.01], [[-1.0, -1.0, 0.0]] * 2, [1.0, 1.2])
+    one = condensed(runs, most=1)
+    assert one.loss.tolist() == pytest.approx([1.1])
+    assert one.log_lr.tolist() == pytest.approx([-6.005])
+    assert one.count.tolist() == [2.0]
