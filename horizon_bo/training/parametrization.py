@@ -1,0 +1,132 @@
+"""Parametrization: how do starts, rates, decay and multipliers depend on the model's shape?
+
+Under µP every quantity is that of the standard parametrization at the base shape, times a power
+of m_N = width / base width, m_L = depth / base depth, m_B = batch / base batch and m_D = tokens /
+base tokens, so that the best rate found at the base stays the best:
+
+    hidden matrices   start sd × m_N^−½   rate × 1/m_N   decay × m_N   eps × 1/(m_N m_L)
+    embedding         start and rate unchanged           eps × 1/m_N
+    head              output × 1/m_N, rate unchanged
+    residual branches × 1/m_L
+    all rates         × √m_B at equal tokens, × m_D^−½ at equal batch;  all decay × √m_B
+
+Source: Yang et al. (2022), arXiv:2203.03466; depth by CompleteP (α = 1), arXiv:2505.01618; batch
+and horizon by Complete(d)P, arXiv:2512.22382.
+Changed: attention is scaled by √(head_dim) as usual, because head_dim does not grow with width.
+"""
+
+import math
+from dataclasses import dataclass
+
+from horizon_bo.training.config import ModelConfig, Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """One weight tensor: its shape per run, its start, and how it is updated.
+
+    Args:
+        name: Where it stands, e.g. `"3.out"`.
+        shape: Without the axis of stacked runs.
+        start_sd: Standard deviation of its start; 0 starts at zero, `None` at one.
+        rate: Factor on the learning rate.
+        decay: Factor on the weight decay.
+        eps: Factor on AdamW's eps.
+        matrix: Whether a matrix optimizer updates it.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    start_sd: float | None
+    rate: float = 1.0
+    decay: float = 0.0
+    eps: float = 1.0
+    matrix: bool = False
+
+    @property
+    def size(self) -> int:
+        """Number of weights per run."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Multipliers:
+    """Factors in the forward pass: on residual branches and on the logits."""
+
+    residual: float = 1.0
+    logits: float = 1.0
+
+
+def multipliers(model: ModelConfig) -> Multipliers:
+    """Forward factors of a model."""
+    if model.parametrization == "standard":
+        return Multipliers()
+    return Multipliers(
+        residual=model.base_depth / model.depth, logits=model.base_width / model.width
+    )
+
+
+def weights(model: ModelConfig, recipe: Recipe, tokens: int) -> tuple[Weights, ...]:
+    """Every weight tensor of a model in the order of the flat buffer.
+
+    Args:
+        model: The model.
+        recipe: For the batch rule.
+        tokens: Training tokens, for the horizon rule.
+    """
+    mup = model.parametrization == "mup"
+    wide = model.width / model.base_width if mup else 1.0
+    deep = model.depth / model.base_depth if mup else 1.0
+    batch = recipe.batch_tokens / (recipe.base_batch_tokens or recipe.batch_tokens) if mup else 1.0
+    longer = tokens / (recipe.base_tokens or tokens) if mup else 1.0
+    overall = math.sqrt(batch / longer)
+    decay = math.sqrt(batch)
+    branches = 2 * (model.base_depth if mup else model.depth)  # GPT-2's shrink of what adds up
+    d, ff, experts = model.width, model.hidden, model.experts
+
+    def gain(name: str) -> Weights:
+        return Weights(name=name, shape=(d,), start_sd=None, rate=overall)
+
+    def hidden(name: str, shape: tuple[int, ...], shrink: float = 1.0) -> Weights:
+        return Weights(
+            name=name,
+            shape=shape,
+            # a matrix's start sd is fan_in^−½ in both parametrizations: µP's factor is in it
+            start_sd=shrink * shape[-2] ** -0.5,
+            rate=overall / wide,
+            decay=decay * wide,
+            eps=1 / (wide * deep),
+            matrix=True,
+        )
+
+    def block(layer: int) -> list[Weights]:
+        out = branches**-0.5
+        many = (experts,) if experts else ()
+        found = [
+            gain(f"{layer}.attention_gain"),
+            hidden(f"{layer}.qkv", (d, 3 * d)),
+            hidden(f"{layer}.out", (d, d), out),
+            gain(f"{layer}.feed_gain"),
+            hidden(f"{layer}.up", (*many, d, 2 * ff)),
+            hidden(f"{layer}.down", (*many, ff, d), out),
+        ]
+        if experts:
+            found.append(hidden(f"{layer}.router", (d, experts)))
+        if experts and model.shared_expert:
+            found += [
+                hidden(f"{layer}.shared_up", (d, 2 * ff)),
+                hidden(f"{layer}.shared_down", (ff, d), out),
+            ]
+        return found
+
+    first = d**-0.5 if not mup else model.base_width**-0.5
+    embedding = Weights(
+        name="embedding",
+        shape=(model.vocab, d),
+        start_sd=first if model.tied else 1.0,
+        rate=overall,
+        eps=1 / wide,
+    )
+    head = Weights(name="head", shape=(d, model.vocab), start_sd=0.0, rate=overall, decay=decay)
+    blocks = [part for layer in range(model.depth) for part in block(layer)]
+    return (embedding, *blocks, gain("final_gain"), *([] if model.tied else [head]))
