@@ -12,7 +12,7 @@ ROOT = Path(horizon_bo.__file__).parent
 CORE = sorted(
     path
     for path in ROOT.rglob("*.py")
-    if path.relative_to(ROOT).parts[0] not in ("adapters", "__init__.py")
+    if path.relative_to(ROOT).parts[0] not in ("adapters", "training", "__init__.py")
 )
 IMPURE = {
     "ax",
@@ -56,6 +56,12 @@ def test_core_imports_only_upstream(path: Path):
     upstream = {*FLOW[: FLOW.index(here)], *([here] if (ROOT / here).is_dir() else [])}
     ours = {name.split(".")[1] for name in imported(path) if name.startswith("horizon_bo.")}
     assert ours <= upstream
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "training").glob("*.py")), ids=lambda p: p.name)
+def test_the_trainer_knows_nothing_of_the_tuner(path: Path):
+    ours = {name.split(".")[1] for name in imported(path) if name.startswith("horizon_bo.")}
+    assert ours <= {"errors", "training"}
 
 
 @pytest.mark.parametrize("path", CORE, ids=lambda path: str(path.relative_to(ROOT)))

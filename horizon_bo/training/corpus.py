@@ -25,8 +25,10 @@ BYTES = 256
 _HELD_OUT_ONE_IN = 20
 #: Folders of the standard library that are absent, optional or generated in some installs.
 _SKIPPED = frozenset(
-    ["site-packages", "dist-packages", "__pycache__", "test", "tests", "idle_test", "idlelib"]
-    + ["lib2to3", "turtledemo", "encodings", "config", "ensurepip", "unicodedata"]
+    {
+        *("site-packages", "dist-packages", "__pycache__", "test", "tests", "idle_test"),
+        *("idlelib", "lib2to3", "turtledemo", "encodings", "config", "ensurepip", "unicodedata"),
+    }
 )
 _BETWEEN_FILES = b"\n\0\n"
 #: Share of each text file that is held out, its end.

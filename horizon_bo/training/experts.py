@@ -25,7 +25,7 @@ def routed(
     Source: Shazeer et al. (2017), arXiv:1701.06538, eq. 3–5; balance by Fedus et al. (2021),
     arXiv:2101.03961, eq. 4–6, divided by `active`.
     """
-    runs, tokens, width = x.shape
+    runs, _, width = x.shape
     experts = router.shape[-1]
     logits = torch.bmm(x, router).float()
     best = logits.topk(active, -1)

@@ -1,4 +1,4 @@
-"""Schedules: which share of the peak rate does a step use, and where do branches leave the trunk?"""
+"""Schedules: which share of the peak rate does a step use, and where do branches leave?"""
 
 import math
 from dataclasses import dataclass

@@ -124,11 +124,8 @@ def test_going_on_from_a_checkpoint_equals_never_stopping(tmp_path, stop, optimi
     )
     whole = train(config, small_corpus())
 
-    class Killed(Exception):
+    class KilledError(Exception):
         pass
-
-    def kill_late(told):
-        raise Killed
 
     text = small_corpus()
     calls = 0
@@ -138,12 +135,12 @@ def test_going_on_from_a_checkpoint_equals_never_stopping(tmp_path, stop, optimi
         nonlocal calls
         calls += 1
         if calls > stop:
-            raise Killed
+            raise KilledError
         original(self, share)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Training, "advance", advance)
-        with pytest.raises(Killed):
+        with pytest.raises(KilledError):
             train(config, text, folder=tmp_path, checkpoint_s=0.0)
     resumed = train(config, text, folder=tmp_path)
     assert resumed.readings == whole.readings

@@ -1,4 +1,4 @@
-"""Parametrization: both agree at the base shape, and under µP activations do not grow with width."""
+"""Parametrization: both agree at the base, and under µP activations do not grow with width."""
 
 import math
 
