@@ -7,7 +7,6 @@ appears, whole, when it has ended.
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +100,7 @@ def result_of(config: RunConfig, outcome: Outcome, averaging: str = "none") -> d
         "tokens_per_second": outcome.tokens_per_second,
         "flops_utilization": outcome.flops_utilization,
         "readings": list(outcome.readings),
-        "config": asdict(config),
+        "config": json.loads(config.as_json()),
     }
 
 
