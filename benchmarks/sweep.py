@@ -88,18 +88,17 @@ class Cell:
 
 def cells() -> Iterator[Cell]:
     """All cells, the most wanted first."""
-    lengths = {32: (0.25, 0.5, 1, 2, 4), 48: (0.25, 0.5, 1, 2), 64: (0.25, 0.5, 1, 2, 4)}
-    lengths |= {96: (0.25, 0.5, 1, 2), 128: (0.25, 0.5, 1)}
-    for width, horizons in lengths.items():
-        for millions in horizons:
-            repeats = 2 if width <= 64 and millions < 4 else 1
-            yield Cell(
-                group="sizes",
-                width=width,
-                millions=millions,
-                center=CENTER[width],
-                repeats=repeats,
-            )
+    lengths = {32: (0.25, 0.5, 1, 2, 4), 48: (0.25, 0.5, 1, 2), 64: (0.25, 0.5, 1, 2)}
+    lengths |= {96: (0.25, 0.5, 1), 128: (0.25, 0.5, 1)}
+    sizes = [(width, millions) for width, horizons in lengths.items() for millions in horizons]
+    for width, millions in sizes:
+        yield Cell(
+            group="sizes",
+            width=width,
+            millions=millions,
+            center=CENTER[width],
+            repeats=2 if width * millions <= 64 else 1,
+        )
     for width in (64, 96, 128):
         for millions in (0.25, 1):
             yield Cell(
@@ -141,10 +140,8 @@ def cells() -> Iterator[Cell]:
             weight_decay=decay,
             repeats=1,
         )
-    for width, millions in ((32, 1), (64, 1)):
-        yield Cell(
-            group="averaged", width=width, millions=millions, center=CENTER[width], repeats=1
-        )
+    yield Cell(group="averaged", width=32, millions=1, center=CENTER[32], repeats=1)
+    yield Cell(group="sizes", width=64, millions=4, center=CENTER[64], repeats=1)
 
 
 def key(config: RunConfig) -> str:
