@@ -50,7 +50,7 @@ class ModelConfig:
 
     width: int = 64
     depth: int = 2
-    head_dim: int = 32
+    head_dim: int = 16
     vocab: int = 256
     context: int = 128
     tied: bool = False

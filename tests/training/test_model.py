@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks.plain_gpt import PlainGPT
 from horizon_bo.training.config import ModelConfig, Recipe, TrainingConfigError
 from horizon_bo.training.experts import routed
 from horizon_bo.training.flops import flops_per_token
 from horizon_bo.training.model import Transformer, started, swiglu, transformer
 from horizon_bo.training.parametrization import weights
-from tests.training.plain import PlainGPT
 from tests.training.small import CONTEXT, small_model
 
 VARIANTS = [
