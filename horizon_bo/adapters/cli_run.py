@@ -11,12 +11,14 @@ import typer
 
 from horizon_bo.adapters.terminal import (
     AsJson,
+    StudyArgument,
+    Without,
     errors_as_exit_codes,
     example,
-    numbers,
     optional,
     remark,
     show_json,
+    sizes,
 )
 
 if TYPE_CHECKING:
@@ -58,10 +60,6 @@ Retries = Annotated[
 ]
 MaxRuns = Annotated[int | None, typer.Option(metavar="M", help="Runs to start at most.")]
 UntilBudget = Annotated[bool, typer.Option("--until-budget", help="Ignore the advice to stop.")]
-Without = Annotated[
-    str | None,
-    typer.Option(metavar="N1,N2,…", help="Scales to leave out, by parameters (count)."),
-]
 TrainTarget = Annotated[
     bool,
     typer.Option(
@@ -83,9 +81,7 @@ def register(app: typer.Typer) -> None:
 
 
 def run(
-    study: Annotated[
-        str, typer.Argument(metavar="STUDY", help="Path or SQLAlchemy URL of the study.")
-    ],
+    study: StudyArgument,
     command: CommandOption,
     folder: Folder = None,
     parallel: Parallel = None,
@@ -120,7 +116,7 @@ def run(
                     retries=retries,
                     max_runs=max_runs,
                     until_budget=until_budget,
-                    without=[] if without is None else numbers(without, "--without"),
+                    without=sizes(without),
                     train_target=train_target,
                     target_settings=_settings(target_settings),
                     watch=_with_json(seen) if as_json else seen,

@@ -136,10 +136,10 @@ def _resumed(loop: _Loop, state: _State) -> _State:
         if trial.status == "pending":
             refuse_another_study(folder, run)
             outcome = stored_outcome(folder)
-            if outcome is None:
-                state = replace(state, waiting=(*state.waiting, (run, 0)))
-            else:
+            if outcome is not None:
                 state = _observed(loop, state, run, outcome)
+            elif run.params not in loop.plan.without:
+                state = replace(state, waiting=(*state.waiting, (run, 0)))
         elif (folder / "outcome.json").exists():
             _import_readings(loop, run, folder)
     return state

@@ -13,6 +13,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
 from horizon_bo.adapters.flights import Flight, RunEvent, Watch, WatchedState
 from horizon_bo.adapters.run_folder import last_progress
@@ -49,7 +50,9 @@ def live_view(console: Console) -> Iterator[Watch]:
     lines: list[str] = []
     drawn_s = [-_REFRESH_S]
 
-    with Live(console=console, auto_refresh=False, transient=False) as live:
+    # what is printed goes above the picture, but never from a pipe to the terminal
+    printed = sys.stdout.isatty()
+    with Live(console=console, auto_refresh=False, redirect_stdout=printed) as live:
 
         def watch(state: WatchedState, event: RunEvent | None) -> None:
             if event is not None and event.kind != "started":
@@ -86,7 +89,8 @@ def picture(state: WatchedState, lines: list[str], now_s: float) -> RenderableTy
         f"{share:.0%} spent or under way, {target:.2%} of a target run",
     )
     belief = "belief  not yet" if state.best is None else belief_line(state.best)
-    return Group(budget, belief, _flights_table(state.flights, now_s), *lines)
+    said = [Text(line) for line in lines]  # may quote brackets, which are markup in a string
+    return Group(budget, Text(belief), _flights_table(state.flights, now_s), *said)
 
 
 def belief_line(best: Recommendation) -> str:

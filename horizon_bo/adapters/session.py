@@ -225,7 +225,8 @@ class HorizonTuner:
             retries: Further attempts after a kill, a time-out, lack of memory or a lost GPU.
             max_runs: Runs to start at most; `None` sets no limit.
             until_budget: Ignore the advice to stop.
-            without: Sizes of scales to leave out, counts of parameters.
+            without: Sizes of scales to leave out, counts of parameters; what is pending there
+                stays so.
             train_target: At the end train the target itself once at the recommended rate.
             target_settings: The target's settings, as a scale has them.
             watch: Called with what happens; `None` shows it on standard error.
@@ -245,9 +246,8 @@ class HorizonTuner:
             without=tuple(without),
             target_settings=settings,
         )
-        given = objective_from(
-            objective, self._study, elsewhere=plan.elsewhere, target_settings=settings
-        )
+        study = _without(self._study, plan.without)
+        given = objective_from(objective, study, elsewhere=plan.elsewhere, target_settings=settings)
         with watching(watch) as seen:
             return run_loop(self, given, Path(folder), plan, seen)
 
