@@ -84,7 +84,7 @@ def test_json_gives_one_object_per_run_and_the_recommendation_last(study):
     trial = HorizonTuner.open(study).study.trials[0]
     assert (run["id"], run["status"], run["loss"]) == (0, "completed", trial.loss)
     assert run["folder"] == "runs.runs/0"
-    assert last["ended"] == "1 runs were started, as many as asked for"
+    assert last["ended"] == "as many runs as asked for were started (1)"
     assert last["interval_90"][0] < last["learning_rate"] < last["interval_90"][1]
     assert last["target"]["loss"] > 0
     assert last["target"]["learning_rate"] == last["learning_rate"]

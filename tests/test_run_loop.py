@@ -51,7 +51,7 @@ def test_a_function_and_a_command_give_the_same_study(tmp_path):
     assert by_function.study == by_command.study
     assert [trial.status for trial in by_function.study.trials] == ["completed"] * 2
     assert report.observed == (0, 1)
-    assert report.reason == "2 runs were started, as many as asked for"
+    assert report.reason == "as many runs as asked for were started (2)"
     assert report.recommendation == by_function.recommend()
 
 
@@ -214,10 +214,36 @@ def test_readings_are_recorded_once_at_no_cost_even_after_a_crash_between(tmp_pa
     assert tuner.study.spent == first.flops + second.flops
 
 
-def test_measured_compute_is_charged(tmp_path):
+def test_measured_compute_is_charged_and_the_folder_still_known_as_the_runs(tmp_path):
+    tuner = tuner_with_pending(tmp_path / "runs.db", 2)
+    for spent in (1e15 + 6 * 6e7 * 1e9, 2e15):
+        tuner.run(lambda _: {"loss": 3.0, "flops": 1e15}, folder=tmp_path, max_runs=1, watch=silent)
+        assert tuner.study.spent == spent
+
+
+def test_the_target_is_not_held_to_the_time_of_small_runs(tmp_path):
     tuner = tuner_with_pending(tmp_path / "runs.db")
-    tuner.run(lambda _: {"loss": 3.0, "flops": 1e15}, folder=tmp_path, max_runs=1, watch=silent)
-    assert tuner.study.spent == 1e15
+    report = tuner.run(
+        python("{params} > 1e8 and time.sleep(1); print(3.5)"),
+        folder=tmp_path / "runs",
+        timeout_s=0.7,
+        max_runs=1,
+        train_target=True,
+        watch=silent,
+    )
+    assert report.target is not None
+    assert report.target.outcome.loss == 3.5
+
+
+def test_an_unfinished_target_at_another_rate_is_not_gone_on_with(tmp_path):
+    tuner = tuner_with_pending(tmp_path / "runs.db")
+    folder = tmp_path / "runs"
+    failing = python("sys.exit({params} > 1e8 or print(3.5))")
+    report = tuner.run(failing, folder=folder, max_runs=1, train_target=True, watch=silent)
+    assert report.target is not None
+    assert report.target.outcome.status == "failed"
+    with pytest.raises(InvalidObjectiveError, match="an unfinished target at learning rate"):
+        tuner.run(failing, folder=folder, max_runs=1, train_target=True, watch=silent)
 
 
 def test_a_full_disk_is_said_and_the_run_stays_pending(tmp_path, monkeypatch):
@@ -304,6 +330,7 @@ def test_the_target_is_trained_once_and_is_no_part_of_the_study(tmp_path):
         ({"retries": -1}, "retries is -1"),
         ({"max_runs": 0}, "max_runs is 0"),
         ({"timeout_s": 0.0}, "timeout_s is 0.0"),
+        ({"gpus": "0,1"}, "gpus holds ','"),
     ],
 )
 def test_a_plan_that_makes_no_sense_is_refused(tmp_path, changes, named):

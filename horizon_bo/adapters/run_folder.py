@@ -95,7 +95,8 @@ def begin_attempt(folder: Path, run: Suggestion) -> int:
             log = folder / f"{name}.log"
             if log.exists():
                 log.replace(folder / f"{name}.{attempt - 1}.log")
-        (folder / "result.json").unlink(missing_ok=True)
+        for name in ("result", "outcome"):
+            (folder / f"{name}.json").unlink(missing_ok=True)
     return attempt
 
 
@@ -114,13 +115,20 @@ def stored_run(folder: Path) -> Suggestion | None:
 def refuse_another_study(folder: Path, run: Suggestion) -> None:
     """Raise where the folder holds a run of the same id that is another one."""
     there = stored_run(folder)
-    # compared as JSON keeps them, which turns tuples among the settings into lists
-    if there is not None and as_json(suggestion_record(there)) != as_json(suggestion_record(run)):
+    if there is not None and _identity(there) != _identity(run):
         raise InvalidObjectiveError(
             f"{folder} holds a run at learning rate {there.learning_rate:g} on "
             f"{there.tokens:g} tokens, expected {run.learning_rate:g} on {run.tokens:g}: it "
             "belongs to another study; name another folder"
         )
+
+
+def _identity(run: Suggestion) -> str:
+    """What makes a run this one and no other, as JSON keeps it (tuples become lists).
+
+    Its compute is left out: what was planned is replaced by what was measured.
+    """
+    return as_json({**suggestion_record(run), "flops": None})
 
 
 def suggestion_record(run: Suggestion) -> dict[str, Any]:

@@ -104,27 +104,23 @@ def run_loop(
         StudyBusyError: Another loop holds the folder.
         StorageError: The disk is full; unfinished runs stay pending.
     """
-    with locked(root) as lock, launching(lock, plan.timeout_s) as launch:
-        loop = _Loop(
-            tuner=tuner, objective=objective, root=root, plan=plan, watch=watch, launch=launch
-        )
-        state = _resumed(loop, _State(free=slots(plan.parallel, plan.gpus)))
-        while True:
-            state = _filled(loop, state)
-            if not state.flights:
-                break
-            state = _advanced(loop, state)
+    with locked(root) as lock:
+        with launching(lock, plan.timeout_s) as launch:
+            loop = _Loop(
+                tuner=tuner, objective=objective, root=root, plan=plan, watch=watch, launch=launch
+            )
+            state = _resumed(loop, _State(free=slots(plan.parallel, plan.gpus)))
+            while (state := _filled(loop, state)).flights:
+                state = _advanced(loop, state)
         if state.error is not None:
             raise TrainingFailedError(state.error)
-        best = tuner.recommend(without=plan.without)
-        check = None
+        best, check = tuner.recommend(without=plan.without), None
         if plan.target_settings is not None:
-            folder = root / "target"
-            check = check_target(tuner.study, best, objective, launch, folder, plan, watch)
-        assert state.reason is not None
-        return RunReport(
-            recommendation=best, observed=state.observed, reason=state.reason, target=check
-        )
+            check = check_target(tuner.study, best, objective, lock, root / "target", plan, watch)
+    assert state.reason is not None
+    return RunReport(
+        recommendation=best, observed=state.observed, reason=state.reason, target=check
+    )
 
 
 def _resumed(loop: _Loop, state: _State) -> _State:
@@ -133,8 +129,8 @@ def _resumed(loop: _Loop, state: _State) -> _State:
     for trial in study.trials:
         run = suggestion(trial, study)
         folder = loop.folder(run)
+        refuse_another_study(folder, run)
         if trial.status == "pending":
-            refuse_another_study(folder, run)
             outcome = stored_outcome(folder)
             if outcome is not None:
                 state = _observed(loop, state, run, outcome)
@@ -165,7 +161,7 @@ def _next_run(loop: _Loop, state: _State) -> tuple[_State, tuple[Suggestion, int
         rest = tuple(entry for entry in state.waiting if entry is not chosen)
         return replace(state, waiting=rest), chosen
     if limit is not None and state.started >= limit:
-        return replace(state, reason=f"{limit} runs were started, as many as asked for"), None
+        return replace(state, reason=f"as many runs as asked for were started ({limit})"), None
     best = loop.tuner.recommend(without=loop.plan.without)
     state = replace(state, best=best)
     _show(loop, state, None)

@@ -16,7 +16,7 @@ class RunPlan:
     Args:
         parallel: Runs at once.
         gpus: Names for `CUDA_VISIBLE_DEVICES`, shared among the slots; empty uses the CPU.
-        timeout_s: Longest time an attempt may take, seconds; `None` waits for ever.
+        timeout_s: Longest time an attempt of a small run may take, seconds; `None` waits for ever.
         retries: Further attempts for a run whose end may pass by itself.
         max_runs: Runs that this loop starts at most; `None` sets no limit.
         until_budget: Ignore the advice to stop.
@@ -39,6 +39,12 @@ class RunPlan:
             if value is not None and (not isinstance(value, int) or value < least):
                 raise InvalidObjectiveError(
                     f"{name} is {value!r}, expected a whole number >= {least}; correct it"
+                )
+        for gpu in self.gpus:
+            if not gpu.strip() or "," in gpu:
+                raise InvalidObjectiveError(
+                    f"gpus holds {gpu!r}, expected one name of CUDA_VISIBLE_DEVICES each, such as "
+                    "0; give a list"
                 )
         if self.timeout_s is not None and not self.timeout_s > 0:
             raise InvalidObjectiveError(

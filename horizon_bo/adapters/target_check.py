@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from horizon_bo.adapters.flights import POLL_S, RunEvent, Watch, WatchedState, begin, called
-from horizon_bo.adapters.launch import Launch, slots
+from horizon_bo.adapters.launch import Launch, launching, slots
 from horizon_bo.adapters.objectives import Command, Function
 from horizon_bo.adapters.outcomes import (
     PASSING,
@@ -31,12 +31,14 @@ def check_target(
     study: Study,
     best: Recommendation,
     objective: Command | Function,
-    launch: Launch,
+    lock: int,
     folder: Path,
     plan: RunPlan,
     watch: Watch,
 ) -> TargetCheck:
     """Train the target at the recommended rate, or report the time it was.
+
+    The plan's time-out is meant for small runs and does not hold here.
 
     Raises:
         InvalidObjectiveError: The folder holds an unfinished target at another rate, from whose
@@ -53,7 +55,8 @@ def check_target(
                 f"expected {run.learning_rate:g} with these settings; remove that folder"
             )
         seen = WatchedState(study, best, ())
-        outcome = _trained(before or run, seen, objective, launch, folder, plan, watch)
+        with launching(lock, None) as launch:
+            outcome = _trained(before or run, seen, objective, launch, folder, plan, watch)
     return TargetCheck(
         learning_rate=run.learning_rate, predicted_loss=best.predicted_loss, outcome=outcome
     )
