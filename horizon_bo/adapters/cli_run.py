@@ -3,6 +3,8 @@
 import json
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,6 +24,7 @@ from horizon_bo.adapters.terminal import (
 )
 
 if TYPE_CHECKING:
+    from horizon_bo import HorizonTuner
     from horizon_bo.adapters.flights import RunEvent, Watch, WatchedState
     from horizon_bo.adapters.run_plan import RunReport
 
@@ -105,27 +108,21 @@ def run(
 
         tuner = HorizonTuner.open(study)
         devices = [] if gpus is None else [gpu.strip() for gpu in gpus.split(",")]
-        try:
-            with watching() as seen:
-                report = tuner.run(
-                    command,
-                    folder=folder or default_folder(study),
-                    parallel=max(1, len(devices)) if parallel is None else parallel,
-                    gpus=devices,
-                    timeout_s=optional(timeout, "--timeout"),
-                    retries=retries,
-                    max_runs=max_runs,
-                    until_budget=until_budget,
-                    without=sizes(without),
-                    train_target=train_target,
-                    target_settings=_settings(target_settings),
-                    watch=_with_json(seen) if as_json else seen,
-                )
-        except KeyboardInterrupt:
-            waiting = sum(trial.status == "pending" for trial in tuner.study.trials)
-            again = shlex.join(["horizon-bo", *sys.argv[1:]])
-            remark([f"interrupted, {waiting} runs stay pending; go on with: {again}"])
-            raise typer.Exit(code=_INTERRUPTED) from None
+        with _interruptible(tuner), watching() as seen:
+            report = tuner.run(
+                command,
+                folder=folder or default_folder(study),
+                parallel=max(1, len(devices)) if parallel is None else parallel,
+                gpus=devices,
+                timeout_s=optional(timeout, "--timeout"),
+                retries=retries,
+                max_runs=max_runs,
+                until_budget=until_budget,
+                without=sizes(without),
+                train_target=train_target,
+                target_settings=_settings(target_settings),
+                watch=_with_json(seen) if as_json else seen,
+            )
     _show_report(report, as_json=as_json)
 
 
@@ -139,6 +136,18 @@ def default_folder(study: str) -> Path:
             "name one with --folder"
         )
     return Path(study).with_suffix(".runs")
+
+
+@contextmanager
+def _interruptible(tuner: "HorizonTuner") -> Iterator[None]:
+    """On Ctrl-C say what is left and how to go on, and exit as programs do then."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        waiting = sum(trial.status == "pending" for trial in tuner.study.trials)
+        again = shlex.join(["horizon-bo", *sys.argv[1:]])
+        remark([f"interrupted, {waiting} runs stay pending; go on with: {again}"])
+        raise typer.Exit(code=_INTERRUPTED) from None
 
 
 def _settings(text: str | None) -> dict[str, Any]:

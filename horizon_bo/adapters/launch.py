@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from horizon_bo.adapters import guard
 from horizon_bo.adapters.objectives import Function, refuse_missing_program, result_text
@@ -82,11 +83,7 @@ def launching(lock: int, timeout_s: float | None) -> Iterator[Launch]:
 
     def launch(argv: Sequence[str], folder: Path, slot: Slot) -> Process:
         refuse_missing_program(argv[0])
-        with (
-            clear_disk_errors(folder),
-            (folder / "stdout.log").open("wb") as out,
-            (folder / "stderr.log").open("wb") as err,
-        ):
+        with _opened(folder / "stdout.log") as out, _opened(folder / "stderr.log") as err:
             front = subprocess.Popen(
                 [sys.executable, "-I", "-S", guard.__file__, *argv],
                 stdin=subprocess.PIPE,
@@ -104,6 +101,11 @@ def launching(lock: int, timeout_s: float | None) -> Iterator[Launch]:
         yield launch
     finally:
         end(started)
+
+
+def _opened(log: Path) -> BinaryIO:
+    with clear_disk_errors(log.parent):
+        return log.open("wb")
 
 
 def end(processes: Sequence[Process]) -> None:
