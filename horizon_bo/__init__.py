@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from horizon_bo.adapters.run_plan import RunReport
     from horizon_bo.adapters.session import HorizonTuner
     from horizon_bo.errors import HorizonBOError
     from horizon_bo.horizons import Horizon, Scale, SearchSpace
@@ -16,6 +17,7 @@ _HOMES = {
     "HorizonTuner": "adapters.session",
     "LoggedRun": "trials",
     "Recommendation": "tuner",
+    "RunReport": "adapters.run_plan",
     "Scale": "horizons",
     "SearchSpace": "horizons",
     "Study": "trials",
@@ -29,6 +31,7 @@ __all__ = [  # sorted, and a test says so
     "HorizonTuner",
     "LoggedRun",
     "Recommendation",
+    "RunReport",
     "Scale",
     "SearchSpace",
     "Study",

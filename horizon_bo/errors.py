@@ -39,3 +39,15 @@ class StudyFormatError(HorizonBOError, ValueError):
 
 class StorageError(HorizonBOError, OSError):
     """The disk or database refused to record an event."""
+
+
+class InvalidObjectiveError(HorizonBOError, ValueError):
+    """A training command or function, or how it should be run, makes no sense."""
+
+
+class TrainingFailedError(HorizonBOError, RuntimeError):
+    """Training keeps failing, so going on would only burn the budget."""
+
+
+class StudyBusyError(HorizonBOError, BlockingIOError):
+    """Another loop runs the same study."""

@@ -20,7 +20,16 @@ from horizon_bo.horizons import Scale
 from horizon_bo.inference import Belief, believe, placed
 from horizon_bo.trials import LoggedRun, Study, Suggestion, Trial
 
-__all__ = ["Recommendation", "believe", "import_runs", "observe", "recommend", "start", "suggest"]
+__all__ = [
+    "Recommendation",
+    "believe",
+    "import_runs",
+    "observe",
+    "recommend",
+    "start",
+    "suggest",
+    "suggestion",
+]
 
 #: Rounding may make the last affordable run seem dearer than what is left.
 _ROUNDING = 1e-9
@@ -80,7 +89,7 @@ def suggest(
     plan, shortlist = _plan(study, belief, offers, repeatable=pool is None, least=n)
     chosen = [shortlist[k] for k in plan.index[:n]]
     return tuple(
-        replace(_suggestion(offer, study), id=len(study.trials) + k)
+        replace(suggestion(offer, study), id=len(study.trials) + k)
         for k, offer in enumerate(chosen)
     )
 
@@ -272,7 +281,8 @@ def _candidates(study: Study, belief: Belief, trials: Sequence[Trial]) -> Candid
     return Candidates(log_lr, places, source, cost)
 
 
-def _suggestion(trial: Trial, study: Study) -> Suggestion:
+def suggestion(trial: Trial, study: Study) -> Suggestion:
+    """A run of a study as a training command needs to know it."""
     scale = next((s for s in study.space.scales if s.params == trial.params), None)
     return Suggestion(
         id=trial.id,

@@ -1,12 +1,16 @@
 """README: its loop and its commands work as printed."""
 
+import os
 import re
 import shlex
+import sys
 from pathlib import Path
 
 from typer.testing import CliRunner
 
 from horizon_bo.adapters.cli import app
+from horizon_bo.adapters.session import HorizonTuner
+from tests.studies import tuner_with_pending
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
@@ -33,3 +37,16 @@ def test_the_commands_work(tmp_path, monkeypatch):
     for line in lines:
         result = CliRunner().invoke(app, shlex.split(line.removeprefix("horizon-bo ")))
         assert result.exit_code == 0, result.output
+
+
+def test_the_command_that_trains_works(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tuner_with_pending(tmp_path / "runs.db", 2)
+    Path("train.py").write_text("print('loss: 3.5')\n")
+    Path("python").symlink_to(sys.executable)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    line = README.split("## Let it train")[1].split("```")[1].strip().replace("\\\n", " ")
+    call = shlex.split(line.removeprefix("horizon-bo "))
+    result = CliRunner().invoke(app, [*call, "--max-runs", "2"])  # as many as are pending
+    assert result.exit_code == 0, result.output
+    assert [trial.loss for trial in HorizonTuner.open("runs.db").study.trials] == [3.5, 3.5]

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from horizon_bo.adapters import cli_replay, law_cli
+from horizon_bo.adapters import cli_replay, cli_run, law_cli
 from horizon_bo.adapters.terminal import (
     AsJson,
+    StudyArgument,
+    Without,
     errors_as_exit_codes,
     example,
     number,
@@ -25,6 +27,7 @@ from horizon_bo.adapters.terminal import (
     show,
     show_fields,
     show_json,
+    sizes,
 )
 
 if TYPE_CHECKING:
@@ -37,9 +40,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-StudyArgument = Annotated[
-    str, typer.Argument(metavar="STUDY", help="Path or SQLAlchemy URL of the study.")
-]
 TargetParams = Annotated[
     str, typer.Option(metavar="N", help="Non-embedding parameters of the target, a count.")
 ]
@@ -132,6 +132,7 @@ def init(
 def suggest(
     study: StudyArgument,
     n: Annotated[int, typer.Option("-n", metavar="K", help="Runs to make at once.")] = 1,
+    without: Without = None,
     as_json: AsJson = False,
 ) -> None:
     """Name the next runs worth making; they are pending until observed."""
@@ -139,7 +140,7 @@ def suggest(
         from horizon_bo import HorizonTuner
 
         tuner = HorizonTuner.open(study)
-        runs = tuner.suggest(n)
+        runs = tuner.suggest(n, without=sizes(without))
     for run in runs:
         if as_json:
             show_json(_run_record(run))
@@ -219,13 +220,13 @@ def import_runs(
 
 
 @app.command(epilog=example("horizon-bo recommend runs.db"))
-def recommend(study: StudyArgument, as_json: AsJson = False) -> None:
+def recommend(study: StudyArgument, without: Without = None, as_json: AsJson = False) -> None:
     """Say which learning rate to train the target with, how sure that is, and whether to go on."""
     with errors_as_exit_codes():
         from horizon_bo import HorizonTuner
 
         tuner = HorizonTuner.open(study)
-        best = tuner.recommend()
+        best = tuner.recommend(without=sizes(without))
     if as_json:
         show_json({field.name: getattr(best, field.name) for field in fields(best)})
         return
@@ -285,5 +286,6 @@ def _recommendation_fields(best: "Recommendation", target_flops: float) -> dict[
     }
 
 
+cli_run.register(app)
 cli_replay.register(app)
 law_cli.register(app)

@@ -5,10 +5,17 @@ swaps it for another when something happens, and writes what happened to disk be
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from horizon_bo import tuner
+from horizon_bo.adapters.flights import Watch
+from horizon_bo.adapters.objectives import Command, Train, objective_from
+from horizon_bo.adapters.run_loop import run_loop
+from horizon_bo.adapters.run_plan import RunPlan, RunReport
+from horizon_bo.adapters.run_view import watching
 from horizon_bo.adapters.storage import StaleStudyError, StudyStore, study_store
 from horizon_bo.adapters.tables import LoggedTable, logged_table, remarks_about
 from horizon_bo.adapters.threads import one_thread
@@ -88,11 +95,17 @@ class HorizonTuner:
         return self._study
 
     @overload
-    def suggest(self) -> Suggestion: ...
+    def suggest(self, *, without: Sequence[float] = ()) -> Suggestion: ...
     @overload
-    def suggest(self, n: int) -> list[Suggestion]: ...
-    def suggest(self, n: int | None = None) -> Suggestion | list[Suggestion]:
+    def suggest(self, n: int, *, without: Sequence[float] = ()) -> list[Suggestion]: ...
+    def suggest(
+        self, n: int | None = None, *, without: Sequence[float] = ()
+    ) -> Suggestion | list[Suggestion]:
         """Name the next run worth making, or the next `n` to make at once.
+
+        Args:
+            n: How many runs.
+            without: Sizes of scales to leave out, counts of parameters.
 
         Raises:
             BudgetExhaustedError: No run fits into what is left of the budget.
@@ -103,7 +116,7 @@ class HorizonTuner:
 
         def started(study: Study) -> Study:
             with one_thread():
-                runs[:] = tuner.suggest(study, self._believed(study), n=n or 1)
+                runs[:] = tuner.suggest(_without(study, without), self._believed(study), n=n or 1)
             return tuner.start(study, runs)
 
         self._record("suggested", started)
@@ -172,10 +185,71 @@ class HorizonTuner:
         )
         return (*logged.remarks, *remarks_about(logged, self._study))
 
-    def recommend(self) -> tuner.Recommendation:
-        """Say which rate to train the target with, how sure that is, and whether to go on."""
+    def recommend(self, *, without: Sequence[float] = ()) -> tuner.Recommendation:
+        """Say which rate to train the target with, how sure that is, and whether to go on.
+
+        Args:
+            without: Sizes of scales to leave out where the next run is weighed.
+        """
         with one_thread():
-            return tuner.recommend(self._study, self._believed(self._study))
+            study = _without(self._study, without)
+            return tuner.recommend(study, self._believed(self._study))
+
+    def run(
+        self,
+        objective: str | Sequence[str] | Train | Command,
+        *,
+        folder: str | PathLike[str],
+        parallel: int = 1,
+        gpus: Sequence[int | str] = (),
+        timeout_s: float | None = None,
+        retries: int = 1,
+        max_runs: int | None = None,
+        until_budget: bool = False,
+        without: Sequence[float] = (),
+        train_target: bool = False,
+        target_settings: Mapping[str, Any] | None = None,
+        watch: Watch | None = None,
+    ) -> RunReport:
+        """Suggest, train and observe until the budget or the advice to stop ends it.
+
+        Args:
+            objective: A command template such as `"python train.py --lr {learning_rate}"`, or a
+                function that trains a suggestion and gives its loss or a mapping with it. A
+                function runs in this process unless `parallel`, `gpus` or `timeout_s` forbid it.
+            folder: Where runs keep their config, logs and outcome, one folder a run; the same
+                folder goes on where an earlier loop ended.
+            parallel: Runs at once.
+            gpus: GPUs to share among them, by their names in `CUDA_VISIBLE_DEVICES`.
+            timeout_s: Longest time an attempt may take, seconds; `None` waits for ever.
+            retries: Further attempts after a kill, a time-out, lack of memory or a lost GPU.
+            max_runs: Runs to start at most; `None` sets no limit.
+            until_budget: Ignore the advice to stop.
+            without: Sizes of scales to leave out, counts of parameters; what is pending there
+                stays so.
+            train_target: At the end train the target itself once at the recommended rate.
+            target_settings: The target's settings, as a scale has them.
+            watch: Called with what happens; `None` shows it on standard error.
+
+        Raises:
+            InvalidObjectiveError: The objective cannot be run; nothing was started.
+            TrainingFailedError: Runs keep failing.
+        """
+        settings = dict(target_settings or {}) if train_target else None
+        plan = RunPlan(
+            parallel=parallel,
+            gpus=tuple(map(str, gpus)),
+            timeout_s=timeout_s,
+            retries=retries,
+            max_runs=max_runs,
+            until_budget=until_budget,
+            without=tuple(without),
+            target_settings=settings,
+        )
+        study = _without(self._study, plan.without)
+        given = objective_from(objective, study, elsewhere=plan.elsewhere, target_settings=settings)
+        with watching(watch) as seen:
+            return run_loop(self, given, Path(folder), plan, seen)
 
     def _believed(self, study: Study) -> Belief:
         if self._belief is None or self._belief[0] is not study:
@@ -209,3 +283,17 @@ class HorizonTuner:
     def _reload(self, store: StudyStore) -> None:
         stored = store.read()
         self._study, self._sequence = stored.study, stored.sequence
+
+
+def _without(study: Study, params: Sequence[float]) -> Study:
+    """The study as if it had not the scales of these sizes."""
+    if not params:
+        return study
+    sizes = [scale.params for scale in study.space.scales]
+    kept = [scale for scale in study.space.scales if scale.params not in params]
+    if len(kept) != len(sizes) - len(set(params)):
+        raise InvalidSpaceError(
+            f"the scales to leave out are {list(params)}, expected some of {sizes}; "
+            "give their counts of parameters"
+        )
+    return replace(study, space=replace(study.space, scales=kept))

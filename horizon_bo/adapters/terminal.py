@@ -15,6 +15,13 @@ import typer
 from horizon_bo.errors import HorizonBOError, InvalidSpaceError
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
+StudyArgument = Annotated[
+    str, typer.Argument(metavar="STUDY", help="Path or SQLAlchemy URL of the study.")
+]
+Without = Annotated[
+    str | None,
+    typer.Option(metavar="N1,N2,…", help="Scales to leave out, by parameters (count)."),
+]
 
 
 @contextmanager
@@ -62,6 +69,11 @@ def optional(text: str | None, flag: str) -> float | None:
 def numbers(text: str, flag: str) -> list[float]:
     """Positive numbers separated by commas."""
     return [positive_number(part, flag) for part in text.split(",")]
+
+
+def sizes(without: str | None) -> list[float]:
+    """The sizes of the scales to leave out, none where the flag was left out."""
+    return [] if without is None else numbers(without, "--without")
 
 
 def pair(text: str, flag: str) -> tuple[float, float]:
