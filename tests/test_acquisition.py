@@ -13,16 +13,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from horizon_bo.acquisition import (
-    Candidates,
-    Known,
-    Outlook,
     Plan,
     TargetInformation,
     best_plan,
-    outlook,
     shortlist,
 )
 from horizon_bo.mean import DEFAULT_PRIORS, coefficients
+from horizon_bo.outlook import Candidates, Known, Outlook, outlook
 from horizon_bo.sampler import Posterior
 from horizon_bo.surrogate import Runs, condition, features, level_mean
 from tests.beliefs import informed
