@@ -25,7 +25,7 @@ from botorch.models.model import Model
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from horizon_bo.blocks import NO_TRUNKS, Trunks, given_trunk, variance_falls
+from horizon_bo.blocks import NO_TRUNKS, Trunks, falls, given_trunk, variance_falls
 from horizon_bo.mean import Prior
 from horizon_bo.outlook import Candidates, Known, Outlook, outlook
 
@@ -184,8 +184,8 @@ def _trunk_ratios(
     pairs = (trunks.shape[:, None] == trunks.shape).triu(1).nonzero()
     price = trunks.cost[pairs].sum(1)
     both = trunks.members[pairs].flatten(1)
-    falls = variance_falls(covariance, view.noise, both, torch.cat([own, own + 1]))
-    return pairs, torch.where(price <= budget, weight @ falls / price, -torch.inf), alone
+    gain = weight @ variance_falls(covariance, view.noise, both, torch.cat([own, own + 1]))
+    return pairs, torch.where(price <= budget, gain / price, -torch.inf), alone
 
 
 def _ratios(
@@ -261,6 +261,6 @@ class TargetInformation(AcquisitionFunction):
         cost = self.log_cost(runs).exp()
         view = outlook(self.known, Candidates(runs[:, 0], runs[:, 1:], own, cost), self.priors)
         block = torch.arange(batch * q).reshape(batch, q)
-        falls = variance_falls(view.covariance, view.noise, block, torch.arange(q))
-        drop = (view.curvature[:, None] / 2 * falls).mean(0)
+        fall = falls(view.covariance, torch.diag_embed(view.noise[:, block]), block)
+        drop = (view.curvature[:, None] / 2 * fall).mean(0)
         return drop.clamp_min(_LEAST_DROP).log() - cost.reshape(batch, q).sum(-1).log()

@@ -288,11 +288,9 @@ def _plan(
 
 def _recipes(study: Study, belief: Belief, trials: Sequence[Trial]) -> tuple[str, ...]:
     """Labels of the recipes that the belief knows, and of those that no run has ended under."""
-    labels = {study.recipe(trial) for trial in trials}
-    return (
-        *belief.recipes,
-        *sorted(label for label in labels - {None} if label not in belief.recipes),
-    )
+    labels = (study.recipe(trial) for trial in trials)
+    unseen = {label for label in labels if label is not None and label not in belief.recipes}
+    return (*belief.recipes, *sorted(unseen))
 
 
 def _widened(posterior: Posterior, recipes: int) -> Posterior:
