@@ -1,4 +1,4 @@
-"""Branches: at equal spend, does a tuner that may branch its trunks do better than one that may not?
+"""Branches: at equal spend, does a tuner that may branch its trunks do better?
 
 Tunes synthetic worlds of schedule "wsd" (laws as in `benchmarks/worlds.py`) with and without a
 cooldown in the space, and writes the regret at the target as the budget is spent:
@@ -77,9 +77,9 @@ def tuned(w: dict[str, float], world: int, seed: int, method: str) -> list[dict[
             run = tuner.suggest()
         except BudgetExhaustedError:
             run = None
-        for limit in BUDGETS[len(states) :]:
-            if run is None or tuner.study.spent > limit * TARGET.flops:
-                states.append({"budget": limit, **state(tuner, w)})
+        spent = math.inf if run is None else tuner.study.spent / TARGET.flops
+        over = [limit for limit in BUDGETS[len(states) :] if spent > limit]
+        states += [{"budget": limit, **state(tuner, w)} for limit in over]
         if run is not None:
             report(tuner, run, losses(w, run, rng))
     return states
