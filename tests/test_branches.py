@@ -26,7 +26,8 @@ WSD = {
 }
 INIT = (
     "init runs.db --target-params 1e9 --target-tokens 2e10 --batch-tokens 262144 "
-    "--scales 6e7,1.2e8 --tokens 5e8,4e9 --learning-rate 1e-4,2e-2 --budget 0.1 --prior-center 1.5e-3"
+    "--scales 6e7,1.2e8 --tokens 5e8,4e9 --learning-rate 1e-4,2e-2 "
+    "--budget 0.1 --prior-center 1.5e-3"
 )
 
 
