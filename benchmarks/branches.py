@@ -3,12 +3,13 @@
 Tunes synthetic worlds of schedule "wsd" (laws as in `benchmarks/worlds.py`) with and without a
 cooldown in the space, and writes the regret at the target as the budget is spent:
 
-    OMP_NUM_THREADS=1 python -m benchmarks.branches OUT.jsonl --count 12
+    OMP_NUM_THREADS=1 python -m benchmarks.branches benchmarks/results/branches.jsonl --count 12
 
 Readings of one trunk share half of their noise and the ragged edge of divergence. A world and seed
 that are in the file already are skipped.
 """
 
+import itertools
 import json
 import math
 import platform
@@ -32,7 +33,8 @@ from benchmarks.worlds import (
 from horizon_bo import Horizon, HorizonTuner, Scale, SearchSpace, Suggestion
 from horizon_bo.errors import BudgetExhaustedError
 
-SIZES = (3e7, 6e7, 1.2e8, 2.5e8)
+#: Models that can be built, by problem: a ladder, or one size only, of which few runs fit.
+SIZES = {"ladder": (3e7, 6e7, 1.2e8, 2.5e8), "one size": (2.5e8,)}
 TOKENS = (1e9, 2e9, 4e9, 8e9, 1.6e10)
 COOLDOWN = 0.2
 BUDGETS = (0.01, 0.02, 0.05, 0.1)  # in target runs
@@ -60,11 +62,13 @@ def regret(w: dict[str, float], learning_rate: float) -> float:
     return float(excess(w, np.log(learning_rate), zero, zero)) / bought
 
 
-def tuned(w: dict[str, float], world: int, seed: int, method: str) -> list[dict[str, Any]]:
+def tuned(
+    w: dict[str, float], problem: str, world: int, seed: int, method: str
+) -> list[dict[str, Any]]:
     """Tune one world until the last budget is spent; the state when each budget was."""
     space = SearchSpace(
         learning_rate=(CENTER / 30, CENTER * 30),
-        scales=[Scale(params=params) for params in SIZES],
+        scales=[Scale(params=params) for params in SIZES[problem]],
         tokens=list(TOKENS),
         cooldown=COOLDOWN if method == "branches" else None,
     )
@@ -124,26 +128,27 @@ def main(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
     ).stdout.strip()
     made = [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
-    done = {(line["world"], line["seed"], line["method"]) for line in made}
-    for seed in range(seeds):
-        for world in range(count):
-            for method in ("single", "branches"):
-                if (world, seed, method) in done:
-                    continue
-                law = law_of_world(np.random.default_rng([0, world]))
-                began = time.perf_counter()
-                states = tuned(law, world, seed, method)
-                where = {
-                    "world": world,
-                    "seed": seed,
-                    "method": method,
-                    "wall_s": time.perf_counter() - began,
-                    "commit": commit,
-                    "torch": version("torch"),
-                    "machine": platform.machine(),
-                }
-                with out.open("a") as file:
-                    file.writelines(json.dumps({**line, **where}) + "\n" for line in states)
+    done = {(line["problem"], line["world"], line["seed"], line["method"]) for line in made}
+    jobs = itertools.product(SIZES, range(count), range(seeds), ("single", "branches"))
+    for job in jobs:
+        if job in done:
+            continue
+        problem, world, seed, method = job
+        began = time.perf_counter()
+        law = law_of_world(np.random.default_rng([0, world]))
+        states = tuned(law, problem, world, seed, method)
+        where = {
+            "problem": problem,
+            "world": world,
+            "seed": seed,
+            "method": method,
+            "wall_s": time.perf_counter() - began,
+            "commit": commit,
+            "torch": version("torch"),
+            "machine": platform.machine(),
+        }
+        with out.open("a") as file:
+            file.writelines(json.dumps({**line, **where}) + "\n" for line in states)
 
 
 if __name__ == "__main__":
