@@ -29,7 +29,7 @@ from horizon_bo.adapters.terminal import (
 )
 
 if TYPE_CHECKING:
-    from horizon_bo import Recommendation, Scale, Suggestion
+    from horizon_bo import Recommendation, Scale, Suggestion, Trial
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -225,13 +225,8 @@ def observe(
         )
     remark(remarks)
     for trial in tuner.study.trials[: len(before)]:
-        if trial != before[trial.id]:
-            record = {"id": trial.id, "status": trial.status, "loss": trial.loss}
-            at = "" if trial.trunk is None else f" at {trial.tokens:g} tokens"
-            ending = f" with loss {trial.loss:g}" if trial.loss else ""
-            branched = {} if trial.trunk is None else {"run": trial.trunk, "branch": trial.tokens}
-            said = f"trial {trial.id}{at} is {trial.status}{ending}"
-            show({**record, **branched}, said, as_json=as_json)
+        if int(trial_id) in (trial.id, trial.trunk) and trial != before[trial.id]:
+            _show_outcome(trial, as_json)
 
 
 @app.command("import", epilog=example("horizon-bo import runs.db sweep.csv --source old-recipe"))
@@ -298,6 +293,17 @@ def _scales(text: str) -> "list[Scale]":
             f"--scales {text} cannot be used ({error}), expected a JSON list of objects with "
             "params and, where known, flops_per_token and settings; correct it"
         ) from error
+
+
+def _show_outcome(trial: "Trial", as_json: bool) -> None:
+    """Print how a run, or one branch of it, ended."""
+    record = {"id": trial.id, "status": trial.status, "loss": trial.loss}
+    at = ""
+    if trial.trunk is not None:
+        record |= {"run": trial.trunk, "branch": trial.tokens}
+        at = f" at {trial.tokens:g} tokens"
+    ending = f" with loss {trial.loss:g}" if trial.loss else ""
+    show(record, f"trial {trial.id}{at} is {trial.status}{ending}", as_json=as_json)
 
 
 def _run_record(run: "Suggestion") -> dict[str, Any]:
