@@ -49,33 +49,47 @@ def logged_rows(count: int) -> list[dict[str, float]]:
     return rows
 
 
-def fresh_tuner() -> Any:
-    """A tuner whose budget never ends."""
+def fresh_tuner(cooldown: float | None = None) -> Any:
+    """A tuner whose budget never ends, and which may branch if it knows a cooldown."""
     from horizon_bo import Horizon, HorizonTuner, Scale, SearchSpace
 
-    target = Horizon(params=TARGET_PARAMS, tokens=TARGET_TOKENS, batch_tokens=262_144)
+    schedule = "cosine" if cooldown is None else "wsd"
+    target = Horizon(
+        params=TARGET_PARAMS, tokens=TARGET_TOKENS, batch_tokens=262_144, schedule=schedule
+    )
     space = SearchSpace(
         learning_rate=(1e-4, 2e-2),
         scales=[Scale(params=params) for params in _SIZES],
         tokens=list(_LENGTHS),
+        cooldown=cooldown,
     )
     return HorizonTuner(target=target, space=space, budget=100 * target.flops, prior_center=1e-3)
 
 
-def loop_seconds(runs: int, repeats: int) -> Iterator[dict[str, Any]]:
+def report(tuner: Any, run: Any) -> None:
+    """Observe every reading of a run."""
+    for tokens in run.branches or (run.tokens,):
+        loss = world_loss(run.learning_rate, run.params, tokens, 0.0)
+        tuner.observe(run, loss=loss, branch=tokens if run.branches else None)
+
+
+def loop_seconds(
+    runs: int, repeats: int, cooldown: float | None = None
+) -> Iterator[dict[str, Any]]:
     """Median time of observe + suggest once a study holds that many runs."""
-    tuner = fresh_tuner()
+    tuner = fresh_tuner(cooldown)
     tuner.import_runs(logged_rows(runs))
     elapsed = []
     run = tuner.suggest()
     for _ in range(repeats):
         began = time.perf_counter()
-        tuner.observe(run, loss=world_loss(run.learning_rate, run.params, run.tokens, 0.0))
+        report(tuner, run)
         run = tuner.suggest()
         elapsed.append(time.perf_counter() - began)
     best = tuner.recommend()
     yield {
         "measured": "observe_and_suggest_s",
+        "cooldown": cooldown,
         "runs": runs,
         "median": median(elapsed),
         "all": elapsed,
@@ -121,6 +135,7 @@ def measurements(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     yield from start_seconds(help_, "command_line_help_s")
     for runs in args.runs:
         yield from loop_seconds(runs, args.repeats)
+        yield from loop_seconds(runs, args.repeats, cooldown=0.2)
     yield from import_seconds(args.rows)
 
 

@@ -1,22 +1,23 @@
 """Acquisition: which runs tell most about the best learning rate at the target, per FLOP.
 
-Around each of a few posterior coefficient sets the surrogate is linearised, so that the runs so
-far, the candidates and the optimum at the target are jointly normal. A *plan* is a sequence of
-candidates that fits the remaining budget; its worth is the fall of
+A *plan* is a sequence of candidates that fits the remaining budget; its worth is the fall of
 
     expected regret = ½ κ · Var(ln η* | plan),
 
-averaged over the sets. Plans grow greedily, per FLOP, by single runs and by pairs: one run in a
-new cell says nothing while its level is unknown, and looking at single runs only would never
-open one.
+averaged over the coefficient sets of an `Outlook`. Plans grow greedily, per FLOP, by single runs
+and by pairs: one run in a new cell says nothing while its level is unknown, and looking at single
+runs only would never open one. A trunk with branches is one run with several readings: it enters
+alone and with another of its shape, a pair that tells the optimum's place in all of its cells.
 
 Sources: Bayesian c-optimal design, Chaloner & Verdinelli (1995), Statistical Science
 10(3):273-304; greedy by the ratio of gain to cost, Sviridenko (2004), Operations Research
 Letters 32(1):41-43.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from botorch.acquisition import AcquisitionFunction
@@ -24,103 +25,29 @@ from botorch.models.model import Model
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from horizon_bo.mean import Prior, coefficients
-from horizon_bo.sampler import Posterior
-from horizon_bo.surrogate import Runs, cell_covariance, features, level_mean, same_source
+from horizon_bo.blocks import NO_TRUNKS, Trunks, falls, given_trunk, variance_falls
+from horizon_bo.mean import Prior
+from horizon_bo.outlook import Candidates, Known, Outlook, outlook
 
-#: Coefficient sets around which the surrogate is linearised.
-LINEARISATIONS = 16
-#: Student-t noise with 4 degrees of freedom carries (ν+1)/(ν+3) of the normal's information.
-_NOISE_LOSS = 1.4
 #: Candidates that a plan chooses among; from more, the best per FLOP are kept.
 _SHORTLIST = 240
+_TRUNKS = 48  # the same for trunks
 _ROUGH = 4  # linearisations when shortlisting
-_LEAST_SAFETY = 1e-6
 _LEAST_DROP = 1e-300  # keeps the log finite where a run tells nothing
-_STEP = 1e-4  # of central differences in standard-normal coordinates
 _LONGEST_PLAN = 24
 
 
 @dataclass(frozen=True)
-class Candidates:
-    """Runs that could be made."""
-
-    log_lr: Float[Tensor, "run"]
-    places: Float[Tensor, "run 3"]
-    source: Int[Tensor, "run"]
-    cost: Float[Tensor, "run"]  # FLOP
-
-    def select(self, index: Tensor) -> "Candidates":
-        """The candidates at an index or mask."""
-        return Candidates(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
-
-
-@dataclass(frozen=True)
-class Outlook:
-    """Joint normal of the optimum at the target (index 0) and candidates, given the runs so far."""
-
-    covariance: Float[Tensor, "set all all"]
-    noise: Float[Tensor, "set run"]
-    curvature: Float[Tensor, "set"]  # at the target, in units of the typical loss
-
-    @property
-    def regret(self) -> float:
-        """Expected regret now, in units of the typical loss."""
-        return float((self.curvature * self.covariance[:, 0, 0]).mean() / 2)
-
-
-@dataclass(frozen=True)
 class Plan:
-    """Runs to make in order, with cost and expected regret after each."""
+    """Runs to make in order, with cost and expected regret after each.
+
+    Numbers past those of the single candidates are trunks.
+    """
 
     index: tuple[int, ...]
     cost: tuple[float, ...]  # cumulative, FLOP
     regret: tuple[float, ...]  # after each run, in units of the typical loss
     start: float  # before the first run
-
-
-@dataclass(frozen=True)
-class Known:
-    """What a plan starts from: the posterior, the runs it came from, and runs under way."""
-
-    posterior: Posterior
-    runs: Runs
-    pending: Candidates
-
-
-def outlook(
-    known: Known,
-    candidates: Candidates,
-    priors: Mapping[str, Prior],
-    sets: int = LINEARISATIONS,
-) -> Outlook:
-    """Linearise the surrogate and condition it on all runs made, pending ones included."""
-    posterior, runs, pending = known.posterior, known.runs, known.pending
-    pick = torch.linspace(0, len(posterior.z) - 1, sets).long()
-    z = posterior.z[pick]
-    done = ~runs.diverged
-    log_lr = torch.cat([runs.log_lr[done], pending.log_lr, candidates.log_lr])
-    places = torch.cat([runs.places[done], pending.places, candidates.places])
-    source = torch.cat([runs.source[done], pending.source, candidates.source])
-    c = coefficients(z, priors)
-    f = features(c, log_lr, places, source)
-    joint = _joint_covariance(z, priors, log_lr, places, source)
-    seen = int(done.sum())
-    first = seen + len(pending.log_lr)
-    own = features(
-        c,
-        runs.log_lr[done],
-        runs.places[done],
-        runs.source[done],
-        runs.variance[done],
-        runs.count[done],
-    ).variance
-    own = own * posterior.inflation[pick][:, done]
-    # a run that may diverge tells of the loss with the probability that it does not
-    safety = torch.special.ndtr(-f.height[:, seen:]).clamp_min(_LEAST_SAFETY)
-    noise = torch.cat([own, f.variance[:, seen:] * _NOISE_LOSS / safety], 1)
-    covariance = _given(joint, noise[:, :first])
-    return Outlook(covariance, noise[:, first:], torch.as_tensor(c.law.log_curvature).exp())
 
 
 def shortlist(
@@ -142,76 +69,73 @@ def shortlist(
     return worth.topk(_SHORTLIST).indices.sort().values
 
 
-def _joint_covariance(
-    z: Tensor, priors: Mapping[str, Prior], log_lr: Tensor, places: Tensor, source: Tensor
-) -> Float[Tensor, "set all all"]:
-    """Covariance of (ln η* at the target, loss of each run) of the linearised surrogate."""
-    jacobian = _jacobian(z, priors, log_lr, places, source)
-    c = coefficients(z, priors)
-    basis = features(c, log_lr, places, source).basis
-    # The optimum at the target is the law's plus the drift of the target's own cell.
-    at_target = torch.zeros(len(z), 1, 3, dtype=z.dtype)
-    at_target[..., 1] = 1.0
-    basis = torch.cat([at_target, basis], 1)
-    cells = torch.cat([torch.zeros(1, 3, dtype=z.dtype), places])
-    cell_source = torch.cat([torch.zeros(1, dtype=source.dtype), source])
-    departures = cell_covariance(c, cells, cells, same_source(cell_source, cell_source))
-    weights = basis.transpose(1, 2)
-    departures = (weights.unsqueeze(-1) * departures * weights.unsqueeze(-2)).sum(1)
-    return jacobian @ jacobian.mT + departures
+def shortlist_trunks(
+    known: Known, candidates: Candidates, trunks: Trunks, priors: Mapping[str, Prior]
+) -> Int[Tensor, "kept"]:
+    """Positions of the trunks that alone or with one other of their shape tell most per FLOP."""
+    if len(trunks) <= _TRUNKS:
+        return torch.arange(len(trunks))
+    worth = torch.empty(len(trunks), dtype=torch.float64)
+    for family in trunks.family.unique():
+        part = (trunks.family == family).nonzero().squeeze(-1)
+        own = trunks.select(part)
+        view = outlook(known, candidates.select(own.readings), priors, _ROUGH)
+        pairs, together, alone = _trunk_ratios(
+            view, view.covariance, own.among(own.readings), torch.inf
+        )
+        best = alone.scatter_reduce(0, pairs.flatten(), together.repeat_interleave(2), "amax")
+        worth[part] = best
+    return worth.topk(_TRUNKS).indices.sort().values
 
 
-def _jacobian(
-    z: Tensor, priors: Mapping[str, Prior], log_lr: Tensor, places: Tensor, source: Tensor
-) -> Float[Tensor, "set all coordinate"]:
-    """Slopes of (ln η* at the target, mean loss of each run) in the standard-normal coordinates."""
-    sets, dimension = z.shape
-    steps = _STEP * torch.eye(dimension, dtype=z.dtype)
-    moved = torch.stack([z.unsqueeze(1) + steps, z.unsqueeze(1) - steps], 1).reshape(-1, dimension)
-    c = coefficients(moved, priors)
-    loss = level_mean(c, places) + features(c, log_lr, places, source).mean
-    values = torch.cat([torch.as_tensor(c.law.log_optimum).unsqueeze(-1), loss], -1)
-    values = values.reshape(sets, 2, dimension, -1)
-    return ((values[:, 0] - values[:, 1]) / (2 * _STEP)).transpose(1, 2)
+class _Addition(NamedTuple):
+    """What a plan may grow by next, and its fall of regret per FLOP."""
+
+    ratio: float
+    units: tuple[int, ...]
 
 
-def _given(joint: Tensor, noise: Float[Tensor, "set known"]) -> Tensor:
-    """Drop the first `known` runs of a joint normal by conditioning on them."""
-    known = noise.shape[1]
-    if not known:
-        return joint
-    seen = slice(1, 1 + known)
-    keep = torch.cat([torch.zeros(1, dtype=torch.long), torch.arange(1 + known, joint.shape[1])])
-    gram = joint[:, seen, seen] + torch.diag_embed(noise)
-    cross = joint[:, seen][:, :, keep]
-    half = torch.linalg.solve_triangular(torch.linalg.cholesky(gram), cross, upper=False)
-    return joint[:, keep][:, :, keep] - half.mT @ half
+_NOTHING = _Addition(-math.inf, ())
 
 
 def best_plan(
-    view: Outlook, cost: Float[Tensor, "run"], budget: float, repeatable: bool, least: int = 1
+    view: Outlook,
+    cost: Float[Tensor, "run"],
+    budget: float,
+    repeatable: bool,
+    least: int = 1,
+    trunks: Trunks = NO_TRUNKS,
 ) -> Plan:
-    """Grow a plan by the single run or pair that lowers regret most per FLOP.
+    """Grow a plan by the single run, trunk, or pair of either that lowers regret most per FLOP.
 
     Args:
         view: Joint normal before the plan.
-        cost: Training compute of each candidate, FLOP.
+        cost: Training compute of each single candidate, FLOP; runs of the view past these are
+            readings of trunks only.
         budget: Compute the plan may spend, FLOP.
         repeatable: Whether a candidate may be made twice (not in a pool of logged runs).
         least: Grow to this many runs at least, budget permitting.
+        trunks: Runs with several readings, numbered past the single ones in the plan.
     """
     covariance, spent = view.covariance, 0.0
+    price = torch.cat([cost, trunks.cost])
     free = torch.ones(len(cost), dtype=torch.bool)
     index: list[int] = []
     costs: list[float] = []
     regrets: list[float] = []
     while len(index) < max(least, _LONGEST_PLAN):
-        picked = _best_addition(view, covariance, cost, budget - spent, free)
-        if not picked:
+        single = _best_addition(view, covariance, cost, budget - spent, free)
+        shared = _best_trunks(view, covariance, trunks, budget - spent, len(cost))
+        picked = shared if shared.ratio > single.ratio else single
+        if not picked.units:
             break
-        for run in picked:
-            covariance = _after(covariance, view.noise, run)
-            spent += float(cost[run])
+        for run in picked.units:
+            if run < len(cost):
+                covariance = _after(covariance, view.noise, run)
+            else:
+                readings = trunks.select(torch.tensor([run - len(cost)])).readings
+                covariance = given_trunk(covariance, view.noise, readings)
+            spent += float(price[run])
             free = free if repeatable else free & (torch.arange(len(cost)) != run)
             index.append(run)
             costs.append(spent)
@@ -221,19 +145,47 @@ def best_plan(
 
 def _best_addition(
     view: Outlook, covariance: Tensor, cost: Tensor, budget: float, free: Bool[Tensor, "run"]
-) -> tuple[int, ...]:
+) -> _Addition:
     index = (free & (cost <= budget)).nonzero().squeeze(-1)
     if not len(index):
-        return ()
+        return _NOTHING
     keep = torch.cat([torch.zeros(1, dtype=torch.long), 1 + index])
     part = Outlook(covariance[:, keep][:, :, keep], view.noise[:, index], view.curvature)
     together, alone = _ratios(part, part.covariance, cost[index], budget)
     if float(alone.max()) >= float(together.max()):
-        return (int(index[alone.argmax()]),)
+        return _Addition(float(alone.max()), (int(index[alone.argmax()]),))
     first, second = divmod(int(together.argmax()), len(index))
     # the run that is worth more alone goes first, so that stopping in between costs least
     ordered = (first, second) if alone[first] >= alone[second] else (second, first)
-    return tuple(int(index[i]) for i in ordered)
+    return _Addition(float(together.max()), tuple(int(index[i]) for i in ordered))
+
+
+def _best_trunks(
+    view: Outlook, covariance: Tensor, trunks: Trunks, budget: float, first: int
+) -> _Addition:
+    index = (trunks.cost <= budget).nonzero().squeeze(-1)
+    if not len(index):
+        return _NOTHING
+    pairs, together, alone = _trunk_ratios(view, covariance, trunks.select(index), budget)
+    if not len(pairs) or float(alone.max()) >= float(together.max()):
+        return _Addition(float(alone.max()), (first + int(index[alone.argmax()]),))
+    one, other = (int(k) for k in pairs[together.argmax()])
+    ordered = (one, other) if alone[one] >= alone[other] else (other, one)
+    return _Addition(float(together.max()), tuple(first + int(index[k]) for k in ordered))
+
+
+def _trunk_ratios(
+    view: Outlook, covariance: Tensor, trunks: Trunks, budget: float
+) -> tuple[Int[Tensor, "pair 2"], Float[Tensor, "pair"], Float[Tensor, "trunk"]]:
+    """Pairs of trunks of one shape, fall of regret per FLOP by each pair, and by each trunk."""
+    weight = view.curvature / 2 / len(view.curvature)
+    own = torch.zeros(trunks.members.shape[1], dtype=torch.long)
+    alone = weight @ variance_falls(covariance, view.noise, trunks.members, own) / trunks.cost
+    pairs = (trunks.shape[:, None] == trunks.shape).triu(1).nonzero()
+    price = trunks.cost[pairs].sum(1)
+    both = trunks.members[pairs].flatten(1)
+    gain = weight @ variance_falls(covariance, view.noise, both, torch.cat([own, own + 1]))
+    return pairs, torch.where(price <= budget, gain / price, -torch.inf), alone
 
 
 def _ratios(
@@ -309,9 +261,6 @@ class TargetInformation(AcquisitionFunction):
         cost = self.log_cost(runs).exp()
         view = outlook(self.known, Candidates(runs[:, 0], runs[:, 1:], own, cost), self.priors)
         block = torch.arange(batch * q).reshape(batch, q)
-        among = view.covariance[:, 1:, 1:][:, block.unsqueeze(-1), block.unsqueeze(-2)]
-        noisy = among + torch.diag_embed(view.noise[:, block])
-        effect = view.covariance[:, 0, 1:][:, block].unsqueeze(-1)
-        half = torch.linalg.solve_triangular(torch.linalg.cholesky(noisy), effect, upper=False)
-        drop = (view.curvature[:, None] / 2 * half.square().sum((-1, -2))).mean(0)
+        fall = falls(view.covariance, torch.diag_embed(view.noise[:, block]), block)
+        drop = (view.curvature[:, None] / 2 * fall).mean(0)
         return drop.clamp_min(_LEAST_DROP).log() - cost.reshape(batch, q).sum(-1).log()

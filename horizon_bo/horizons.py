@@ -15,6 +15,9 @@ FLOPS_PER_PARAM_TOKEN = 6.0
 Parametrization = Literal["standard", "mup"]
 PARAMETRIZATIONS: tuple[str, ...] = ("standard", "mup")
 
+#: Warm-up, stable, decay: the schedule whose stable part does not depend on where it will end.
+BRANCHING_SCHEDULE = "wsd"
+
 
 def positive(value: Any, name: str, error: type[Exception], todo: str) -> float:
     """The value as a positive finite float, or an error that names what arrived."""
@@ -108,6 +111,9 @@ class SearchSpace:
         batch_tokens: Allowed tokens per step; `None` means the target's, always.
         schedules: Allowed schedules; `None` means the target's, always.
         averagings: Allowed weight averagings; `None` means the target's, always.
+        cooldown: Share of a run's tokens that a "wsd" schedule cools down over, between 0 and 1.
+            One stable trunk may then be read at several horizons, each after a cooldown of its
+            own; `None` suggests no such branches.
     """
 
     learning_rate: tuple[float, float]
@@ -116,6 +122,7 @@ class SearchSpace:
     batch_tokens: Sequence[float] | None = None
     schedules: Sequence[str] | None = None
     averagings: Sequence[str] | None = None
+    cooldown: float | None = None
 
     def __post_init__(self) -> None:
         set_field = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731
@@ -134,6 +141,16 @@ class SearchSpace:
         for name in ("schedules", "averagings"):
             if getattr(self, name) is not None:
                 set_field(name, tuple(getattr(self, name)))
+        if self.cooldown is not None:
+            set_field("cooldown", _share(self.cooldown, "cooldown"))
+
+
+def _share(value: Any, name: str) -> float:
+    todo = f"give {name} as a share of a run's tokens, such as 0.2"
+    number = positive(value, name, InvalidSpaceError, todo)
+    if number >= 1:
+        raise InvalidSpaceError(f"{name} is {value!r}, expected between 0 and 1; {todo}")
+    return number
 
 
 def _range(bounds: Any, name: str) -> tuple[float, float]:

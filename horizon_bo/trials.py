@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from horizon_bo.errors import InvalidSpaceError, InvalidTrialError, UnknownTrialError
 from horizon_bo.horizons import (
+    BRANCHING_SCHEDULE,
     FLOPS_PER_PARAM_TOKEN,
     PARAMETRIZATIONS,
     Horizon,
@@ -62,8 +63,16 @@ class LoggedRun:
 class Suggestion:
     """A run to make: everything a training command needs to know.
 
-    `flops` is the training compute it will be charged, in FLOP; `row` is the position in
-    the table when it was chosen from a pool of logged runs.
+    Args:
+        id: What `observe` knows it by.
+        tokens: Training tokens, of the longest branch where it has branches.
+        flops: Training compute it will be charged in all, in FLOP; a shared trunk counts once.
+        row: Position in the table when it was chosen from a pool of logged runs.
+        branches: Token counts at which to read the loss, ascending, the last being `tokens`;
+            empty for an ordinary run. Each is observed by itself.
+        cooldown: Share of the tokens over which the rate falls to zero at the end, of every
+            branch; `None` where the space says nothing of it or the schedule is another. A
+            branch at `h` tokens leaves the trunk at `(1 − cooldown) · h`.
     """
 
     id: int
@@ -76,6 +85,8 @@ class Suggestion:
     schedule: str
     averaging: str
     row: int | None = None
+    branches: tuple[float, ...] = ()
+    cooldown: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +98,8 @@ class Trial:
         charged: Whether `flops` count against the budget.
         settings: The scale's settings, for a training command.
         row: Position of the run in the table it was taken from, or `None`.
+        trunk: Id of the suggestion whose trunk it shares with other trials, which is that of
+            the shortest of them; `None` for a run of its own.
     """
 
     id: int
@@ -104,6 +117,7 @@ class Trial:
     charged: bool = True
     settings: Mapping[str, Any] = field(default_factory=dict)
     row: int | None = None
+    trunk: int | None = None
 
     def __post_init__(self) -> None:
         todo = "drop the trial or correct it"
@@ -193,6 +207,12 @@ class Study:
         if not 0 < self.regret_risk < 1:
             raise InvalidSpaceError(
                 f"regret_risk is {self.regret_risk!r}, expected between 0 and 1; try 0.1"
+            )
+        schedules = self.space.schedules or (self.target.schedule,)
+        if self.space.cooldown is not None and BRANCHING_SCHEDULE not in schedules:
+            raise InvalidSpaceError(
+                f"cooldown is {self.space.cooldown} with the schedules {', '.join(schedules)}, "
+                f"expected {BRANCHING_SCHEDULE} among them; allow it or leave cooldown out"
             )
 
     @property

@@ -11,14 +11,18 @@ from dataclasses import dataclass, replace
 import torch
 
 from horizon_bo import acquisition
-from horizon_bo.acquisition import Candidates, Plan
-from horizon_bo.candidates import pool_of_space
+from horizon_bo.acquisition import Plan
+from horizon_bo.blocks import EMPTY, NO_TRUNKS
+from horizon_bo.candidates import pool_of_space, trunks_of_space
 from horizon_bo.decision import Decision, decide, probability_within
 from horizon_bo.diagnostics import warnings
 from horizon_bo.errors import BudgetExhaustedError, InvalidTrialError
-from horizon_bo.horizons import Scale
+from horizon_bo.horizons import BRANCHING_SCHEDULE, Scale
 from horizon_bo.inference import Belief, believe, placed
+from horizon_bo.outlook import Candidates, Known, outlook
+from horizon_bo.sampler import Posterior
 from horizon_bo.trials import LoggedRun, Study, Suggestion, Trial
+from horizon_bo.trunks import awaited, charged, reading_flops, readings
 
 __all__ = [
     "Recommendation",
@@ -86,34 +90,20 @@ def suggest(
     offers = _offers(study, pool)
     if not offers:
         raise BudgetExhaustedError(_nothing_affordable(study, pool))
-    plan, shortlist = _plan(study, belief, offers, repeatable=pool is None, least=n)
-    chosen = [shortlist[k] for k in plan.index[:n]]
-    return tuple(
-        replace(suggestion(offer, study), id=len(study.trials) + k)
-        for k, offer in enumerate(chosen)
-    )
+    plan, units = _plan(study, belief, offers, repeatable=pool is None, least=n)
+    runs: list[Suggestion] = []
+    first = len(study.trials)
+    for k in plan.index[:n]:
+        runs.append(_suggested(units[k], study, first))
+        first += len(units[k])
+    return tuple(runs)
 
 
 def start(study: Study, suggestions: Sequence[Suggestion]) -> Study:
-    """The study with the suggested runs pending."""
-    return study.with_trials(
-        *(
-            Trial(
-                id=len(study.trials) + k,
-                learning_rate=run.learning_rate,
-                params=run.params,
-                tokens=run.tokens,
-                batch_tokens=run.batch_tokens,
-                flops=run.flops,
-                schedule=run.schedule,
-                averaging=run.averaging,
-                source=study.source,
-                settings=run.scale.settings,
-                row=run.row,
-            )
-            for k, run in enumerate(suggestions)
-        )
-    )
+    """The study with the suggested runs pending, each branch a trial of its own."""
+    for run in suggestions:
+        study = study.with_trials(*readings(run, len(study.trials), study.source))
+    return study
 
 
 def observe(
@@ -125,8 +115,14 @@ def observe(
     diverged: bool = False,
     failed: bool = False,
     flops: float | None = None,
+    branch: float | None = None,
 ) -> Study:
     """The study with a run's outcome; a loss that is not finite means that it diverged.
+
+    Readings of one trunk enter the likelihood as independent runs. Their noise is not (see
+    `blocks.SHARED_NOISE`), and the worth of a trunk takes that into account; the likelihood
+    does not, because its outliers are told one by one, by a latent factor on each run's variance.
+    So k readings at one rate count for somewhat more than they are, never for more than k runs.
 
     Args:
         study: The study.
@@ -136,8 +132,15 @@ def observe(
         diverged: Training blew up.
         failed: The run says nothing about the loss; its compute is charged all the same.
         flops: Compute it really took, FLOP; `None` keeps what was planned.
+        branch: Token count of the reading, for a run with branches. Without it, `diverged` and
+            `failed` are said of all branches still pending.
     """
     if isinstance(run, LoggedRun):
+        if branch is not None:
+            raise InvalidTrialError(
+                f"branch of a logged run is {branch!r}, expected none; "
+                "log each reading as a run of its own"
+            )
         run = replace(
             run,
             loss=run.loss if loss is None else loss,
@@ -146,7 +149,8 @@ def observe(
             flops=run.flops if flops is None else flops,
         )
         return study.with_trials(study.trial_from(run, trial_id=len(study.trials), charged=True))
-    trial = study.pending(run.id if isinstance(run, Suggestion) else run)
+    run_id = run.id if isinstance(run, Suggestion) else run
+    trials = awaited(study, run_id, branch, whole=loss is None)
     said = [
         name
         for name, given in (("loss", loss is not None), ("diverged", diverged), ("failed", failed))
@@ -154,14 +158,17 @@ def observe(
     ]
     if len(said) != 1:
         raise InvalidTrialError(
-            f"outcome of trial {trial.id} is {' and '.join(said) or 'missing'}, "
+            f"outcome of trial {trials[0].id} is {' and '.join(said) or 'missing'}, "
             "expected exactly one of loss, diverged or failed; report one"
         )
-    if flops is not None:
-        trial = replace(trial, flops=flops)
-    if loss is not None:
-        return study.with_outcome(trial.completed(loss, loss_sd))
-    return study.with_outcome(replace(trial, status="diverged" if diverged else "failed"))
+    for trial in charged(trials, flops):
+        ended = (
+            replace(trial, status="diverged" if diverged else "failed")
+            if loss is None
+            else (trial.completed(loss, loss_sd))
+        )
+        study = study.with_outcome(ended)
+    return study
 
 
 def import_runs(study: Study, runs: Sequence[LoggedRun], *, count_cost: bool = False) -> Study:
@@ -261,40 +268,83 @@ def _offers(study: Study, pool: Sequence[Trial] | None) -> list[Trial]:
 
 def _plan(
     study: Study, belief: Belief, offers: Sequence[Trial], *, repeatable: bool, least: int
-) -> tuple[Plan, list[Trial]]:
-    """The plan for the remaining budget, and the runs that its indices mean."""
+) -> tuple[Plan, list[tuple[Trial, ...]]]:
+    """The plan for the remaining budget, and the readings of each run that its indices mean."""
     pending = [trial for trial in study.trials if trial.status == "pending"]
-    known = acquisition.Known(belief.posterior, belief.runs, _candidates(study, belief, pending))
-    offered = _candidates(study, belief, offers)
-    kept = acquisition.shortlist(known, offered, belief.priors)
-    offered = offered.select(kept)
-    view = acquisition.outlook(known, offered, belief.priors)
-    plan = acquisition.best_plan(
-        view, offered.cost, study.remaining + _ROUNDING * study.target.flops, repeatable, least
+    recipes = _recipes(study, belief, (*pending, *offers))
+    known = Known(
+        _widened(belief.posterior, len(recipes) - len(belief.recipes)),
+        belief.runs,
+        _candidates(study, recipes, pending),
     )
-    return plan, [offers[k] for k in kept.tolist()]
+    offered = _candidates(study, recipes, offers)
+    kept = acquisition.shortlist(known, offered, belief.priors)
+    trunks = trunks_of_space(study, offers) if repeatable else NO_TRUNKS
+    trunks = trunks.select(acquisition.shortlist_trunks(known, offered, trunks, belief.priors))
+    extra = trunks.readings[~torch.isin(trunks.readings, kept)]
+    seen = torch.cat([kept, extra])
+    plan = acquisition.best_plan(
+        outlook(known, offered.select(seen), belief.priors),
+        offered.cost[kept],
+        study.remaining + _ROUNDING * study.target.flops,
+        repeatable,
+        least,
+        trunks.among(seen),
+    )
+    units = [[k] for k in kept.tolist()] + trunks.members.tolist()
+    return plan, [tuple(offers[k] for k in unit if k != EMPTY) for unit in units]
 
 
-def _candidates(study: Study, belief: Belief, trials: Sequence[Trial]) -> Candidates:
-    log_lr, places, source = placed(study, list(trials), belief.recipes)
+def _recipes(study: Study, belief: Belief, trials: Sequence[Trial]) -> tuple[str, ...]:
+    """Labels of the recipes that the belief knows, and of those that no run has ended under."""
+    labels = (study.recipe(trial) for trial in trials)
+    unseen = {label for label in labels if label is not None and label not in belief.recipes}
+    return (*belief.recipes, *sorted(unseen))
+
+
+def _widened(posterior: Posterior, recipes: int) -> Posterior:
+    """The posterior with the offsets of recipes no run has ended under, which are as before it."""
+    return replace(posterior, z=torch.nn.functional.pad(posterior.z, (0, recipes)))
+
+
+def _candidates(study: Study, recipes: tuple[str, ...], trials: Sequence[Trial]) -> Candidates:
+    log_lr, places, source = placed(study, list(trials), recipes)
     cost = torch.tensor([trial.flops for trial in trials], dtype=torch.float64)
     return Candidates(log_lr, places, source, cost)
 
 
-def suggestion(trial: Trial, study: Study) -> Suggestion:
-    """A run of a study as a training command needs to know it."""
+def _suggested(offers: Sequence[Trial], study: Study, trial_id: int) -> Suggestion:
+    """The run whose loss is to be read as these offers say, the longest last."""
+    flops = reading_flops([offer.flops for offer in offers], study.space.cooldown or 0.0)
+    priced = [
+        replace(offer, id=trial_id + k, flops=price)
+        for k, (offer, price) in enumerate(zip(offers, flops, strict=True))
+    ]
+    return suggestion(priced, study)
+
+
+def suggestion(read: Sequence[Trial], study: Study) -> Suggestion:
+    """The run that these trials read, as a training command needs to know it.
+
+    Args:
+        read: One trial, or all branches of one trunk, the longest last.
+        study: The study they belong to.
+    """
+    trial = read[-1]
     scale = next((s for s in study.space.scales if s.params == trial.params), None)
     return Suggestion(
-        id=trial.id,
+        id=read[0].id,
         learning_rate=trial.learning_rate,
         params=trial.params,
         tokens=trial.tokens,
         batch_tokens=trial.batch_tokens,
-        flops=trial.flops,
+        flops=math.fsum(t.flops for t in read),
         scale=scale or Scale(params=trial.params, settings=trial.settings),
         schedule=trial.schedule,
         averaging=trial.averaging,
         row=trial.row,
+        branches=tuple(t.tokens for t in read) if len(read) > 1 else (),
+        cooldown=study.space.cooldown if trial.schedule == BRANCHING_SCHEDULE else None,
     )
 
 

@@ -13,21 +13,19 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from horizon_bo.acquisition import (
-    Candidates,
-    Known,
-    Outlook,
     Plan,
     TargetInformation,
     best_plan,
-    outlook,
     shortlist,
 )
 from horizon_bo.mean import DEFAULT_PRIORS, coefficients
+from horizon_bo.outlook import Candidates, Known, Outlook, outlook
 from horizon_bo.sampler import Posterior
 from horizon_bo.surrogate import Runs, condition, features, level_mean
 from tests.beliefs import informed
 from tests.dense import dense, loading
 from tests.strategies import seeds, tensors
+from tests.views import conditioned, view_from
 from tests.worlds import runs_at
 
 close = torch.testing.assert_close
@@ -76,13 +74,6 @@ def joint(z: Tensor, runs: Runs) -> Tensor:
     target[0, len(runs.cells)] = 1.0  # the drift of cell 0
     rows = torch.cat([target, loading(basis, runs)])
     return slopes @ slopes.T + rows @ departures @ rows.T
-
-
-def conditioned(covariance: Tensor, noise: dict[int, float]) -> Tensor:
-    """A normal's covariance given noisy values of some of its variables, by the textbook."""
-    seen = list(noise)
-    gram = covariance[seen][:, seen] + torch.diag(torch.tensor(list(noise.values())).double())
-    return covariance - covariance[:, seen] @ torch.linalg.solve(gram, covariance[seen])
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -147,15 +138,6 @@ def test_a_run_that_is_likely_to_diverge_is_worth_less():
     safe, risky = (offer(runs_at([rate] * 2, places)) for rate in (cliff - 3, cliff + 3))
     noise = [outlook(known, run, DEFAULT_PRIORS, sets=2).noise for run in (safe, risky)]
     assert (noise[1] > 100 * noise[0]).all()
-
-
-def view_from(seed: int, runs: int, sets: int = 2) -> Outlook:
-    """A random joint normal."""
-    generator = torch.Generator().manual_seed(seed)
-    root = torch.randn(sets, 1 + runs, 2 + runs, dtype=torch.float64, generator=generator)
-    noise = 0.1 + torch.rand(sets, runs, dtype=torch.float64, generator=generator)
-    curvature = 0.5 + torch.rand(sets, dtype=torch.float64, generator=generator)
-    return Outlook(root @ root.mT, noise, curvature)
 
 
 def regret_after(view: Outlook, chosen: tuple[int, ...]) -> float:

@@ -122,6 +122,8 @@ def test_a_loop_on_the_command_line(tmp_path, monkeypatch):
         "schedule",
         "averaging",
         "settings",
+        "branches",
+        "cooldown",
     }
     assert 1e-4 <= run["learning_rate"] <= 2e-2
     observed = json.loads(call(f"observe runs.db {run['id']} --loss 3.0 --json").stdout)

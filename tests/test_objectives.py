@@ -20,7 +20,7 @@ SCALES = [
 STUDY = small_study(
     space=SearchSpace(learning_rate=(1e-4, 2e-2), scales=SCALES, tokens=(1e9, 4e9)), seed=40
 )
-RUN = suggestion(pending_trial(2), STUDY)
+RUN = suggestion([pending_trial(2)], STUDY)
 
 
 def top_level(run) -> float:

@@ -13,14 +13,20 @@ from horizon_bo import Horizon
 from horizon_bo.adapters.flights import begin
 from horizon_bo.adapters.launch import Slot, launching, slots
 from horizon_bo.adapters.objectives import Command
-from horizon_bo.adapters.outcomes import Outcome, outcome_of, recorded_readings, stored_outcome
+from horizon_bo.adapters.outcomes import (
+    Outcome,
+    by_branch,
+    outcome_of,
+    recorded_readings,
+    stored_outcome,
+)
 from horizon_bo.adapters.run_folder import locked
 from horizon_bo.errors import InvalidObjectiveError
-from horizon_bo.tuner import suggestion
+from horizon_bo.tuner import observe, start, suggestion
 from tests.studies import pending_trial, small_study
 
 STUDY = small_study()
-RUN = suggestion(pending_trial(), STUDY)
+RUN = suggestion([pending_trial()], STUDY)
 SLOT = Slot("slot 0", {})
 
 
@@ -251,3 +257,67 @@ def test_readings_of_allowed_recipes_become_logged_runs():
     kept = recorded_readings(study, run, ended)
     assert [(r.schedule, r.averaging) for r in kept] == [("wsd", "lawa"), ("stable", "none")]
     assert {(r.tokens, r.loss, r.flops) for r in kept} == {(5e8, 3.0, 6 * 6e7 * 5e8)}
+
+
+TRUNK = replace(
+    RUN, schedule="wsd", tokens=4e9, branches=(1e9, 2e9, 4e9), cooldown=0.2, flops=4.6e9 * 6 * 6e7
+)
+BRANCHED = start(small_study(), [TRUNK])
+
+
+def reading(tokens: float, loss: float | None, schedule: str = "wsd") -> dict[str, object]:
+    return {
+        "tokens": tokens,
+        "schedule": schedule,
+        "averaging": "none",
+        "loss": loss,
+        "flops": None,
+    }
+
+
+def test_each_branch_takes_the_reading_of_its_own_recipe_nearest_in_tokens():
+    ended = Outcome(
+        status="completed",
+        cause="finished",
+        loss=2.7,
+        flops=1.4 * TRUNK.flops,
+        readings=(
+            reading(1.001e9, 2.9),
+            reading(1e9, 3.3, "constant"),
+            reading(2e9, None),
+            reading(4e9, 2.7),
+        ),
+    )
+    parts = by_branch(BRANCHED, TRUNK, ended)
+    assert [(tokens, part.status, part.loss) for tokens, part in parts] == [
+        (1e9, "completed", 2.9),
+        (2e9, "diverged", None),
+        (4e9, "completed", 2.7),
+    ]
+    # a fifth of an ordinary run each for the shorter two, shared as planned
+    per_token = 1.4 * 6 * 6e7
+    assert [part.flops for _, part in parts] == pytest.approx(
+        [0.2e9 * per_token, 0.4e9 * per_token, 4e9 * per_token]
+    )
+
+
+def test_a_branch_without_a_reading_fails_and_one_already_observed_is_left_alone():
+    ended = Outcome(
+        status="completed",
+        cause="finished",
+        loss=2.7,
+        readings=(reading(1e9, 2.9), reading(4e9, 2.7)),
+    )
+    study = observe(BRANCHED, TRUNK, loss=2.7, branch=4e9)
+    parts = by_branch(study, TRUNK, ended)
+    assert [(tokens, part.status) for tokens, part in parts] == [
+        (1e9, "completed"),
+        (2e9, "failed"),
+    ]
+
+
+def test_a_run_that_failed_or_has_no_branches_is_reported_whole():
+    failed = Outcome(status="failed", cause="killed")
+    assert by_branch(BRANCHED, TRUNK, failed) == [(None, failed)]
+    plain = Outcome(status="completed", cause="finished", loss=3.0)
+    assert by_branch(STUDY, RUN, plain) == [(None, plain)]

@@ -15,7 +15,7 @@ from horizon_bo.adapters.records import (
     trial_record,
 )
 from horizon_bo.errors import InvalidSpaceError, StudyFormatError
-from tests.studies import small_study
+from tests.studies import pending_trial, small_study
 
 positive = st.floats(min_value=1e-300, max_value=1e300, allow_nan=False)
 
@@ -38,6 +38,7 @@ def test_a_study_is_read_as_it_was_written(rates, tokens, size, length, budget):
             scales=[Scale(params=size, flops_per_token=budget, settings={"layers": [1, 2]})],
             tokens=tokens,
             schedules=["cosine", "wsd"],
+            cooldown=0.2,
         ),
         budget=budget,
         prior_center=rates[0],
@@ -45,8 +46,14 @@ def test_a_study_is_read_as_it_was_written(rates, tokens, size, length, budget):
     assert study_from(json.loads(as_json(study_record(study)))) == study
 
 
-@given(rate=positive, loss=positive, loss_sd=st.none() | positive, charged=st.booleans())
-def test_a_trial_is_read_as_it_was_written(rate, loss, loss_sd, charged):
+@given(
+    rate=positive,
+    loss=positive,
+    loss_sd=st.none() | positive,
+    charged=st.booleans(),
+    trunk=st.none() | st.integers(0, 3),
+)
+def test_a_trial_is_read_as_it_was_written(rate, loss, loss_sd, charged, trunk):
     trial = Trial(
         id=3,
         learning_rate=rate,
@@ -61,8 +68,16 @@ def test_a_trial_is_read_as_it_was_written(rate, loss, loss_sd, charged):
         loss_sd=loss_sd,
         charged=charged,
         settings={"width": 64},
+        trunk=trunk,
     )
     assert trial_from(json.loads(as_json(trial_record(trial)))) == trial
+
+
+def test_records_from_before_there_were_branches_are_read_as_ordinary_runs():
+    study, trial = study_record(small_study()), trial_record(pending_trial())
+    del study["space"]["cooldown"], trial["trunk"]
+    assert study_from(study) == small_study()
+    assert trial_from(trial) == pending_trial()
 
 
 def test_a_setting_json_cannot_hold_is_refused():

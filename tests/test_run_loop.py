@@ -82,7 +82,7 @@ def test_a_function_runs_in_processes_of_its_own_when_runs_are_parallel(tmp_path
     tuner = tuner_with_pending(tmp_path / "runs.db", 2)
     tuner.run(bowl, folder=tmp_path / "runs", parallel=2, max_runs=2, watch=silent)
     study = tuner.study
-    assert [t.loss for t in study.trials] == [bowl(suggestion(t, study)) for t in study.trials]
+    assert [t.loss for t in study.trials] == [bowl(suggestion([t], study)) for t in study.trials]
 
 
 def test_an_exception_of_a_function_fails_the_run_and_is_in_its_log(tmp_path):

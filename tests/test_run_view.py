@@ -14,7 +14,7 @@ from horizon_bo.tuner import Recommendation, suggestion
 from tests.studies import pending_trial, small_study
 
 STUDY = small_study().with_trials(pending_trial())
-RUN = suggestion(STUDY.trials[0], STUDY)
+RUN = suggestion([STUDY.trials[0]], STUDY)
 BEST = Recommendation(
     learning_rate=1.5e-3,
     interval_50=(1e-3, 2e-3),

@@ -58,6 +58,19 @@ def test_the_same_study_gets_the_same_suggestions(three):
     assert suggest(study, believe(study), 3) == runs
 
 
+def test_suggestions_without_a_cooldown_are_those_of_before_there_were_branches(three):
+    # frozen at commit 4566b31, the last without branches; every one is the cheapest cell's
+    frozen = {
+        fresh: [4.478757039555265e-3, 1.7915028158221064e-2, 1.3996115748610204e-4],
+        informed: [1.971483789586934e-2, 4.356404864425855e-4, 1.971483789586934e-2],
+    }
+    for state, rates in frozen.items():
+        runs = three[1] if state is informed else suggest(*state(), 3)
+        assert [run.learning_rate for run in runs] == pytest.approx(rates, rel=1e-12)
+        assert {(run.params, run.tokens, run.flops) for run in runs} == {(6e7, 1e9, CHEAPEST)}
+        assert {(run.branches, run.cooldown) for run in runs} == {((), None)}
+
+
 def test_settings_of_the_scale_travel_with_a_suggestion():
     study, belief = fresh()
     only = replace(SPACE, scales=[Scale(params=6e7, settings={"width": 512})])

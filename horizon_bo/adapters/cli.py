@@ -18,6 +18,7 @@ from horizon_bo.adapters.terminal import (
     Without,
     errors_as_exit_codes,
     example,
+    names,
     number,
     numbers,
     optional,
@@ -31,7 +32,7 @@ from horizon_bo.adapters.terminal import (
 )
 
 if TYPE_CHECKING:
-    from horizon_bo import Recommendation, Scale, Suggestion
+    from horizon_bo import Recommendation, Scale, Suggestion, Trial
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -67,6 +68,28 @@ PriorCenter = Annotated[
     str | None, typer.Option(metavar="X", help="Guess of the target's best learning rate.")
 ]
 Seed = Annotated[int, typer.Option(metavar="S", help="Seed of every random choice.")]
+TargetSchedule = Annotated[
+    str, typer.Option(metavar="NAME", help="Schedule that the target is trained under.")
+]
+TargetAveraging = Annotated[
+    str, typer.Option(metavar="NAME", help="Weight averaging that the target is read with.")
+]
+Schedules = Annotated[
+    str | None,
+    typer.Option(metavar="S1,S2,…", help="Schedules of small runs; left out: the target's."),
+]
+Averagings = Annotated[
+    str | None,
+    typer.Option(metavar="A1,A2,…", help="Averagings of small runs; left out: the target's."),
+]
+Cooldown = Annotated[
+    str | None,
+    typer.Option(
+        metavar="C",
+        help="Share of a wsd run's tokens in its cooldown, e.g. 0.2: one trunk may then be read "
+        "at several horizons. Left out: no branches.",
+    ),
+]
 RegretTolerance = Annotated[
     str | None,
     typer.Option(metavar="R", help="Stop at this regret too, in loss units (nats per token)."),
@@ -98,6 +121,11 @@ def init(
     prior_center: PriorCenter = None,
     seed: Seed = 0,
     regret_tolerance: RegretTolerance = None,
+    target_schedule: TargetSchedule = "cosine",
+    target_averaging: TargetAveraging = "none",
+    schedules: Schedules = None,
+    averagings: Averagings = None,
+    cooldown: Cooldown = None,
     as_json: AsJson = False,
 ) -> None:
     """Start a study on disk: the target, the runs that may be made, the budget."""
@@ -108,6 +136,8 @@ def init(
             params=positive_number(target_params, "--target-params"),
             tokens=positive_number(target_tokens, "--target-tokens"),
             batch_tokens=optional(batch_tokens, "--batch-tokens"),
+            schedule=target_schedule,
+            averaging=target_averaging,
         )
         tuner = HorizonTuner(
             target=target,
@@ -115,6 +145,9 @@ def init(
                 learning_rate=pair(learning_rate, "--learning-rate"),
                 scales=_scales(scales),
                 tokens=pair(tokens, "--tokens"),
+                schedules=names(schedules, "--schedules"),
+                averagings=names(averagings, "--averagings"),
+                cooldown=optional(cooldown, "--cooldown"),
             ),
             budget=positive_number(budget, "--budget") * target.flops,
             parametrization=parametrization,
@@ -158,6 +191,14 @@ def observe(
     ] = None,
     diverged: Annotated[bool, typer.Option("--diverged", help="Training blew up.")] = False,
     failed: Annotated[bool, typer.Option("--failed", help="The run says nothing.")] = False,
+    branch: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TOKENS",
+            help="Token count of the reading, for a run with branches; without it --diverged and "
+            "--failed are said of all branches still pending.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Record how a suggested run ended; give one of --loss, --diverged and --failed."""
@@ -175,13 +216,18 @@ def observe(
                 f"trial {trial_id!r} is unknown, expected a whole number; use the suggestion's id"
             )
         tuner = HorizonTuner.open(study)
-        value = None if loss is None else number(loss, "--loss")
-        remarks = tuner.observe(int(trial_id), loss=value, diverged=diverged, failed=failed)
+        before = tuner.study.trials
+        remarks = tuner.observe(
+            int(trial_id),
+            loss=None if loss is None else number(loss, "--loss"),
+            diverged=diverged,
+            failed=failed,
+            branch=optional(branch, "--branch"),
+        )
     remark(remarks)
-    trial = tuner.study.trials[int(trial_id)]
-    record = {"id": trial.id, "status": trial.status, "loss": trial.loss}
-    ending = f" with loss {trial.loss:g}" if trial.loss else ""
-    show(record, f"trial {trial.id} is {trial.status}{ending}", as_json=as_json)
+    for trial in tuner.study.trials[: len(before)]:
+        if int(trial_id) in (trial.id, trial.trunk) and trial != before[trial.id]:
+            _show_outcome(trial, as_json)
 
 
 @app.command("import", epilog=example("horizon-bo import runs.db sweep.csv --source old-recipe"))
@@ -250,6 +296,17 @@ def _scales(text: str) -> "list[Scale]":
         ) from error
 
 
+def _show_outcome(trial: "Trial", as_json: bool) -> None:
+    """Print how a run, or one branch of it, ended."""
+    record = {"id": trial.id, "status": trial.status, "loss": trial.loss}
+    at = ""
+    if trial.trunk is not None:
+        record |= {"run": trial.trunk, "branch": trial.tokens}
+        at = f" at {trial.tokens:g} tokens"
+    ending = f" with loss {trial.loss:g}" if trial.loss else ""
+    show(record, f"trial {trial.id}{at} is {trial.status}{ending}", as_json=as_json)
+
+
 def _run_record(run: "Suggestion") -> dict[str, Any]:
     record = {field.name: getattr(run, field.name) for field in fields(run)}
     del record["scale"], record["row"]
@@ -265,9 +322,18 @@ def _run_fields(run: "Suggestion", budget: float) -> dict[str, str]:
         "tokens": f"{run.tokens:.3e}",
         "batch tokens": batch,
         "schedule": f"{run.schedule}, averaging {run.averaging}",
+        **_branch_fields(run),
         "cost": f"{run.flops:.2e} FLOP, {run.flops / budget:.1%} of the budget",
         **{f"  {name}": str(value) for name, value in run.scale.settings.items()},
     }
+
+
+def _branch_fields(run: "Suggestion") -> dict[str, str]:
+    """How a run of schedule wsd cools down, where the study says so."""
+    cooldown = {} if run.cooldown is None else {"cooldown": f"the last {run.cooldown:.1%}"}
+    if not run.branches:
+        return cooldown
+    return {**cooldown, "read at": ", ".join(f"{tokens:.6g}" for tokens in run.branches)}
 
 
 def _recommendation_fields(best: "Recommendation", target_flops: float) -> dict[str, str]:

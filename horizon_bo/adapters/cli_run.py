@@ -37,7 +37,7 @@ CommandOption = Annotated[
         "--command",
         metavar="TEMPLATE",
         help="Training command, never passed through a shell. Filled in: {learning_rate} {params} "
-        "{tokens} {batch_tokens} {flops} {schedule} {averaging} {id} {seed} {folder} and the "
+        "{tokens} {batch_tokens} {flops} {schedule} {averaging} {branches} {cooldown} {id} {seed} {folder} and the "
         "scale's settings by name. It writes {folder}/result.json with the loss (nats per token), "
         "or prints the loss as the only number of its last line.",
     ),

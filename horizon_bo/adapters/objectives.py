@@ -24,7 +24,7 @@ Train = Callable[[Suggestion], float | Mapping[str, Any]]
 #: Placeholders of every template; a scale's settings are added by name.
 PLACEHOLDERS: tuple[str, ...] = (
     "learning_rate", "params", "tokens", "batch_tokens", "flops", "schedule", "averaging",
-    "id", "seed", "folder",
+    "branches", "cooldown", "id", "seed", "folder",
 )  # fmt: skip
 _COUNTS = ("params", "tokens", "batch_tokens")
 #: A name in braces; other braces, such as those of JSON, stay as they are.
@@ -163,7 +163,14 @@ def _values(run: Suggestion, folder: Path, seed: int) -> dict[str, str]:
 
 
 def _printed(name: str, value: Any) -> str:
-    """A value as programs read it: counts and whole numbers without point or exponent."""
+    """A value as programs read it: counts and whole numbers without point or exponent.
+
+    Branches are separated by commas, and empty for a run that is read once.
+    """
+    if name == "branches":
+        return ",".join(str(round(tokens)) for tokens in value)
+    if value is None:
+        return ""
     if isinstance(value, float) and (name in _COUNTS or value.is_integer()):
         return str(round(value))
     return str(value)

@@ -9,7 +9,7 @@ import math
 import re
 import signal
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,6 +38,8 @@ _NUMBER = re.compile(
     r"(?<![\w.])[-+]?(?:(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?|nan|inf(?:inity)?)(?!\w)(?!\.\d)",
     re.IGNORECASE,
 )
+#: A reading further than this from a branch, in ln tokens, is not that branch's.
+_SAME_BRANCH = 0.1
 #: How much of a line is quoted, in characters.
 _QUOTED = 200
 
@@ -123,6 +125,40 @@ def outcome_of(run: Suggestion, folder: Path, ended: Exit) -> Outcome:
     return Outcome(
         status="failed", cause=cause, detail=detail, flops=flops, elapsed_s=ended.elapsed_s
     )
+
+
+def by_branch(
+    study: Study, run: Suggestion, outcome: Outcome
+) -> list[tuple[float | None, Outcome]]:
+    """How each branch of a run ended, or the whole run where it has none or came to nothing.
+
+    A branch takes the reading of the run's own recipe that is nearest in tokens, since trainers
+    round to whole steps; one without a reading has failed. The compute is shared as planned.
+    """
+    own = [
+        reading
+        for reading in outcome.readings
+        if (reading["schedule"], reading["averaging"]) == (run.schedule, run.averaging)
+    ]
+    if not run.branches or outcome.status == "failed" or not own:
+        return [(None, outcome)]
+    trials = study.trials[run.id : run.id + len(run.branches)]
+    planned = math.fsum(trial.flops for trial in trials)
+    parts = []
+    for trial in trials:
+        apart = lambda reading, at=trial.tokens: abs(math.log(reading["tokens"] / at))  # noqa: E731
+        nearest = min(own, key=apart)
+        share = None if outcome.flops is None else outcome.flops * trial.flops / planned
+        found = replace(outcome, flops=share, loss=nearest["loss"], readings=())
+        if apart(nearest) > _SAME_BRANCH:
+            found = replace(found, status="failed", cause="no loss", loss=None, loss_sd=None)
+        elif found.loss is None:
+            found = replace(found, status="diverged", cause="diverged", loss_sd=None)
+        else:
+            found = replace(found, status="completed", cause="finished")
+        if trial.status == "pending":
+            parts.append((trial.tokens, found))
+    return parts
 
 
 def recorded_readings(study: Study, run: Suggestion, outcome: Outcome) -> list[LoggedRun]:

@@ -25,6 +25,7 @@ from horizon_bo.adapters.outcomes import (
     PASSING,
     Exit,
     Outcome,
+    by_branch,
     outcome_of,
     outcome_record,
     recorded_readings,
@@ -35,6 +36,7 @@ from horizon_bo.adapters.run_plan import RunPlan, RunReport
 from horizon_bo.adapters.target_check import check_target
 from horizon_bo.errors import BudgetExhaustedError, TrainingFailedError, UnknownTrialError
 from horizon_bo.trials import Suggestion
+from horizon_bo.trunks import by_run
 from horizon_bo.tuner import Recommendation, suggestion
 
 if TYPE_CHECKING:
@@ -126,11 +128,11 @@ def run_loop(
 def _resumed(loop: _Loop, state: _State) -> _State:
     """Record what an earlier loop left finished; what it left unfinished waits."""
     study = loop.tuner.study
-    for trial in study.trials:
-        run = suggestion(trial, study)
+    for read in by_run(study.trials):
+        run = suggestion(read, study)
         folder = loop.folder(run)
         refuse_another_study(folder, run)
-        if trial.status == "pending":
+        if any(trial.status == "pending" for trial in read):
             outcome = stored_outcome(folder)
             if outcome is not None:
                 state = _observed(loop, state, run, outcome)
@@ -222,14 +224,16 @@ def _observed(loop: _Loop, state: _State, run: Suggestion, outcome: Outcome) -> 
     write_json(folder / "outcome.json", outcome_record(outcome))
     line = outcome.cause if outcome.loss is None else f"loss {outcome.loss:g}"
     try:
-        loop.tuner.observe(
-            run,
-            loss=outcome.loss,
-            loss_sd=outcome.loss_sd,
-            diverged=outcome.status == "diverged",
-            failed=outcome.status == "failed",
-            flops=outcome.flops,
-        )
+        for branch, part in by_branch(loop.tuner.study, run, outcome):
+            loop.tuner.observe(
+                run,
+                loss=part.loss,
+                loss_sd=part.loss_sd,
+                diverged=part.status == "diverged",
+                failed=part.status == "failed",
+                flops=part.flops,
+                branch=branch,
+            )
         _import_readings(loop, run, folder)
     except UnknownTrialError as error:  # somebody observed it by hand meanwhile
         line = f"{line}, not recorded: {error}"

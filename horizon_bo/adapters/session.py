@@ -131,6 +131,7 @@ class HorizonTuner:
         diverged: bool = False,
         failed: bool = False,
         flops: float | None = None,
+        branch: float | None = None,
     ) -> tuple[str, ...]:
         """Record how a run ended; once this returns, the outcome is durable.
 
@@ -141,6 +142,8 @@ class HorizonTuner:
             diverged: Training blew up.
             failed: The run says nothing (a crash, a lost machine).
             flops: Compute it really took, in FLOP; `None` keeps what was planned.
+            branch: Token count of the reading, for a run with branches. Without it, `diverged`
+                and `failed` are said of all branches still pending.
 
         Returns:
             Remarks worth showing, none in the ordinary case.
@@ -153,13 +156,16 @@ class HorizonTuner:
             diverged=diverged,
             failed=failed,
             flops=flops,
+            branch=branch,
         )
-        (trial,) = self._record("observed", observed)
+        ended = self._record("observed", observed)
         given = run.loss if isinstance(run, LoggedRun) else loss
         said_so = diverged or (isinstance(run, LoggedRun) and run.diverged)
-        if trial.status == "diverged" and not said_so:
-            return (f"loss of trial {trial.id} is {given}: recorded as diverged",)
-        return ()
+        return tuple(
+            f"loss of trial {trial.id} is {given}: recorded as diverged"
+            for trial in ended
+            if trial.status == "diverged" and not said_so
+        )
 
     def import_runs(
         self,

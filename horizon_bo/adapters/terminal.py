@@ -76,6 +76,16 @@ def sizes(without: str | None) -> list[float]:
     return [] if without is None else numbers(without, "--without")
 
 
+def names(text: str | None, flag: str) -> list[str] | None:
+    """Words separated by commas, or `None` where the flag was left out."""
+    if text is None:
+        return None
+    words = [word.strip() for word in text.split(",")]
+    if not all(words):
+        raise InvalidSpaceError(f"{flag} is {text!r}, expected A,B,…; separate names by one comma")
+    return words
+
+
 def pair(text: str, flag: str) -> tuple[float, float]:
     """Two numbers separated by a comma."""
     values = numbers(text, flag)
