@@ -32,7 +32,7 @@ from horizon_bo.adapters.terminal import (
 )
 
 if TYPE_CHECKING:
-    from horizon_bo import Recommendation, Scale, Suggestion, Trial
+    from horizon_bo import Horizon, Recommendation, Scale, Suggestion, Trial
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -42,7 +42,12 @@ app = typer.Typer(
 )
 
 TargetParams = Annotated[
-    str, typer.Option(metavar="N", help="Non-embedding parameters of the target, a count.")
+    str,
+    typer.Option(
+        metavar="N",
+        help="Non-embedding parameters of the target, a count, or a shape of the built-in trainer "
+        "such as 128x2.",
+    ),
 ]
 TargetTokens = Annotated[
     str, typer.Option(metavar="D", help="Training tokens of the target, a count.")
@@ -54,8 +59,9 @@ Scales = Annotated[
     str,
     typer.Option(
         metavar="N1,N2,…|FILE.json",
-        help="Models for small runs: parameter counts, or a JSON list of objects with params, "
-        "flops_per_token (FLOP) and settings.",
+        help="Models for small runs: parameter counts, shapes of the built-in trainer such as "
+        "32x2,64x2 (width x depth), or a JSON list of objects with params, flops_per_token (FLOP) "
+        "and settings.",
     ),
 ]
 Tokens = Annotated[
@@ -130,11 +136,11 @@ def init(
 ) -> None:
     """Start a study on disk: the target, the runs that may be made, the budget."""
     with errors_as_exit_codes():
-        from horizon_bo import Horizon, HorizonTuner, SearchSpace
+        from horizon_bo import HorizonTuner, SearchSpace
 
-        target = Horizon(
-            params=positive_number(target_params, "--target-params"),
-            tokens=positive_number(target_tokens, "--target-tokens"),
+        target = _target(
+            target_params,
+            positive_number(target_tokens, "--target-tokens"),
             batch_tokens=optional(batch_tokens, "--batch-tokens"),
             schedule=target_schedule,
             averaging=target_averaging,
@@ -280,10 +286,26 @@ def recommend(study: StudyArgument, without: Without = None, as_json: AsJson = F
     remark(best.warnings)
 
 
+def _target(size: str, tokens: float, **given: Any) -> "Horizon":
+    from horizon_bo import Horizon
+    from horizon_bo.adapters.terminal import is_shape
+
+    if is_shape(size):
+        from horizon_bo.adapters.builtin import shaped_horizon
+
+        return shaped_horizon(size, tokens, **given)
+    return Horizon(params=positive_number(size, "--target-params"), tokens=tokens, **given)
+
+
 def _scales(text: str) -> "list[Scale]":
     from horizon_bo import Scale
+    from horizon_bo.adapters.terminal import is_shape
     from horizon_bo.errors import InvalidSpaceError
 
+    if all(is_shape(part) for part in text.split(",")):
+        from horizon_bo.adapters.builtin import shaped_scale
+
+        return [shaped_scale(part) for part in text.split(",")]
     if not text.endswith(".json"):
         return [Scale(params=params) for params in numbers(text, "--scales")]
     try:

@@ -26,20 +26,40 @@ from horizon_bo.adapters.terminal import (
 if TYPE_CHECKING:
     from horizon_bo import HorizonTuner
     from horizon_bo.adapters.flights import RunEvent, Watch, WatchedState
+    from horizon_bo.adapters.objectives import Command
     from horizon_bo.adapters.run_plan import RunReport
 
 #: Exit code of a program ended by Ctrl-C.
 _INTERRUPTED = 130
 
 CommandOption = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--command",
         metavar="TEMPLATE",
         help="Training command, never passed through a shell. Filled in: {learning_rate} {params} "
-        "{tokens} {batch_tokens} {flops} {schedule} {averaging} {branches} {cooldown} {id} {seed} {folder} and the "
-        "scale's settings by name. It writes {folder}/result.json with the loss (nats per token), "
-        "or prints the loss as the only number of its last line.",
+        "{tokens} {batch_tokens} {flops} {schedule} {averaging} {branches} {cooldown} {id} {seed} "
+        "{folder} and the scale's settings by name. It writes {folder}/result.json with the loss "
+        "(nats per token), or prints the loss as the only number of its last line.",
+    ),
+]
+Builtin = Annotated[
+    bool,
+    typer.Option("--builtin", help="Train with the built-in trainer; scales are shapes (32x2)."),
+]
+Texts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--text",
+        metavar="FILE",
+        help="Text for the built-in trainer, given once a file: plain, .bz2, or nanoGPT's "
+        "train.bin and val.bin. Left out: Python's standard library.",
+    ),
+]
+RecipeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe", metavar="JSON", help="Built-in trainer: optimizer, weight_decay, warmup, …"
     ),
 ]
 Folder = Annotated[
@@ -85,7 +105,10 @@ def register(app: typer.Typer) -> None:
 
 def run(
     study: StudyArgument,
-    command: CommandOption,
+    command: CommandOption = None,
+    builtin: Builtin = False,
+    text: Texts = None,
+    recipe: RecipeOption = None,
     folder: Folder = None,
     parallel: Parallel = None,
     gpus: Gpus = None,
@@ -110,7 +133,7 @@ def run(
         devices = [] if gpus is None else [gpu.strip() for gpu in gpus.split(",")]
         with _interruptible(tuner), watching() as seen:
             report = tuner.run(
-                command,
+                _objective(tuner, command, text or [], recipe, builtin=builtin),
                 folder=folder or default_folder(study),
                 parallel=max(1, len(devices)) if parallel is None else parallel,
                 gpus=devices,
@@ -120,7 +143,7 @@ def run(
                 until_budget=until_budget,
                 without=sizes(without),
                 train_target=train_target,
-                target_settings=_settings(target_settings),
+                target_settings=_json_object(target_settings, "--target-settings"),
                 watch=_with_json(seen) if as_json else seen,
             )
     _show_report(report, as_json=as_json)
@@ -150,19 +173,47 @@ def _interruptible(tuner: "HorizonTuner") -> Iterator[None]:
         raise typer.Exit(code=_INTERRUPTED) from None
 
 
-def _settings(text: str | None) -> dict[str, Any]:
+def _objective(
+    tuner: "HorizonTuner",
+    command: str | None,
+    text: list[str],
+    recipe: str | None,
+    *,
+    builtin: bool,
+) -> "str | Command":
+    """The training command that the options mean: a template, or the built-in trainer."""
+    from horizon_bo.errors import InvalidObjectiveError
+
+    if builtin == (command is not None):
+        raise InvalidObjectiveError(
+            f"{'both' if builtin else 'neither'} of --command and --builtin arrived, expected one; "
+            "say how to train"
+        )
+    if command is not None:
+        if text or recipe:
+            raise InvalidObjectiveError(
+                "--text and --recipe came with --command, expected --builtin; put them into the "
+                "command"
+            )
+        return command
+    from horizon_bo.adapters.builtin import builtin_command
+
+    given = _json_object(recipe, "--recipe")
+    return builtin_command(tuner.study, text=text, recipe=given)
+
+
+def _json_object(text: str | None, flag: str) -> dict[str, Any]:
     from horizon_bo.errors import InvalidObjectiveError
 
     try:
-        settings = json.loads(text or "{}")
+        given = json.loads(text or "{}")
     except ValueError:
-        settings = None
-    if not isinstance(settings, dict):
+        given = None
+    if not isinstance(given, dict):
         raise InvalidObjectiveError(
-            f"--target-settings is {text!r}, expected a JSON object such as "
-            '{"width": 512}; correct it'
+            f'{flag} is {text!r}, expected a JSON object such as {{"width": 512}}; correct it'
         )
-    return settings
+    return given
 
 
 def _with_json(seen: "Watch") -> "Watch":

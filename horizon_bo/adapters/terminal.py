@@ -6,6 +6,7 @@ keeps its traceback and exit code 1.
 
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Any
@@ -22,6 +23,9 @@ Without = Annotated[
     str | None,
     typer.Option(metavar="N1,N2,…", help="Scales to leave out, by parameters (count)."),
 ]
+
+#: WIDTHxDEPTH or WIDTHxDEPTHxHEAD_DIM.
+_SHAPE = re.compile(r"\d+x\d+(x\d+)?")
 
 
 @contextmanager
@@ -84,6 +88,11 @@ def names(text: str | None, flag: str) -> list[str] | None:
     if not all(words):
         raise InvalidSpaceError(f"{flag} is {text!r}, expected A,B,…; separate names by one comma")
     return words
+
+
+def is_shape(text: str) -> bool:
+    """Whether a text names a model of the built-in trainer, as `64x2` and `768x12x64` do."""
+    return _SHAPE.fullmatch(text.strip()) is not None
 
 
 def pair(text: str, flag: str) -> tuple[float, float]:

@@ -227,9 +227,13 @@ class RunConfig:
         """Optimizer steps of that many tokens, at least one."""
         return max(1, round(tokens / self.recipe.batch_tokens))
 
+    def record(self) -> dict[str, Any]:
+        """The config as JSON can hold it; `run_config` reads it back."""
+        return asdict(self)
+
     def as_json(self) -> str:
-        """The config as one line of JSON; `run_config` reads it back."""
-        return json.dumps(asdict(self), sort_keys=True)
+        """The config as one line of JSON, the same for equal configs."""
+        return json.dumps(self.record(), sort_keys=True)
 
 
 def run_config(record: Mapping[str, Any]) -> RunConfig:

@@ -100,7 +100,7 @@ def result_of(config: RunConfig, outcome: Outcome, averaging: str = "none") -> d
         "tokens_per_second": outcome.tokens_per_second,
         "flops_utilization": outcome.flops_utilization,
         "readings": list(outcome.readings),
-        "config": json.loads(config.as_json()),
+        "config": json.loads(config.as_json()),  # as reading the file gives it
     }
 
 
