@@ -89,7 +89,7 @@ class Cell:
 def cells() -> Iterator[Cell]:
     """All cells, the most wanted first."""
     lengths = {32: (0.25, 0.5, 1, 2, 4), 48: (0.25, 0.5, 1, 2), 64: (0.25, 0.5, 1, 2)}
-    lengths |= {96: (0.25, 0.5, 1), 128: (0.25, 0.5, 1)}
+    lengths |= {128: (0.25, 0.5, 1), 96: (0.25, 0.5, 1, 2)}
     sizes = [(width, millions) for width, horizons in lengths.items() for millions in horizons]
     for width, millions in sizes:
         yield Cell(
