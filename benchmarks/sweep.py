@@ -1,8 +1,8 @@
 """Sweep: what does the loss of small language models look like over rates, sizes and horizons?
 
-    python benchmarks/sweep.py --jobs 2            # hours; goes on where it stopped
-    python benchmarks/sweep.py --plan              # what is done, what is left, at which cost
-    python benchmarks/sweep.py --export            # writes the table that ships with the package
+    python -m benchmarks.sweep --jobs 2            # hours; goes on where it stopped
+    python -m benchmarks.sweep --plan              # what is done, what is left, at which cost
+    python -m benchmarks.sweep --export            # writes the table that ships with the package
 
 Every cell is a grid of seven rates an octave apart about the expected optimum. Rates next to the
 measured optimum are then repeated with other seeds: noise between seeds, not the grid's spacing,
@@ -15,10 +15,9 @@ import json
 import math
 import platform
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -77,7 +76,7 @@ class Cell:
             tokens=tokens,
             branches=self.branches,
             readings=readings,
-            averagings=("lawa", "ema") if self.branches or self.group == "averaged" else (),
+            averagings=("lawa", "ema") if self.branches else (),
         )
 
     def rates(self) -> list[int]:
@@ -140,7 +139,6 @@ def cells() -> Iterator[Cell]:
             weight_decay=decay,
             repeats=1,
         )
-    yield Cell(group="averaged", width=32, millions=1, center=CENTER[32], repeats=1)
     yield Cell(group="sizes", width=64, millions=4, center=CENTER[64], repeats=1)
 
 
@@ -207,42 +205,57 @@ def trained(config: RunConfig, commit: str) -> dict[str, Any]:
     }
 
 
-def load() -> dict[str, dict[str, Any]]:
-    """Finished runs by key."""
-    if not RESULTS.is_file():
+def load(results: Path = RESULTS) -> dict[str, dict[str, Any]]:
+    """Finished runs by key; half a line at the end is a run that was cut off."""
+    if not results.is_file():
         return {}
-    lines = [json.loads(line) for line in RESULTS.read_text().splitlines() if line.endswith("}")]
+    lines = [json.loads(line) for line in results.read_text().splitlines() if line.endswith("}")]
     return {key(run_config(line["config"])): line for line in lines}
 
 
-def sweep(jobs: int, minutes: float) -> None:
-    """Train what is missing, `jobs` runs at once, for about that many minutes."""
+def make_runs(
+    wanted: Callable[[dict[str, dict[str, Any]]], Iterable[RunConfig]],
+    results: Path,
+    jobs: int,
+    minutes: float = math.inf,
+) -> None:
+    """Train what is missing and append a line for each run that has ended.
+
+    Args:
+        wanted: Runs to make, the most wanted first, given those that are done.
+        results: File of lines.
+        jobs: Runs at once, a core each.
+        minutes: Start no run after these.
+    """
     commit = subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], text=True).strip()
     deadline = time.time() + 60 * minutes
-    done = load()
+    done = load(results)
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         flying: dict[Any, str] = {}
-        while time.time() < deadline:
+        while time.time() < deadline or flying:
             taken = {*done, *flying.values()}
-            fresh = next((c for c in wanted(done) if key(c) not in taken), None)
-            if fresh is not None and len(flying) < jobs:
+            open_ = len(flying) < jobs and time.time() < deadline
+            fresh = next((c for c in wanted(done) if key(c) not in taken), None) if open_ else None
+            if fresh is not None:
                 flying[pool.submit(trained, fresh, commit)] = key(fresh)
                 continue
             if not flying:
                 return
-            for future in as_completed(list(flying)):
+            for future in wait(flying, return_when=FIRST_COMPLETED).done:
                 line = future.result()
                 done[flying.pop(future)] = line
-                with RESULTS.open("a") as file:
+                with results.open("a") as file:
                     file.write(json.dumps(line) + "\n")
-                last = line["readings"][-1]
-                print(
-                    f"{len(done)} done: {line['params']:,} params, {last['tokens']:,} tokens, "
-                    f"rate 2^{math.log2(last['learning_rate']):g}: {last['loss']}, "
-                    f"{line['tokens_per_second']:,.0f} tokens/s",
-                    flush=True,
-                )
-                break
+                print(_said(len(done), line), flush=True)
+
+
+def _said(count: int, line: dict[str, Any]) -> str:
+    last = line["readings"][-1]
+    return (
+        f"{count} done: {line['params']:,} params, {last['tokens']:,} tokens, "
+        f"rate 2^{math.log2(last['learning_rate']):g}: {last['loss']}, "
+        f"{line['tokens_per_second']:,.0f} tokens/s"
+    )
 
 
 def show_plan() -> None:
@@ -308,8 +321,7 @@ def main() -> None:
     elif given.export:
         export()
     else:
-        sweep(given.jobs, given.minutes)
-        sys.stdout.flush()
+        make_runs(wanted, RESULTS, given.jobs, given.minutes)
 
 
 if __name__ == "__main__":

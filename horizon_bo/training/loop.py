@@ -29,7 +29,13 @@ from horizon_bo.training.optimizers import (
     new_state,
 )
 from horizon_bo.training.parametrization import weights
-from horizon_bo.training.schedules import cooled_rate, timetable, trained_steps, trunk_rate
+from horizon_bo.training.schedules import (
+    cooled_rate,
+    timetable,
+    trained_steps,
+    trunk_label,
+    trunk_rate,
+)
 
 #: Weight of a new step in the smoothed training loss.
 _SMOOTHING = 0.02
@@ -91,8 +97,6 @@ class Training:
         self.progress = Progress(state, means, [])
         self.loss = self._fast_loss()
         self.muon: Muon | None = None
-        # what is read on a trunk with branches has not cooled down
-        self.trunk_schedule = "constant" if config.branches else config.recipe.schedule
 
     def _fast_loss(self) -> Callable[[Tensor, Tensor], Losses]:
         if not self.device.startswith("cuda"):
@@ -187,10 +191,11 @@ def _follow_trunk(run: Training) -> None:
     for mean in run.progress.means:
         mean.update(state.theta, state.step)
     if state.step in run.table.readings:
-        _read(run, state.step, run.trunk_schedule, "none", state.theta)
+        schedule = trunk_label(run.table, state.step)
+        _read(run, state.step, schedule, "none", state.theta)
         for mean in run.progress.means:
             if mean.horizon == state.step:
-                _read(run, state.step, run.trunk_schedule, mean.averaging, mean.mean)
+                _read(run, state.step, schedule, mean.averaging, mean.mean)
 
 
 def _follow_branches(run: Training, progress: Callable[[Mapping[str, Any]], None] | None) -> None:
@@ -243,9 +248,10 @@ def _outcome(run: Training) -> Outcome:
     done = {(r["schedule"], r["averaging"], r["steps"]) for r in run.progress.readings}
     nowhere = torch.full_like(run.progress.state.theta, math.nan)
     for steps in run.table.readings:
+        schedule = trunk_label(run.table, steps)
         for averaging in ("none", *run.config.averagings):
-            if (run.trunk_schedule, averaging, steps) not in done:
-                _read(run, steps, run.trunk_schedule, averaging, nowhere)
+            if (schedule, averaging, steps) not in done:
+                _read(run, steps, schedule, averaging, nowhere)
     for _, end in run.table.branches:
         if ("wsd", "none", end) not in done:
             _read(run, end, "wsd", "none", nowhere)

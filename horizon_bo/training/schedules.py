@@ -75,6 +75,17 @@ def trunk_rate(table: Timetable, step: int) -> float:
     return 1.0
 
 
+def trunk_label(table: Timetable, step: int) -> str:
+    """What a reading of the trunk after `step` steps was trained under.
+
+    Before its cooldown a WSD run is one at constant rate; another schedule that is read on its way
+    has not come down yet, and its losses are not those of a run that ends there.
+    """
+    if table.schedule == "wsd":
+        return "constant" if step <= table.cooldown else "wsd"
+    return table.schedule if step == table.steps else f"{table.schedule}-midway"
+
+
 def cooled_rate(step: int, first: int, end: int) -> float:
     """Share of the peak at a step of a cooldown from step `first` to before `end`: 1 − √done."""
     return 1 - math.sqrt((step + 1 - first) / (end + 1 - first))

@@ -151,7 +151,7 @@ def test_active_experts_cost_what_a_dense_layer_costs():
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"width": 60}, "width is 60 with head_dim 32"),
+        ({"width": 60}, "width is 60 with head_dim 16"),
         ({"depth": 0}, "depth is 0"),
         ({"depth": 1.5}, "depth is 1.5"),
         ({"experts": 2, "active_experts": 3}, "active_experts is 3"),

@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from horizon_bo.training.averaging import Average, averaged_steps
-from horizon_bo.training.schedules import cooled_rate, timetable, trained_steps, trunk_rate
+from horizon_bo.training.schedules import (
+    cooled_rate,
+    timetable,
+    trained_steps,
+    trunk_label,
+    trunk_rate,
+)
 from tests.training.small import small_run
 
 STEP = 64
@@ -85,3 +91,15 @@ def test_a_mean_is_left_alone_after_its_horizon():
     for step in range(1, 5):
         mean.update(torch.full((1, 1), float(step)), step)
     assert float(mean.mean) <= 2.0
+
+
+def test_a_reading_on_the_way_never_passes_for_one_at_the_end():
+    def labels(schedule: str, **changes) -> list[str]:
+        table = timetable(small_run(recipe={"schedule": schedule}, tokens=200 * STEP, **changes))
+        return [trunk_label(table, step) for step in (20, 160, 199, 200)]
+
+    assert labels("cosine") == ["cosine-midway"] * 3 + ["cosine"]
+    assert labels("wsd") == ["constant", "constant", "wsd", "wsd"]
+    assert timetable(small_run(recipe={"schedule": "wsd"}, tokens=200 * STEP)).cooldown == 160
+    branched = {"branches": (100 * STEP, 200 * STEP)}
+    assert labels("wsd", **branched)[:2] == ["constant", "constant"]
