@@ -1,6 +1,6 @@
 """Proof: is the rate that a tenth of a target run buys as good as a sweep of the target itself?
 
-    python -m benchmarks.proof --jobs 2          # about an hour of two cores; goes on where it stopped
+    python -m benchmarks.proof --jobs 2      # an hour of two cores; goes on where it stopped
     python -m benchmarks.proof --table
 
 The target, a language model of 221k parameters on 2M bytes, is trained at seven rates an octave

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.plain_gpt import PlainGPT
 from horizon_bo.training.config import ModelConfig, Recipe, TrainingConfigError
@@ -133,12 +135,18 @@ def test_every_weight_of_every_expert_gets_a_gradient():
         assert float(missing.float().mean()) < 0.1, name
 
 
-@pytest.mark.parametrize("changes", [{}, {"tied": True}])
-def test_flops_are_six_per_weight_and_attention(changes: dict[str, Any]):
+@pytest.mark.parametrize(
+    "changes", [{}, {"tied": True}, {"width": 96, "depth": 3, "qk_norm": True}]
+)
+def test_flops_are_what_torch_counts_in_a_forward_and_backward_pass(changes: dict[str, Any]):
     model = ModelConfig(**changes)
-    matrices = model.params + model.vocab * model.width
-    attention = 12 * model.depth * model.context * model.width
-    assert flops_per_token(model) == 6 * matrices + attention
+    layout = weights(model, Recipe(), 1000)
+    net = transformer(model, layout, device="meta")
+    theta = torch.empty(1, net.size, device="meta", requires_grad=True)
+    words = torch.empty(1, 1, model.context + 1, dtype=torch.long, device="meta")
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        net.loss(theta, words).nats.sum().backward()
+    assert flops_per_token(model) == counter.get_total_flops() / model.context
 
 
 def test_active_experts_cost_what_a_dense_layer_costs():
