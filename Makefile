@@ -25,7 +25,7 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 .PHONY: demo
-demo: $(READY)  ## Replay a small real sweep and tell its story
+demo: $(READY)  ## Tune a small language model for real: small runs, a recommendation, the check
 	$(BIN)/horizon-bo demo --figure demo.png
 
 .PHONY: lint

@@ -81,7 +81,6 @@ def register(app: typer.Typer) -> None:
     app.command(epilog=example("horizon-bo score out.jsonl --cases cases.json --figure f.png"))(
         score
     )
-    app.command(epilog=example("horizon-bo demo --figure demo.png"))(demo)
 
 
 def replay(
@@ -159,36 +158,6 @@ def score(
     console = Console()
     # a table cut to 80 columns in a file or pipe would lose its numbers
     print_scores(rows, console if console.is_terminal else Console(width=150))
-
-
-def demo(
-    figure: Annotated[
-        Path | None, typer.Option(metavar="F.png", help="Draw what was bought and believed.")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Replay a small real sweep that ships with the package and tell its story, run by run."""
-    with errors_as_exit_codes():
-        import torch
-
-        from horizon_bo.adapters.demo import demo_states, draw_demo, ending, opening, story_line
-
-        torch.set_num_threads(1)
-        states = []
-        if not as_json:
-            typer.echo(opening())
-        for state in demo_states():
-            states.append(state)
-            if as_json:
-                show_json(state)
-            else:
-                typer.echo(story_line(state))
-        if figure is not None:
-            draw_demo(states, figure)
-    if not as_json:
-        typer.echo(ending(states[-1]))
-        if figure is not None:
-            typer.echo(f"figure: {figure}")
 
 
 def show_progress(fractions: Iterator[float], title: str) -> None:
