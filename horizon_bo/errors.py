@@ -39,3 +39,7 @@ class StudyFormatError(HorizonBOError, ValueError):
 
 class StorageError(HorizonBOError, OSError):
     """The disk or database refused to record an event."""
+
+
+class UnsupportedModelError(HorizonBOError, NotImplementedError):
+    """A model was asked for what its mathematics cannot give."""

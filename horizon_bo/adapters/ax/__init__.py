@@ -1,5 +1,11 @@
 """Ax: the tuner as a generator inside Ax's service API. Importing this package imports Ax."""
 
+from horizon_bo.adapters.ax.analyses import (
+    LearningRateBowl,
+    OptimumAgainstHorizon,
+    RegretAgainstSpend,
+    horizon_analyses,
+)
 from horizon_bo.adapters.ax.client import (
     HorizonClient,
     attach_logged_runs,
@@ -19,8 +25,12 @@ __all__ = [
     "HorizonClient",
     "HorizonGenerator",
     "HorizonStopping",
+    "LearningRateBowl",
+    "OptimumAgainstHorizon",
+    "RegretAgainstSpend",
     "attach_command",
     "attach_logged_runs",
+    "horizon_analyses",
     "horizon_client",
     "horizon_generation_strategy",
     "horizon_recommendation",
