@@ -22,14 +22,20 @@ from ax.generation_strategy.generation_strategy import GenerationStrategy
 from horizon_bo import tuner
 from horizon_bo.adapters.ax.adapter import BudgetSpentError, HorizonAdapter
 from horizon_bo.adapters.ax.generator import HorizonGenerator
-from horizon_bo.adapters.ax.space import loss_metric, parameter_configs
+from horizon_bo.adapters.ax.space import loss_metric, parameter_configs, parameters_of
 from horizon_bo.adapters.ax.strategy import horizon_generation_strategy, study_settings
-from horizon_bo.adapters.ax.trials import DIVERGED, METADATA_KEY, known_of, study_of_experiment
+from horizon_bo.adapters.ax.trials import (
+    DIVERGED,
+    METADATA,
+    METADATA_KEY,
+    known_of,
+    study_of_experiment,
+)
 from horizon_bo.adapters.records import study_record
 from horizon_bo.adapters.tables import logged_table, remarks_about
 from horizon_bo.errors import InvalidSpaceError
 from horizon_bo.horizons import Horizon, SearchSpace
-from horizon_bo.trials import LoggedRun, Study
+from horizon_bo.trials import LoggedRun, Study, Trial
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -179,25 +185,22 @@ def attach_logged_runs(
     Returns:
         Remarks worth showing.
     """
-    study, metric = horizon_study(client), loss_metric(client._experiment)
+    study = horizon_study(client)
     logged = logged_table(table, source=source)
     checked = tuner.import_runs(study, logged.runs, count_cost=count_cost)
-    parameters = client._experiment.search_space.parameters
     for trial in checked.trials[len(study.trials) :]:
-        values = {name: getattr(trial, name, None) for name in parameters}
-        index = client.attach_trial(values)
-        known = {
-            "source": trial.source,
-            "schedule": trial.schedule,
-            "averaging": trial.averaging,
-            "batch_tokens": trial.batch_tokens,
-            "flops": trial.flops,
-            "charged": trial.charged,
-        }
-        client._experiment.trials[index].update_run_metadata({METADATA_KEY: known})
-        if trial.status == "diverged":
-            mark_trial_diverged(client, index)
-        else:
-            assert trial.loss is not None
-            client.complete_trial(index, {metric: (trial.loss, trial.loss_sd or 0.0)})
+        attach_finished(client, trial)
     return (*logged.remarks, *remarks_about(logged, study))
+
+
+def attach_finished(client: Client, trial: Trial) -> None:
+    """Add a run that has ended, with all that a study knows of it."""
+    experiment = client._experiment
+    index = client.attach_trial(parameters_of(trial, experiment.search_space))
+    known = {name: getattr(trial, name) for name in METADATA if name != "loss"}
+    experiment.trials[index].update_run_metadata({METADATA_KEY: known})
+    if trial.status == "diverged":
+        mark_trial_diverged(client, index)
+    else:
+        outcome = (trial.loss, trial.loss_sd or 0.0)
+        client.complete_trial(index, {loss_metric(experiment): outcome})

@@ -10,12 +10,12 @@ from typing import Any
 
 from ax.api.configs import ChoiceParameterConfig, RangeParameterConfig
 from ax.core.experiment import Experiment
-from ax.core.parameter import FixedParameter, Parameter
+from ax.core.parameter import ChoiceParameter, FixedParameter, Parameter
 from ax.core.search_space import SearchSpace as AxSearchSpace
 
 from horizon_bo.errors import InvalidSpaceError
 from horizon_bo.horizons import SearchSpace
-from horizon_bo.trials import Suggestion
+from horizon_bo.trials import Suggestion, Trial
 
 ParameterConfig = RangeParameterConfig | ChoiceParameterConfig
 
@@ -41,12 +41,10 @@ def parameter_configs(space: SearchSpace) -> list[ParameterConfig]:
     return [_config(name, values) for name, values in values_on_offer(space).items()]
 
 
-def parameters_of(run: Suggestion, space: AxSearchSpace) -> dict[str, Any]:
-    """A suggested run as a point of an Ax search space."""
+def parameters_of(run: Suggestion | Trial, space: AxSearchSpace) -> dict[str, Any]:
+    """A run as a point of an Ax search space."""
     return {
-        name: parameter.value
-        if isinstance(parameter, FixedParameter)
-        else parameter.cast(getattr(run, name))
+        name: _point(parameter, getattr(run, name, None))
         for name, parameter in space.parameters.items()
     }
 
@@ -96,6 +94,15 @@ def loss_metric(experiment: Experiment) -> str:
             f"call client.configure_optimization('-{names[0]}')"
         )
     return names[0]
+
+
+def _point(parameter: Parameter, value: Any) -> Any:
+    """The value as an Ax parameter takes it; Ax needs one even where none is known."""
+    if isinstance(parameter, FixedParameter):
+        return parameter.value
+    if value is not None:
+        return parameter.cast(value)
+    return parameter.values[0] if isinstance(parameter, ChoiceParameter) else None
 
 
 def _check_width(parameter: Parameter, values: Any) -> None:
