@@ -1,9 +1,9 @@
 """Model: the surrogate as a BoTorch `Model`, for BoTorch's own acquisition functions and for Ax.
 
 `HorizonModel` is a mixture over coefficient sets, one Gaussian process each; `MatchedModel` is the
-single Gaussian process with its mean and covariance, for what a mixture cannot do. Inputs have columns
-`(log_lr, log_params, log_tokens, log_batch)`, the last three relative to the target, so that the
-target's runs are `(log_lr, 0, 0, 0)`. Losses are in the study's unit, to be minimised.
+single Gaussian process with its mean and covariance, for what a mixture cannot do. Inputs have
+columns `(log_lr, log_params, log_tokens, log_batch)`, the last three relative to the target, so
+that the target's runs are `(log_lr, 0, 0, 0)`. Losses are in the study's unit, to be minimised.
 """
 
 from typing import Any
@@ -115,7 +115,6 @@ class HorizonModel(Model):
         covariance = covariance + torch.diag_embed(torch.ones_like(mean) * extra)
         return mean * self.scale, covariance * self.scale**2
 
-
     def fantasize(self, X: Tensor, **kwargs: Any) -> Model:
         """Refuse: each process of the mixture would imagine another outcome of the same run."""
         raise UnsupportedModelError(
@@ -164,9 +163,7 @@ class MatchedModel(Model):
         **kwargs: Any,
     ) -> Posterior:
         """Joint posterior of the loss of runs, given the imagined ones."""
-        mean, covariance = self._moments(X)
-        if observation_noise is not False:
-            covariance = covariance + torch.diag_embed(self._noise(X))
+        mean, covariance = self.moments(X, noisy=observation_noise is not False)
         posterior = GPyTorchPosterior(MultivariateNormal(mean, covariance))
         return posterior if posterior_transform is None else posterior_transform(posterior)
 
@@ -177,6 +174,13 @@ class MatchedModel(Model):
         assert self.seen is None, "fantasies of fantasies are not needed by any acquisition used"
         losses = sampler(self.posterior(X, observation_noise=True)).squeeze(-1)
         return MatchedModel(self.mixture, (X, losses, self._noise(X)))
+
+    def moments(
+        self, X: Float[Tensor, "*batch q 4"], *, noisy: bool
+    ) -> tuple[Float[Tensor, "*batch q"], Float[Tensor, "*batch q q"]]:
+        """Mean and covariance of the loss of runs, given the imagined ones."""
+        mean, covariance = self._moments(X)
+        return mean, covariance + torch.diag_embed(self._noise(X)) if noisy else covariance
 
     def _moments(self, X: Tensor) -> tuple[Tensor, Tensor]:
         if self.seen is None:
@@ -195,7 +199,9 @@ class MatchedModel(Model):
         surprise = (losses - mean[..., :count]).unsqueeze(-1)
         shift = cross @ torch.cholesky_solve(surprise, factor)
         half = torch.linalg.solve_triangular(factor, cross.mT, upper=False)
-        return mean[..., count:] + shift.squeeze(-1), covariance[..., count:, count:] - half.mT @ half
+        return mean[..., count:] + shift.squeeze(-1), covariance[
+            ..., count:, count:
+        ] - half.mT @ half
 
     def _noise(self, X: Tensor) -> Tensor:
         """Noise variance of a single run, averaged over the mixture."""

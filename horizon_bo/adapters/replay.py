@@ -69,7 +69,7 @@ def no_belief(study: Study) -> None:
 
 
 def _in_ax(name: str) -> Callable[..., Any]:
-    """A function of the replay through Ax, which takes seconds to import and so waits for a call."""
+    """A function of the replay through Ax; Ax takes seconds to import, so it waits for a call."""
 
     def call(*given: Any) -> Any:
         return getattr(import_module("horizon_bo.adapters.ax.replaying"), name)(*given)

@@ -1,9 +1,9 @@
 """Client: how does an Ax user get the tuner by changing one line?
 
-    client = horizon_client(target=target, space=space, budget=0.05 * target.flops)
-    for index, parameters in client.get_next_trials(max_trials=1).items():
-        client.complete_trial(index, {"loss": train(**parameters)})
-    best = horizon_recommendation(client)
+client = horizon_client(target=target, space=space, budget=0.05 * target.flops)
+for index, parameters in client.get_next_trials(max_trials=1).items():
+    client.complete_trial(index, {"loss": train(**parameters)})
+best = horizon_recommendation(client)
 """
 
 import logging
@@ -33,7 +33,6 @@ from horizon_bo.adapters.ax.trials import (
 )
 from horizon_bo.adapters.records import study_record
 from horizon_bo.adapters.tables import logged_table, remarks_about
-from horizon_bo.errors import InvalidSpaceError
 from horizon_bo.horizons import Horizon, SearchSpace
 from horizon_bo.trials import LoggedRun, Study, Trial
 
@@ -61,7 +60,6 @@ class HorizonClient(Client):
                 return super().get_next_trials(spent.given, fixed_parameters)
             _LOGGER.warning("no trial: %s", spent)
             return {}
-
 
     def complete_trial(
         self, trial_index: int, raw_data: TOutcome | None = None, progression: int | None = None
@@ -202,5 +200,6 @@ def attach_finished(client: Client, trial: Trial) -> None:
     if trial.status == "diverged":
         mark_trial_diverged(client, index)
     else:
+        assert trial.loss is not None, "only runs that have ended are attached here"
         outcome = (trial.loss, trial.loss_sd or 0.0)
         client.complete_trial(index, {loss_metric(experiment): outcome})

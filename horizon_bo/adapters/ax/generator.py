@@ -19,7 +19,7 @@ from horizon_bo.adapters.threads import one_thread
 from horizon_bo.decision import decide
 from horizon_bo.horizons import Scale, SearchSpace
 from horizon_bo.inference import Belief, believe
-from horizon_bo.model import HorizonModel
+from horizon_bo.model import HorizonModel, MatchedModel
 from horizon_bo.trials import Study, Suggestion, Trial, log_inputs
 
 #: Fields of a search space that list the values of an Ax parameter.
@@ -130,13 +130,15 @@ class HorizonGenerator(Generator):
             noisy: Add the noise of a single run.
             without: Ids of trials whose outcomes are to be forgotten, the coefficients kept.
         """
-        model = HorizonModel(_forgetting(self.study, self.belief, without)) if without else None
         inputs = [log_inputs(run, self.study.target) for run in runs]
         X = torch.tensor(inputs, dtype=torch.float64).unsqueeze(1)
         with one_thread(), torch.no_grad():
-            posterior = (model or self.model).posterior(X, observation_noise=noisy)
-        mean, variance = posterior.mixture_mean, posterior.mixture_variance
-        return torch.stack([mean.reshape(-1), variance.reshape(-1)], -1)
+            if without:
+                model = HorizonModel(_forgetting(self.study, self.belief, without))
+            else:
+                model = self.model
+            mean, covariance = MatchedModel(model).moments(X, noisy=noisy)
+        return torch.cat([mean, covariance.squeeze(-1)], -1)
 
 
 def _forgetting(study: Study, belief: Belief, ids: frozenset[int]) -> Belief:

@@ -24,7 +24,8 @@ from ax.api.protocols.metric import IMetric
 from ax.api.protocols.runner import IRunner
 from ax.api.types import TParameterization
 from ax.core.trial_status import TrialStatus
-from ax.orchestration.orchestrator import Orchestrator, OrchestratorOptions
+from ax.orchestration.orchestrator import Orchestrator
+from ax.orchestration.orchestrator_options import OrchestratorOptions
 
 from horizon_bo.adapters.ax.client import horizon_study
 from horizon_bo.adapters.ax.space import loss_metric
@@ -33,8 +34,7 @@ from horizon_bo.errors import InvalidSpaceError, InvalidTrialError
 
 #: Runs "$@" in folder $0. The exit code appears whole or not at all.
 _WRAPPER = (
-    '"$@" >"$0/output.txt" 2>"$0/errors.txt"; echo $? >"$0/exit.part"; '
-    'mv "$0/exit.part" "$0/exit"'
+    '"$@" >"$0/output.txt" 2>"$0/errors.txt"; echo $? >"$0/exit.part"; mv "$0/exit.part" "$0/exit"'
 )
 _KILLED = 143  # exit code of a process ended by SIGTERM
 

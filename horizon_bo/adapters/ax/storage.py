@@ -5,8 +5,8 @@ Importing this module adds the tuner's classes to Ax's JSON registries, so that 
 creates no tables, leaves its own metrics out of a custom registry, and silently goes on with the
 first database when a second is named.
 
-One process writes at a time: two Ax clients on one experiment lose trials without a word. Use
-`HorizonTuner(study=…)`, whose storage refuses a stale writer, where several processes share a study.
+One process writes at a time: two Ax clients on one experiment lose trials without a word. Where
+several processes share a study, use `HorizonTuner(study=…)`, whose storage refuses a stale writer.
 """
 
 from ax.api.configs import StorageConfig

@@ -128,9 +128,7 @@ def _outcome(run: Trial, trial: BaseTrial, loss: tuple[float, float] | None) -> 
     reason = (trial.status_reason or "").strip().lower()
     blew_up = trial.status == TrialStatus.FAILED and reason.startswith(DIVERGED)
     ran = trial.status != TrialStatus.STALE
-    return replace(
-        run, status="diverged" if blew_up else "failed", charged=run.charged and ran
-    )
+    return replace(run, status="diverged" if blew_up else "failed", charged=run.charged and ran)
 
 
 def _as_reported(stored: tuple[float, float], reported: list[float] | None) -> tuple[float, float]:
