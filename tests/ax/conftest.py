@@ -1,7 +1,6 @@
 """Settings of the Ax tests: quiet, one thread, one database for the whole process."""
 
 import logging
-from collections.abc import Iterator
 
 import pytest
 from ax.api.configs import StorageConfig
@@ -16,6 +15,6 @@ def _quiet() -> None:
 
 
 @pytest.fixture(scope="session")
-def sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StorageConfig]:
+def sqlite(tmp_path_factory: pytest.TempPathFactory) -> StorageConfig:
     """Ax keeps one database a process; experiments in it are told apart by name."""
-    yield sql_storage(f"sqlite:///{tmp_path_factory.mktemp('ax')}/studies.db")
+    return sql_storage(f"sqlite:///{tmp_path_factory.mktemp('ax')}/studies.db")

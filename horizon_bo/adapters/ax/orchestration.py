@@ -36,6 +36,8 @@ from horizon_bo.errors import InvalidSpaceError, InvalidTrialError
 _WRAPPER = (
     '"$@" >"$0/output.txt" 2>"$0/errors.txt"; echo $? >"$0/exit.part"; mv "$0/exit.part" "$0/exit"'
 )
+#: Runs the script $0 in the background, and says the process group that all of it belongs to.
+_DETACHED = 'sh -c "$0" "$@" >/dev/null 2>&1 & echo $$'
 _KILLED = 143  # exit code of a process ended by SIGTERM
 
 
@@ -64,7 +66,7 @@ class CommandRunner(IRunner):
         arguments = filled(self.command, known)
         (place / "command.json").write_text(json.dumps(arguments))
         process = subprocess.run(
-            ["sh", "-c", 'sh -c "$0" "$@" & echo $$', _WRAPPER, str(place), *arguments],
+            ["sh", "-c", _DETACHED, _WRAPPER, str(place), *arguments],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
