@@ -1,7 +1,7 @@
 # %% [markdown]
 # # The Ax loop
-# A team that runs its experiments through Ax changes one line, and gets the same suggestions and the
-# same recommendation as the plain loop, also when the study is saved and loaded half way.
+# A team that runs its experiments through Ax changes one line, and gets the same suggestions and
+# the same recommendation as the plain loop, also when the study is saved and loaded half way.
 #
 # The "training run" here is a formula, so that the notebook takes seconds; put your own training
 # function in its place.

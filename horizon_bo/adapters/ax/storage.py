@@ -15,16 +15,22 @@ from ax.storage.json_store.registry import CORE_DECODER_REGISTRY, CORE_ENCODER_R
 from ax.storage.metric_registry import CORE_METRIC_REGISTRY
 from ax.storage.registry_bundle import RegistryBundle
 from ax.storage.sqa_store.db import (
+    Base,
     create_all_tables,
     get_engine,
     init_engine_and_session_factory,
 )
+from sqlalchemy import String, TypeDecorator
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from horizon_bo.adapters.ax.adapter import HorizonGenerators
 from horizon_bo.adapters.ax.orchestration import CommandLoss, CommandRunner
 from horizon_bo.errors import StorageError
+
+#: Characters that PostgreSQL allows at most in a VARCHAR; its TEXT takes no length at all, and Ax
+#: gives its own more than this.
+_LONGEST_VARCHAR = 10_485_760
 
 
 def sql_storage(url: str) -> StorageConfig:
@@ -44,6 +50,8 @@ def sql_storage(url: str) -> StorageConfig:
                 f"{wanted!r} was named, expected {engine.url!r}, which this process already uses: "
                 "Ax keeps one database a process; start another process"
             )
+        if engine.dialect.name == "postgresql":
+            _drop_long_lengths()
         create_all_tables(engine)
     except (ArgumentError, SQLAlchemyError, ImportError) as error:
         said = str(error).splitlines()[0]
@@ -60,6 +68,17 @@ def register() -> None:
     CORE_ENCODER_REGISTRY[CommandLoss] = metric_to_dict
     for known in (HorizonGenerators, CommandRunner, CommandLoss):
         CORE_DECODER_REGISTRY[known.__name__] = known
+
+
+def _drop_long_lengths() -> None:
+    """Take the lengths that MySQL needs, and PostgreSQL refuses, off Ax's text columns."""
+    for table in Base.metadata.tables.values():
+        for column in table.columns:
+            kind = column.type
+            if isinstance(kind, TypeDecorator):
+                kind = kind.impl_instance
+            if isinstance(kind, String) and (kind.length or 0) > _LONGEST_VARCHAR:
+                kind.length = None
 
 
 def _bundle() -> RegistryBundle:
