@@ -7,6 +7,7 @@ rate against the horizon, and the expected regret against what was spent.
 """
 
 import math
+from typing import Any
 
 import pandas as pd
 import torch
@@ -92,11 +93,11 @@ class OptimumAgainstHorizon(Analysis):
         for chosen, name in ((~frame["target"], "runs"), (frame["target"], "target")):
             part = frame[chosen]
             figure.add_scatter(
-                x=part["flops"],
-                y=part["learning_rate"],
+                x=part["flops"].tolist(),
+                y=part["learning_rate"].tolist(),
                 error_y={
-                    "array": part["high"] - part["learning_rate"],
-                    "arrayminus": part["learning_rate"] - part["low"],
+                    "array": (part["high"] - part["learning_rate"]).tolist(),
+                    "arrayminus": (part["learning_rate"] - part["low"]).tolist(),
                 },
                 mode="markers",
                 name=name,
@@ -134,7 +135,7 @@ class RegretAgainstSpend(Analysis):
         frame = spend_frame(generator, experiment)
         figure = _figure("spent, target runs", "expected regret, loss units", log_y=True)
         figure.update_xaxes(type="linear")
-        figure.add_scatter(x=frame["spent"], y=frame["expected_regret"], mode="lines+markers")
+        _draw(figure, frame, "spent", "expected_regret", mode="lines+markers")
         last = frame.iloc[-1]
         return create_plotly_analysis_card(
             name=type(self).__name__,
@@ -241,6 +242,11 @@ def _figure(x: str, y: str, *, log_y: bool) -> go.Figure:
 
 def _draw_band(figure: go.Figure, frame: pd.DataFrame, x: str, y: str) -> None:
     edge = {"mode": "lines", "line": {"width": 0}, "showlegend": False}
-    figure.add_scatter(x=frame[x], y=frame["low"], **edge)
-    figure.add_scatter(x=frame[x], y=frame["high"], fill="tonexty", name="90 %", **edge)
-    figure.add_scatter(x=frame[x], y=frame[y], mode="lines", name="median")
+    _draw(figure, frame, x, "low", **edge)
+    _draw(figure, frame, x, "high", fill="tonexty", name="90 %", **edge)
+    _draw(figure, frame, x, y, mode="lines", name="median")
+
+
+def _draw(figure: go.Figure, frame: pd.DataFrame, x: str, y: str, **how: Any) -> None:
+    # as lists, which stay numbers in the card's JSON, where arrays become encoded bytes
+    figure.add_scatter(x=frame[x].tolist(), y=frame[y].tolist(), **how)
