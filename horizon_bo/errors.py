@@ -51,3 +51,7 @@ class TrainingFailedError(HorizonBOError, RuntimeError):
 
 class StudyBusyError(HorizonBOError, BlockingIOError):
     """Another loop runs the same study."""
+
+
+class UnsupportedModelError(HorizonBOError, NotImplementedError):
+    """A model was asked for what its mathematics cannot give."""

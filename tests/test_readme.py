@@ -17,7 +17,7 @@ README = (Path(__file__).parents[1] / "README.md").read_text()
 
 def test_the_python_loop_works(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    code, _ = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     losses = iter([3.0, 2.9, 2.95])
 
     def train(learning_rate: float, params: float, tokens: float) -> float:
@@ -26,6 +26,13 @@ def test_the_python_loop_works(tmp_path, monkeypatch, capsys):
     # three runs are enough to see that the loop turns
     code = code.replace("while not tuner.recommend().stop:", "while len(tuner.study.trials) < 3:")
     exec(compile(code, "README", "exec"), {"train": train})
+    assert "Recommendation(learning_rate=" in capsys.readouterr().out
+
+
+def test_the_loop_through_ax_works(capsys):
+    plain, code = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    definitions = plain.split("tuner =")[0]
+    exec(compile(definitions + code, "README", "exec"), {"train": lambda **_: 3.0})
     assert "Recommendation(learning_rate=" in capsys.readouterr().out
 
 

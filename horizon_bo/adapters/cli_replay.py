@@ -58,7 +58,8 @@ OnlyParams = Annotated[
     str | None, typer.Option(metavar="N", help="Buy rows of this size alone, in parameters.")
 ]
 Methods = Annotated[
-    str, typer.Option(help="Separated by commas: horizon, horizon-random, random, zero.")
+    str,
+    typer.Option(help="Separated by commas: horizon, horizon-random, random, zero, ax-horizon."),
 ]
 Seeds = Annotated[int, typer.Option(min=1, metavar="K", help="Make each replay with K seeds.")]
 PriorCenters = Annotated[

@@ -1,0 +1,132 @@
+"""Through Ax or not: the same study, bit for bit."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from horizon_bo import LoggedRun, Scale
+from horizon_bo.adapters.ax import (
+    attach_logged_runs,
+    horizon_recommendation,
+    horizon_study,
+    mark_trial_diverged,
+)
+from tests.ax.loops import ax_client, loss_at, one_trial, plain_tuner, point
+from tests.studies import SPACE, TARGET
+
+WIDE = replace(
+    SPACE,
+    scales=[Scale(params=6e7, flops_per_token=4.1e8), Scale(params=1.2e8)],
+    tokens=[1e9, 3e9],
+    batch_tokens=[131_072, 262_144],
+    schedules=["cosine", "wsd"],
+)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"regret_tolerance": 1e-3}, {"space": WIDE, "parametrization": "mup", "seed": 11}],
+    ids=["rate, size and tokens", "every parameter"],
+)
+def test_ax_and_the_plain_loop_suggest_and_recommend_the_same(changes):
+    client, tuner = ax_client(**changes), plain_tuner(**changes)
+    for step in range(3):
+        index, parameters = one_trial(client)
+        run = tuner.suggest()
+        assert parameters == point(run, client)
+        loss = math.nan if step == 1 else loss_at(**parameters)
+        client.complete_trial(index, {"loss": (loss, 0.002)})
+        tuner.observe(run, loss=loss, loss_sd=0.002)
+    assert horizon_study(client) == tuner.study
+    assert horizon_recommendation(client) == tuner.recommend()
+
+
+def test_before_the_first_trial_ax_recommends_the_prior():
+    assert horizon_recommendation(ax_client()) == plain_tuner().recommend()
+
+
+def test_a_batch_through_ax_is_the_batch_of_the_plain_loop():
+    client, tuner = ax_client(), plain_tuner()
+    first, second = client.get_next_trials(3), tuner.suggest(3)
+    assert list(first.values()) == [point(run, client) for run in second]
+    # answers come back in another order, and one not at all
+    for index in (2, 0):
+        client.complete_trial(index, {"loss": loss_at(**first[index])})
+        tuner.observe(index, loss=loss_at(**first[index]))
+    assert list(client.get_next_trials(2).values()) == [
+        point(run, client) for run in tuner.suggest(2)
+    ]
+    assert horizon_study(client) == tuner.study
+
+
+def test_diverged_failed_and_pending_runs_mean_the_same():
+    client, tuner = ax_client(), plain_tuner()
+    client.get_next_trials(4)
+    tuner.suggest(4)
+    mark_trial_diverged(client, 0)
+    tuner.observe(0, diverged=True)
+    client.mark_trial_failed(1, failed_reason="node lost")
+    tuner.observe(1, failed=True)
+    client.mark_trial_abandoned(2)
+    tuner.observe(2, failed=True)
+    assert horizon_study(client) == tuner.study
+    assert one_trial(client)[1] == point(tuner.suggest(), client)
+
+
+@pytest.mark.filterwarnings("ignore:.*out-of-design:RuntimeWarning")  # one size is no scale
+def test_logged_runs_mean_the_same():
+    runs = [
+        LoggedRun(learning_rate=2e-3, params=6e7, tokens=1e9, loss=3.0123456789012345),
+        LoggedRun(learning_rate=2e-2, params=6e7, tokens=1e9, diverged=True),
+        LoggedRun(
+            learning_rate=1e-3,
+            params=3e7,
+            tokens=5e8,
+            loss=3.2,
+            loss_sd=0.01,
+            batch_tokens=65_536,
+            source="last year",
+            averaging="ema",
+            flops=1e17,
+        ),
+    ]
+    client, tuner = ax_client(), plain_tuner()
+    assert attach_logged_runs(client, runs) == tuner.import_runs(runs)
+    # neither says anything about the loss: a row's position, and the settings of its scale
+    blank = [
+        [replace(t, row=None, settings={}) for t in study.trials]
+        for study in (horizon_study(client), tuner.study)
+    ]
+    assert blank[0] == blank[1]
+    assert one_trial(client)[1] == point(tuner.suggest(), client)
+    assert horizon_study(client).spent == tuner.study.spent
+
+
+def test_logged_runs_may_be_charged():
+    runs = [LoggedRun(learning_rate=2e-3, params=6e7, tokens=1e9, loss=3.0)]
+    client = ax_client()
+    attach_logged_runs(client, runs, count_cost=True)
+    assert horizon_study(client).spent == 6 * 6e7 * 1e9
+
+
+def test_an_attached_trial_is_a_charged_run_of_the_study():
+    client, tuner = ax_client(), plain_tuner()
+    run = {"learning_rate": 2e-3, "params": 6e7, "tokens": 1e9}
+    client.complete_trial(client.attach_trial(run), {"loss": 3.1})
+    tuner.observe(LoggedRun(**run, loss=3.1))
+    # a logged run carries no settings, a trial those of its scale
+    assert [replace(t, settings={}) for t in horizon_study(client).trials] == list(
+        tuner.study.trials
+    )
+    assert one_trial(client)[1] == point(tuner.suggest(), client)
+
+
+def test_compute_is_charged_in_flops_by_the_measure_of_the_scale():
+    client = ax_client(space=WIDE)
+    index, parameters = one_trial(client)
+    price = {6e7: 4.1e8, 1.2e8: 6 * 1.2e8}[parameters["params"]] * parameters["tokens"]
+    trial = client._experiment.trials[index]
+    assert trial._get_candidate_metadata(trial.arms[0].name)["flops"] == price
+    assert horizon_recommendation(client).spent == price
+    assert horizon_study(client).target == TARGET
