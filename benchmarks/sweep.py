@@ -283,7 +283,10 @@ def export() -> None:
     ]
     order = ["group", "params", "tokens", "schedule", "averaging", "batch_tokens"]
     order += ["weight_decay", "seed", "learning_rate"]
-    table = pd.DataFrame(rows).sort_values(order)
+    # a run that was made with and without averages has the same plain reading twice
+    same = ["commit", "group"]
+    table = pd.DataFrame(rows).sort_values(["group", *order], ascending=False)
+    table = table.drop_duplicates([c for c in table.columns if c not in same]).sort_values(order)
     table["loss"] = table["loss"].round(5)
     table.to_csv(TABLE, index=False)
     print(f"{len(table)} readings of {len(load())} runs in {TABLE.relative_to(HERE.parent)}")
