@@ -65,8 +65,11 @@ def _bowls(table: pd.DataFrame) -> Iterator[Bowl]:
 
 def plane(cells: list[Bowl], optima: list[float]) -> np.ndarray:
     """Level and exponents of the best rate in ln params and ln tokens."""
-    columns = [[1.0, math.log(cell.params), math.log(cell.tokens)] for cell in cells]
-    return np.linalg.lstsq(np.array(columns), np.array(optima), rcond=None)[0]
+    return np.linalg.lstsq(_columns(cells), np.array(optima), rcond=None)[0]
+
+
+def _columns(cells: list[Bowl]) -> np.ndarray:
+    return np.array([[1.0, math.log(cell.params), math.log(cell.tokens)] for cell in cells])
 
 
 def exponents(cells: list[Bowl], seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -76,7 +79,7 @@ def exponents(cells: list[Bowl], seed: int = 0) -> tuple[np.ndarray, np.ndarray]
     draws = []
     while len(draws) < DRAWS:
         chosen = [cells[k] for k in generator.integers(len(cells), size=len(cells))]
-        if len({c.params for c in chosen}) > 1 and len({c.tokens for c in chosen}) > 1:
+        if np.linalg.matrix_rank(_columns(chosen)) == 3:  # else they fix no plane
             draws.append(plane(chosen, [cell.redrawn(generator) for cell in chosen])[1:])
     return found, np.array(draws)
 

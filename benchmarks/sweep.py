@@ -23,6 +23,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -148,15 +149,23 @@ def key(config: RunConfig) -> str:
 
 
 def best_rates(cell: Cell, done: dict[str, dict[str, Any]]) -> list[int]:
-    """log₂ of the three rates about the lowest loss of seed 0; empty while that is not known."""
+    """log₂ of the three rates about the optimum of seed 0; empty while that is not known.
+
+    The optimum is that of a parabola in which low losses count most: a single lucky run far from
+    it is noise.
+    """
     found: dict[int, float] = {}
     for rate in cell.rates():
         line = done.get(key(cell.run(rate, 0)))
         if line is None:
             return []
         final = max(line["readings"], key=lambda r: (r["tokens"], r["averaging"] == "none"))
-        found[rate] = math.inf if final["loss"] is None else final["loss"]
-    best = min(found, key=found.__getitem__)
+        found[rate] = 10.0 if final["loss"] is None else final["loss"]
+    rates, losses = np.array(list(found.items())).T
+    weight = 1 / (losses - losses.min() + 0.04)
+    second, first, _ = np.polyfit(rates, losses, 2, w=weight)
+    vertex = -first / (2 * second) if second > 0 else rates[losses.argmin()]
+    best = round(float(np.clip(vertex, rates.min(), rates.max())))
     return [best, best - 1, best + 1]
 
 
@@ -292,11 +301,18 @@ def export() -> None:
     print(f"{len(table)} readings of {len(load())} runs in {TABLE.relative_to(HERE.parent)}")
 
 
+def _source(model: dict[str, Any], recipe: dict[str, Any]) -> str:
+    """What was not as in the other runs; replays give every source offsets of its own."""
+    decay = recipe["weight_decay"]
+    return model["parametrization"] + ("" if decay == 0.1 else f", decay {decay:g}")
+
+
 def _row(group: str, line: dict[str, Any], reading: dict[str, Any]) -> dict[str, Any]:
     model, recipe = line["config"]["model"], line["config"]["recipe"]
     copied = ("learning_rate", "tokens", "loss", "diverged", "seed", "schedule", "averaging")
     return {
         "group": group,
+        "source": _source(model, recipe),
         **{name: reading[name] for name in copied},
         "params": line["params"],
         "batch_tokens": recipe["batch_tokens"],

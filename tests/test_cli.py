@@ -200,9 +200,9 @@ BAD_LINES = {
         "replay no.csv --target-params 1 --target-tokens 1 --budget 0.1 --out o.jsonl",
         "'no.csv' is in none of",
     ),
-    "no target": ("replay cpu_gpt.csv --budget 0.1 --out o.jsonl", "--target-params is missing"),
+    "no target": ("replay stdlib_gpt.csv --budget 0.1 --out o.jsonl", "--target-params is missing"),
     "no method": (
-        "replay cpu_gpt.csv --target-params 97280 --target-tokens 3999744 --budget 0.1 "
+        "replay stdlib_gpt.csv --target-params 97280 --target-tokens 3999744 --budget 0.1 "
         "--methods best --out o.jsonl",
         "method 'best' is unknown",
     ),

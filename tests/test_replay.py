@@ -21,7 +21,7 @@ from tests.studies import small_study
 
 SMALL = Case(
     name="small-97k",
-    sweep="cpu_gpt.csv",
+    sweep="stdlib_gpt.csv",
     target_params=97_280,
     target_tokens=3_999_744,
     max_params_ratio=0.5,
@@ -151,11 +151,11 @@ def test_an_empty_pool_is_said():
 
 def test_a_sweep_is_found_beside_the_cases_first(tmp_path, monkeypatch):
     monkeypatch.delenv("HORIZON_BO_DATA", raising=False)
-    assert find_sweep("cpu_gpt.csv").parent.name == "data"
-    (tmp_path / "cpu_gpt.csv").touch()
-    assert find_sweep("cpu_gpt.csv", tmp_path).parent == tmp_path
+    assert find_sweep("stdlib_gpt.csv").parent.name == "data"
+    (tmp_path / "stdlib_gpt.csv").touch()
+    assert find_sweep("stdlib_gpt.csv", tmp_path).parent == tmp_path
     monkeypatch.setenv("HORIZON_BO_DATA", str(tmp_path))
-    assert find_sweep("cpu_gpt.csv").parent == tmp_path
+    assert find_sweep("stdlib_gpt.csv").parent == tmp_path
 
 
 @pytest.mark.parametrize("content", ["{", "[1]", '[{"name": "x"}]', '{"a": 1}'])
@@ -241,7 +241,7 @@ def test_a_replay_is_the_same_each_time_and_seeds_differ(tmp_path):
     assert rows[0] != rows[1]
 
 
-@pytest.mark.parametrize("cut", [1, 3, 10, 17])
+@pytest.mark.parametrize("cut", [1, 3, 6, 9])
 def test_an_interrupted_sweep_of_replays_resumes(tmp_path, cut):
     whole, part = tmp_path / "whole.jsonl", tmp_path / "part.jsonl"
     list(run_replays(tasks(), whole))

@@ -74,7 +74,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this file to the application."""
     app.command(
         epilog=example(
-            "horizon-bo replay cpu_gpt.csv --target-params 97280 --target-tokens 3999744",
+            "horizon-bo replay stdlib_gpt.csv --target-params 97280 --target-tokens 3999744",
             "--max-params-ratio 0.5 --max-run-cost 0.1 --budget 0.1 --prior-center 3e-3",
             "--methods zero,random --out out.jsonl",
         )
