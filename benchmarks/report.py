@@ -12,7 +12,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks import averaging, exponents, proof
+
 TEMPLATE = Path(__file__).with_name("page.md")
+SPEEDS = Path(__file__).parent / "results" / "trainer_speed.jsonl"
 
 
 def row(score: Mapping[str, Any]) -> str:
@@ -37,10 +40,30 @@ def _shown(value: float | None, form: str) -> str:
     return "–" if value is None else format(value, form)
 
 
+def speeds() -> str:
+    """Lines of the table of training speeds."""
+    lines = [json.loads(line) for line in SPEEDS.read_text().splitlines()]
+    return "\n".join(
+        f"| {line['params']:,} | {line['tokens_per_second']:,.0f} "
+        f"| {line['plain_tokens_per_second']:,.0f} | {line['ratio']:.2f} |"
+        for line in lines
+    )
+
+
 def page(scores: Iterable[Mapping[str, Any]]) -> str:
     """The whole page, from scores over all prior centres."""
     rows = [row(score) for score in scores if score["prior_center"] == "all"]
-    return TEMPLATE.read_text().replace("{{table}}", "\n".join(rows))
+    parts = {
+        "table": "\n".join(rows),
+        "proof": proof.table(),
+        "exponents": exponents.text(),
+        "averaging": averaging.table(),
+        "speeds": speeds(),
+    }
+    text = TEMPLATE.read_text()
+    for name, part in parts.items():
+        text = text.replace(f"{{{{{name}}}}}", part.rstrip("\n"))
+    return text
 
 
 if __name__ == "__main__":

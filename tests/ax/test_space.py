@@ -124,3 +124,11 @@ def test_a_wider_space_of_whole_numbers_is_taken():
     ((_, run),) = client.get_next_trials(1).items()
     assert run["params"] in (60_000_000, 120_000_000)
     assert isinstance(run["tokens"], int)
+
+
+def test_trunks_with_branches_are_refused_since_a_trial_has_one_loss():
+    branching = replace(SPACE, schedules=["wsd", "cosine"], cooldown=0.2)
+    said = refused([RATE, PARAMS, TOKENS], space=branching)
+    assert said.startswith("cooldown of the space is 0.2")
+    with pytest.raises(InvalidSpaceError, match="cooldown of the space is 0.2"):
+        parameter_configs(branching)

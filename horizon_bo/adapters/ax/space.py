@@ -24,7 +24,15 @@ def values_on_offer(space: SearchSpace) -> Mapping[str, Any]:
     """Values of each Ax parameter a search space asks for: a tuple is a range, a list the values.
 
     Batch, schedule and averaging are left out where every run has the target's.
+
+    Raises:
+        InvalidSpaceError: The space has a cooldown: a trial of Ax reads one loss, a trunk several.
     """
+    if space.cooldown is not None:
+        raise InvalidSpaceError(
+            f"cooldown of the space is {space.cooldown:g}, expected none in Ax, whose trials have "
+            "one loss each while a trunk has several; leave it out or use HorizonTuner"
+        )
     offered = {
         "learning_rate": space.learning_rate,
         "params": sorted({scale.params for scale in space.scales}),
