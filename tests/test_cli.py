@@ -5,7 +5,6 @@ import math
 import shlex
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pandas as pd
@@ -103,14 +102,19 @@ def test_the_help_of_replay_names_every_method():
     assert ", ".join(METHODS) in text
 
 
-def test_help_answers_in_half_a_second():
-    elapsed = []
-    for _ in range(3):
-        began = time.perf_counter()
-        code = "from horizon_bo.adapters.cli import app; app()"
-        subprocess.run([sys.executable, "-c", code, "--help"], check=True, capture_output=True)
-        elapsed.append(time.perf_counter() - began)
-    assert min(elapsed) < 0.5
+def test_help_imports_nothing_that_takes_long():
+    code = (
+        "import sys\n"
+        "from horizon_bo.adapters.cli import app\n"
+        "try:\n    app()\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'botorch', 'ax', 'pandas', 'scipy', 'matplotlib', 'sqlalchemy'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--help"], check=True, capture_output=True, text=True
+    )
+    assert "Usage" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_a_loop_on_the_command_line(tmp_path, monkeypatch):

@@ -139,11 +139,15 @@ class Training:
         smooth = loss if progress.smooth is None else progress.smooth.lerp(loss, _SMOOTHING)
         progress.smooth = smooth
         progress.trained += 1
+        if self.device.startswith("cuda") and progress.trained % _LOOK_EVERY == 0:
+            torch.cuda.synchronize()  # so that the time is that of the work, not of its queueing
         progress.seconds += time.perf_counter() - began
 
     def hopeless(self) -> bool:
-        """Whether every run's training loss is beyond repair."""
+        """Whether every run's training loss is beyond repair; looked at now and then."""
         smooth = self.progress.smooth
+        if self.progress.trained % _LOOK_EVERY:
+            return False
         worst = _BEYOND_REPAIR * math.log(self.config.model.vocab)
         return smooth is not None and not bool((smooth < worst).any())
 
