@@ -45,6 +45,8 @@ PRIOR_CENTER = 1.5e-3
 BUDGET = 0.3
 #: Rates at which the target is trained at the end, relative to the recommended one, in octaves.
 CHECKED_OCTAVES = (0, -1, 1, -2, 2)
+#: The figure shows losses up to this far above the target's best, nats per byte.
+_SHOWN_ABOVE = 2.0
 
 #: Recommendations in order, each with the spend it was made at, in target runs.
 Beliefs = tuple[tuple[float, Recommendation], ...]
@@ -239,5 +241,6 @@ def _draw_runs(axis: Axes, story: Story) -> None:
     final = story.report.recommendation.learning_rate
     axis.axvline(final, color=PALETTE[2], label="recommended")
     axis.set(xlabel="learning rate", ylabel="loss (nats per byte)", xscale="log")
+    axis.set_ylim(top=min(loss for _, loss in story.checked) + _SHOWN_ABOVE)
     decimal_ticks(axis.xaxis)
     axis.legend(frameon=False, fontsize="small")
