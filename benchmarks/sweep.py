@@ -40,6 +40,8 @@ TABLE = HERE.parent / "horizon_bo" / "data" / "stdlib_gpt.csv"
 QUARTER = 249_856
 MILLION = {0.25: QUARTER, 0.5: 499_712, 1.0: 1_000_448, 2.0: 1_999_872, 4.0: 3_999_744}
 RATES_PER_CELL = 7
+_SEEDS = (0, 1, 2)
+_DIVERGED = 10.0  # nats per byte
 #: log₂ of the optimal rate by width under the standard parametrization, from a first small sweep.
 CENTER = {32: -6, 48: -7, 64: -7, 96: -8, 128: -8}
 
@@ -149,24 +151,33 @@ def key(config: RunConfig) -> str:
 
 
 def best_rates(cell: Cell, done: dict[str, dict[str, Any]]) -> list[int]:
-    """log₂ of the three rates about the optimum of seed 0; empty while that is not known.
+    """log₂ of the three rates about the optimum so far; empty until seed 0 has its grid.
 
-    The optimum is that of a parabola in which low losses count most: a single lucky run far from
-    it is noise.
+    The optimum is that of a parabola in which low losses count most, since a single lucky run far
+    from it is noise. To tell, the rate of the lowest mean and the next beyond it come fourth and
+    fifth where they are not among the three.
     """
     found: dict[int, float] = {}
     for rate in cell.rates():
-        line = done.get(key(cell.run(rate, 0)))
-        if line is None:
+        made = [line for seed in _SEEDS if (line := done.get(key(cell.run(rate, seed))))]
+        if not made:
             return []
-        final = max(line["readings"], key=lambda r: (r["tokens"], r["averaging"] == "none"))
-        found[rate] = 10.0 if final["loss"] is None else final["loss"]
+        found[rate] = float(np.mean([_final_loss(line) for line in made]))
     rates, losses = np.array(list(found.items())).T
     weight = 1 / (losses - losses.min() + 0.04)
     second, first, _ = np.polyfit(rates, losses, 2, w=weight)
     vertex = -first / (2 * second) if second > 0 else rates[losses.argmin()]
     best = round(float(np.clip(vertex, rates.min(), rates.max())))
-    return [best, best - 1, best + 1]
+    lowest = int(rates[losses.argmin()])
+    beyond = lowest + (1 if lowest > best else -1)
+    about = [best, best - 1, best + 1]
+    return about if lowest in about else [*about, lowest, beyond]
+
+
+def _final_loss(line: dict[str, Any]) -> float:
+    """The plain loss at the end; a diverged run's is put far above any other."""
+    final = max(line["readings"], key=lambda r: (r["tokens"], r["averaging"] == "none"))
+    return _DIVERGED if final["loss"] is None else final["loss"]
 
 
 def wanted(done: dict[str, dict[str, Any]]) -> Iterator[RunConfig]:
