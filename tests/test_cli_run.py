@@ -47,19 +47,20 @@ def hanging_pid(folder: Path) -> int:
     """Process id of the training script once it hangs."""
     mark = folder / "runs.runs" / "1" / "hangs"
     for _ in range(1200):
-        if mark.exists():
-            return int(mark.read_text())
+        if mark.exists() and (said := mark.read_text()):
+            return int(said)
         time.sleep(0.05)
     raise AssertionError("run 1 never started")
 
 
 def is_alive(pid: int) -> bool:
+    """Whether a process exists and is no zombie; it may vanish between two looks."""
     stat = Path(f"/proc/{pid}/stat")
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+        return not (stat.exists() and stat.read_text().rsplit(")", 1)[1].split()[0] == "Z")
+    except (FileNotFoundError, ProcessLookupError):
         return False
-    return not (stat.exists() and stat.read_text().rsplit(")", 1)[1].split()[0] == "Z")
 
 
 def ends_within(pid: int, seconds: float) -> bool:
