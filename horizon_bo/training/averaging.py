@@ -12,6 +12,7 @@ one, for the same reason.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -25,6 +26,7 @@ SWA_START, SWA_SPACING = 0.75, 10
 EMA_AGE = LAWA_WINDOW * (LAWA_CHECKPOINTS - 1) / 2 / LAWA_CHECKPOINTS
 
 
+@lru_cache
 def averaged_steps(averaging: str, horizon: int) -> frozenset[int]:
     """Steps after which the weights enter a uniform mean that is read after `horizon` steps."""
     if averaging == "lawa":

@@ -112,8 +112,7 @@ class Muon:
     """
 
     def __init__(self, state: State, layout: tuple[Weights, ...], recipe: Recipe) -> None:
-        self._groups: list[tuple[torch.optim.Muon, int, float]] = []
-        self._views: list[tuple[Tensor, int, slice, tuple[int, ...]]] = []
+        self._matrices: list[tuple[torch.optim.Muon, int, slice, Weights]] = []
         self._rest: list[slice] = []
         end = 0
         for part in layout:
@@ -135,8 +134,7 @@ class Muon:
         )
         for matrix, momentum in zip(matrices, momenta, strict=True):
             optimizer.state[matrix]["momentum_buffer"] = momentum
-        self._groups.append((optimizer, run, part.rate))
-        self._views.append((state.theta, run, span, shape))
+        self._matrices.append((optimizer, run, span, part))
 
     def step(
         self, state: State, gradient: Tensor, rate: Tensor, own: Factors, recipe: Recipe
@@ -144,12 +142,10 @@ class Muon:
         """One step of all runs; `state.step` counts it already."""
         for span in self._rest:
             adamw_step(state, gradient, rate, own.part(span), recipe, span)
-        for (optimizer, run, factor), (_, _, span, shape) in zip(
-            self._groups, self._views, strict=True
-        ):
+        for optimizer, run, span, part in self._matrices:
             group = optimizer.param_groups[0]
-            group["lr"] = float(rate[run, 0]) * factor
-            grads = gradient[run, span].view(-1, *shape).unbind()
+            group["lr"] = float(rate[run, 0]) * part.rate
+            grads = gradient[run, span].view(-1, *part.shape[-2:]).unbind()
             for matrix, grad in zip(group["params"], grads, strict=True):
                 matrix.grad = grad
             optimizer.step()
