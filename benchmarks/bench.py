@@ -3,7 +3,7 @@
     python -m benchmarks.bench --cases "$HORIZON_BO_DATA/cases.json" --only 'same-*' \
         --prior-center 0.5e-3 --prior-center 1.5e-3 --prior-center 4.5e-3 --out build/bench
 
-Writes one file per experiment and budget, one JSON line per state: those of `horizon-bo replay`,
+Writes `OUT/EXPERIMENT-BUDGET/METHOD.jsonl`, one JSON line per state: those of `horizon-bo replay`,
 and what the shared read-out says of the same runs. Each replay is told its budget. Finished
 replays are not repeated; one that fails is recorded with its error. A rival that is not installed
 is skipped with the reason.
@@ -158,23 +158,19 @@ def chosen_methods(names: str) -> list[str]:
 
 def tasks_of(
     cases: Sequence[Case],
-    methods: Sequence[str],
-    centers: Sequence[float],
+    method: str,
+    centers: Sequence[float | None],
     seeds: int,
     budget: float,
     beside: Path,
 ) -> list[Task]:
-    """The replays of one file; a method that makes no use of a guess is replayed once."""
-
-    def centers_of(method: str) -> Sequence[float | None]:
-        entry = entries().get(method)
-        return centers if entry is None or entry.uses_center else [None]
-
+    """The replays of one file; a method that makes no use of a guess is replayed without."""
+    entry = entries().get(method)
+    given = centers if entry is None or entry.uses_center else [None]
     return [
         Task(case=case, method=method, prior_center=center, seed=seed, budget=budget, beside=beside)
-        for method in methods
         for case in cases
-        for center in centers_of(method)
+        for center in given
         for seed in range(seeds)
     ]
 
@@ -214,16 +210,19 @@ def main(
     chosen = [case for case in load_cases(cases) if fnmatch(case.name, only)]
     chosen = narrowed(chosen, EXPERIMENTS[experiment])
     names = chosen_methods(methods)
-    out.mkdir(parents=True, exist_ok=True)
     centers = [float(center) for center in prior_center or ()] or [None]
     for limit in map(float, budget) if budget else BUDGETS:
-        given = names if budget or limit in SLOW_BUDGETS else [n for n in names if not _slow(n)]
-        tasks = tasks_of(chosen, given, centers, seeds, limit, cases.parent)
-        for done in run_replays(
-            tasks, out / f"{experiment}-{limit:g}.jsonl", jobs=jobs, make_lines=lines_of
+        folder = out / f"{experiment}-{limit:g}"
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in (
+            names if budget or limit in SLOW_BUDGETS else [n for n in names if not _slow(n)]
         ):
-            print(f"\r{experiment} {limit:.0%}: {done:.1%}", end="", file=sys.stderr, flush=True)
-        print(file=sys.stderr)
+            tasks = tasks_of(chosen, name, centers, seeds, limit, cases.parent)
+            file = folder / f"{name}.jsonl"
+            for done in run_replays(tasks, file, jobs=jobs, make_lines=lines_of):
+                said = f"\r{experiment} {limit:.0%} {name}: {done:.0%}   "
+                print(said, end="", file=sys.stderr, flush=True)
+            print(file=sys.stderr)
 
 
 if __name__ == "__main__":
