@@ -1,0 +1,90 @@
+"""Proxy: which cheap cell stands in for the target when a tool can only tune one training job?
+
+A cell is a size, a length and a batch. People tune at the dearest cell they can run a dozen times
+and reuse the rate; tools with a fidelity start shorter at the same size.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from benchmarks.rivals.protocol import Job, Point
+
+#: Runs that the budget must buy at a proxy: what tuners with one or two inputs are given.
+PROXY_RUNS = 12
+#: The same where most runs are shorter: two Hyperband brackets of three rungs cost about this.
+LADDER_RUNS = 6
+#: A cell with fewer rates cannot be tuned.
+FEWEST_RATES = 3
+#: Two halvings by Hyperband's usual 3: a longer ladder spends nearly all runs on its lowest rung.
+LONGEST_LADDER = 9.0
+
+
+def proxy_cell(job: Job, runs: int = PROXY_RUNS) -> tuple[Point, ...]:
+    """The rows of the dearest cell of which the budget buys that many runs, else of the cheapest.
+
+    Of one size and length it is the cell whose batch is nearest the target's.
+    """
+    cells = _tunable_cells(job)
+    paid = [held for held in cells if runs * held[0].cost <= job.budget]
+    if not paid:
+        return min(cells, key=lambda held: held[0].cost)
+    return max(paid, key=lambda held: held[0].cost)
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """Cells of one size and batch from short to long; the longest stands in for the target."""
+
+    rungs: tuple[tuple[Point, ...], ...]
+
+    @property
+    def tokens(self) -> tuple[float, float]:
+        """Shortest and longest fidelity; a lone cell gets a shorter one that nobody can run."""
+        lengths = [held[0].tokens for held in self.rungs]
+        top = max(lengths)
+        return (max(min(lengths), top / LONGEST_LADDER) if len(lengths) > 1 else top / 3, top)
+
+    def rung(self, tokens: float) -> tuple[Point, ...]:
+        """The rows of the cell whose length is nearest in logs."""
+        return min(self.rungs, key=lambda held: abs(math.log(held[0].tokens / tokens)))
+
+
+def ladder(job: Job) -> Ladder:
+    """The dearest cell of which the budget buys a few runs, with the shorter ones of its size."""
+    top = proxy_cell(job, LADDER_RUNS)[0]
+    same_size = [held for held in _tunable_cells(job) if held[0].params == top.params]
+    return Ladder(tuple(held for held in same_size if held[0].tokens <= top.tokens))
+
+
+def most_expensive_run(job: Job) -> float:
+    """FLOPs that a user lets one run of a joint search take, so that the budget buys a few."""
+    return max(job.budget / LADDER_RUNS, proxy_cell(job, LADDER_RUNS)[0].cost)
+
+
+def runs_up_to(job: Job, flops: float) -> tuple[Point, ...]:
+    """The rows that cost no more."""
+    return tuple(point for point in job.points if point.cost <= flops)
+
+
+def nearest_rate(points: Sequence[Point], learning_rate: float) -> Point:
+    """The row whose rate is nearest in logs; the first of equals."""
+    return min(points, key=lambda point: abs(math.log(point.learning_rate / learning_rate)))
+
+
+def _tunable_cells(job: Job) -> list[tuple[Point, ...]]:
+    """The rows of every cell with enough rates, at the batch nearest the target's."""
+    cells: dict[tuple[float, float, float | None], list[Point]] = {}
+    for point in job.points:
+        cells.setdefault(point.cell, []).append(point)
+    enough = [c for c in cells.values() if len({p.learning_rate for p in c}) >= FEWEST_RATES]
+    nearest: dict[tuple[float, float], tuple[Point, ...]] = {}
+    for held in sorted(enough or cells.values(), key=lambda held: _batch_distance(job, held[0])):
+        nearest.setdefault((held[0].params, held[0].tokens), tuple(held))
+    return list(nearest.values())
+
+
+def _batch_distance(job: Job, point: Point) -> float:
+    if point.batch_tokens is None or job.target.batch_tokens is None:
+        return 0.0
+    return abs(math.log(point.batch_tokens / job.target.batch_tokens))
