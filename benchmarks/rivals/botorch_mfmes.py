@@ -10,7 +10,7 @@ from botorch.models.model import Model
 from botorch.optim import optimize_acqf_discrete
 
 from benchmarks.rivals.botorch_mfkg import cost_utility, fidelity_model, projection
-from benchmarks.rivals.gaussian_process import Cube, ModelRival
+from benchmarks.rivals.gaussian_process import Cube, ModelRival, answer_at_target
 from benchmarks.rivals.protocol import Entry, Point
 
 
@@ -29,7 +29,7 @@ def max_value_entropy(cube: Cube, model: Model, affordable: Sequence[Point]) -> 
 ENTRIES = (
     Entry(
         name="botorch-mfmes",
-        make=lambda job: ModelRival(job, fidelity_model, max_value_entropy),
+        make=lambda job: ModelRival(job, fidelity_model, max_value_entropy, answer_at_target),
         given=(
             "SingleTaskMultiFidelityGP(linear_truncated=False) with qMFMES and its defaults, "
             "maxima drawn on a grid of rates at the target, per FLOP, over the affordable runs; "

@@ -14,7 +14,7 @@ from botorch.models.model import Model
 from botorch.models.transforms import Standardize
 from torch import Tensor
 
-from benchmarks.rivals.gaussian_process import GRID, Cube, ModelRival, drawn
+from benchmarks.rivals.gaussian_process import GRID, Cube, ModelRival, answer_at_target, drawn
 from benchmarks.rivals.protocol import Entry, Point
 
 #: Steps of NUTS thrown away and kept, and the share of those that make up the model. BoTorch's
@@ -58,13 +58,13 @@ def variance_reduction(cube: Cube, model: Model, affordable: Sequence[Point]) ->
 ENTRIES = (
     Entry(
         name="botorch-saas",
-        make=lambda job: ModelRival(job, sampled_model, variance_reduction),
+        make=lambda job: ModelRival(job, sampled_model, variance_reduction, answer_at_target),
         needs=("numpyro", "jax"),
         slow=True,
         given=(
             f"SaasFullyBayesianSingleTaskGP, NUTS with {WARMUP} + {KEPT} steps, a quarter of the "
-            "defaults; fall of the variance at the target per FLOP over the affordable runs; centre "
-            "and Sobol first; diverged runs at the worst loss that trained"
+            "defaults; fall of the variance at the target per FLOP over the affordable runs; "
+            "centre and Sobol first; diverged runs at the worst loss that trained"
         ),
     ),
 )

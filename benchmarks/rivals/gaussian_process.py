@@ -137,17 +137,22 @@ def initial_design(cube: Cube) -> list[Point]:
 #: Fits a model of minus the loss to places (run × column) and values (run × 1).
 Fit = Callable[[Cube, Tensor, Tensor], Model]
 
-#: Names the place of the next run: the cube, the fitted model, the runs still affordable.
-Propose = Callable[[Cube, Model, Sequence[Point]], Sequence[float]]
+#: Names the place of the next run, given those still affordable, or `None` for no more runs.
+Propose = Callable[[Cube, Model, Sequence[Point]], Sequence[float] | None]
+
+
+#: Reads the answer off a fitted model; the number seeds its draws.
+Read = Callable[[Cube, Model, int], Answer]
 
 
 class ModelRival:
-    """A model and an acquisition in a loop."""
+    """A model, an acquisition and a read-out in a loop."""
 
-    def __init__(self, job: Job, fit: Fit, propose: Propose) -> None:
+    def __init__(self, job: Job, fit: Fit, propose: Propose, read: Read) -> None:
         self._cube = Cube(job)
         self._fit = fit
         self._propose = propose
+        self._read = read
         self._design = initial_design(self._cube)
         self._runs: list[tuple[Point, float, bool]] = []
         self._model: Model | None = None
@@ -158,7 +163,8 @@ class ModelRival:
             return self._design[len(self._runs)]
         model = self._fitted()
         with manual_seed(self._seed()):
-            return self._cube.point(self._propose(self._cube, model, affordable))
+            place = self._propose(self._cube, model, affordable)
+        return None if place is None else self._cube.point(place)
 
     def observe(self, point: Point, loss: float, *, diverged: bool) -> None:
         """Keep a run."""
@@ -166,10 +172,10 @@ class ModelRival:
         self._model = None
 
     def recommend(self) -> Answer:
-        """The centre during the initial design, then the best rate of the model's mean."""
+        """The centre during the initial design, then what the model says."""
         if len(self._runs) < len(self._design):
             return Answer(learning_rate=self._cube.job.center)
-        return answer_at_target(self._cube, self._fitted(), self._seed())
+        return self._read(self._cube, self._fitted(), self._seed())
 
     def _fitted(self) -> Model:
         if self._model is None:
@@ -213,7 +219,8 @@ def mixed(mean: Tensor) -> Tensor:
 def drawn(posterior: GPyTorchPosterior, seed: int) -> Tensor:
     """Joint draws (draw × … × point) of a posterior whose covariance may be singular.
 
-    Neighbouring rates are so alike that a Cholesky factor would need jitter; a spectral one does not.
+    Neighbouring rates are so alike that a Cholesky factor would need jitter; a spectral one
+    does not.
     """
     mean = posterior.distribution.mean
     values, vectors = torch.linalg.eigh(posterior.distribution.covariance_matrix)
