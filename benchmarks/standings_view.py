@@ -1,0 +1,303 @@
+"""Standings view: what do the standings look like as tables and figures?
+
+python -m benchmarks.standings_view CASES.json [CASES.json …] --results benchmarks/results/bench
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from benchmarks.ablations import ABLATIONS
+from benchmarks.methods import entries
+from benchmarks.standings import (
+    BUDGETS,
+    FOUND,
+    SHARED,
+    Replay,
+    Result,
+    holm,
+    paired,
+    results,
+    spend_until_found,
+    table_row,
+)
+from horizon_bo.adapters.cases import Case
+from horizon_bo.adapters.score import AT_STOP
+from horizon_bo.adapters.score_view import PALETTE
+
+OURS = "horizon"
+#: The budget at which methods are ordered and compared in pairs, in target runs.
+MAIN_BUDGET = 0.10
+#: Rivals drawn beside ours: more lines than this nobody can tell apart.
+_DRAWN = 6
+
+Cases = Mapping[str, Case]
+
+
+def of(replays: Sequence[Replay], experiment: str, group: str) -> list[Replay]:
+    """The replays of one experiment on one group of cases."""
+    return [r for r in replays if (r.experiment, r.group) == (experiment, group)]
+
+
+def by_method(found: Sequence[Result]) -> dict[str, list[Result]]:
+    """Results of each method, in the order met."""
+    held: dict[str, list[Result]] = {}
+    for result in found:
+        held.setdefault(result.replay.method, []).append(result)
+    return held
+
+
+def ordered(replays: Sequence[Replay], cases: Cases) -> list[str]:
+    """Methods by mean regret at the main budget, best first."""
+    at = by_method(results(replays, cases, MAIN_BUDGET))
+    return sorted(at, key=lambda name: np.mean([r.outcome.regret for r in at[name]]))
+
+
+def in_sample(method: str, cases: Cases, replays: Sequence[Replay]) -> bool:
+    """Whether the rule was fitted to a sweep it is replayed on here."""
+    entry = entries().get(method.removesuffix(SHARED))
+    sweeps = {Path(cases[r.case].sweep).stem for r in replays}
+    return entry is not None and bool(sweeps & set(entry.in_sample))
+
+
+def regret_table(replays: Sequence[Replay], cases: Cases, budgets: Sequence[float]) -> str:
+    """Mean regret in thousandths of the loss unit at each budget, a method a row, best first."""
+    return _by_budget(replays, cases, list(budgets), "regret", _regret_cell)
+
+
+def overhead_table(replays: Sequence[Replay], cases: Cases, budgets: Sequence[float]) -> str:
+    """Mean overhead in target runs at each budget and at each method's own stop."""
+    return _by_budget(replays, cases, [*budgets, AT_STOP], "overhead", _overhead_cell)
+
+
+def _by_budget(
+    replays: Sequence[Replay],
+    cases: Cases,
+    budgets: Sequence[float | str],
+    quantity: str,
+    cell: Callable[[Sequence[Result] | None], str],
+) -> str:
+    rows = {b: by_method(results(_within(replays, b), cases, b)) for b in budgets}
+    heads = [f"{quantity} at {b:.3g} %" if b else "" for b in _percent(budgets)]
+    heads = [head or f"{quantity} at own stop" for head in heads]
+    lines = [f"| method | replays | failed | {' | '.join(heads)} |"]
+    lines.append("| --- " * (len(heads) + 3) + "|")
+    for name in ordered(replays, cases):
+        held = [r for r in replays if r.method == name and r.budget == MAIN_BUDGET]
+        failed = sum(r.error is not None for r in held)
+        cells = [str(len(held)), str(failed), *(cell(rows[b].get(name)) for b in budgets)]
+        lines.append(f"| {_label(name, cases, replays)} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _within(replays: Sequence[Replay], budget: float | str) -> Sequence[Replay]:
+    """At a method's own stop, the replays that were told the main budget."""
+    if not isinstance(budget, str):
+        return replays
+    return [r for r in replays if r.budget == MAIN_BUDGET]
+
+
+def _percent(budgets: Sequence[float | str]) -> list[float | None]:
+    return [None if isinstance(b, str) else 100 * b for b in budgets]
+
+
+def _label(name: str, cases: Cases, replays: Sequence[Replay]) -> str:
+    label = f"*{name}* (in-sample)" if in_sample(name, cases, replays) else name
+    return f"**{label}**" if name == OURS else label
+
+
+def _regret_cell(found: Sequence[Result] | None) -> str:
+    if not found:
+        return "–"
+    row = table_row(found)
+    return f"{row['regret_mean']:.1f} ({row['regret_low']:.1f} … {row['regret_high']:.1f})"
+
+
+def _overhead_cell(found: Sequence[Result] | None) -> str:
+    if not found:
+        return "–"
+    row = table_row(found)
+    low, high = row["overhead_low"], row["overhead_high"]
+    return f"{row['overhead']:.1%} ({low:.1%} … {high:.1%})"
+
+
+def detail_table(replays: Sequence[Replay], cases: Cases, budget: float) -> str:
+    """Spread, distance, calibration and cost of computing at one budget."""
+    at = by_method(results(replays, cases, budget))
+    lines = [
+        "| method | median | p90 | worst | % of loss | saved | octaves | 90 % hits | width "
+        "| interval score | claimed / realised | s per suggestion | MiB |",
+        "| --- " * 13 + "|",
+    ]
+    zero = {_place(r): r.outcome.regret for r in at.get("zero", ())}
+    for name in ordered(replays, cases):
+        if name not in at:
+            continue
+        row = table_row(at[name])
+        saved = [zero[_place(r)] - r.outcome.regret for r in at[name] if _place(r) in zero]
+        share = np.mean([r.outcome.regret / _minimum(cases[r.outcome.case]) for r in at[name]])
+        parts = [
+            name,
+            *(f"{row[f'regret_{key}']:.1f}" for key in ("median", "p90", "worst")),
+            f"{share:.2%}",
+            _shown(1e3 * float(np.mean(saved)) if saved else None, ".1f"),
+            f"{row['octaves']:.2f}",
+            _shown(row["hit_90"], ".0%"),
+            _shown(row["width_90"], ".1f"),
+            _shown(row["interval_score"], ".1f"),
+            _shown(row["claimed_ratio"], ".1f"),
+            f"{row['wall_s']:.2g}",
+            f"{row['peak_mib']:.0f}",
+        ]
+        lines.append(f"| {' | '.join(parts)} |")
+    return "\n".join(lines)
+
+
+def _minimum(case: Case) -> float:
+    assert case.truth is not None
+    return float(case.truth["minimum"])
+
+
+def _place(result: Result) -> tuple[str, float | None]:
+    return result.replay.case, result.replay.center
+
+
+def _shown(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)
+
+
+def found_table(replays: Sequence[Replay], cases: Cases) -> str:
+    """Compute until the regret stays within a thousandth of the loss, of the longest replays."""
+    longest: dict[str, float] = {}
+    for replay in replays:
+        longest[replay.method] = max(longest.get(replay.method, 0.0), replay.budget)
+    spends: dict[str, list[float]] = {}
+    for replay in replays:
+        if replay.budget == longest[replay.method] and replay.states:
+            spend = spend_until_found(replay, cases[replay.case])
+            spends.setdefault(replay.method, []).append(spend)
+    lines = [
+        f"| method | budget | median spend until within {FOUND:.1%} | 75 % of replays | reached |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for name in sorted(spends, key=lambda n: (np.median(spends[n]), -_reached(spends[n]))):
+        values = np.array(spends[name])
+        quartile = np.sort(values)[math.ceil(0.75 * len(values)) - 1]
+        cells = [_spend(np.median(values)), _spend(quartile), f"{_reached(values):.0%}"]
+        lines.append(f"| {name} | {longest[name]:.0%} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _reached(spends: Sequence[float] | np.ndarray) -> float:
+    return float(np.isfinite(spends).mean())
+
+
+def _spend(value: float) -> str:
+    return f"{value:.1%}" if math.isfinite(value) else "not within the budget"
+
+
+def paired_table(replays: Sequence[Replay], cases: Cases) -> str:
+    """Overhead of every method less ours at their own stops, corrected for many comparisons.
+
+    A method that never stops is scored at the end of the main budget.
+    """
+    at = by_method(results(_within(replays, AT_STOP), cases, AT_STOP))
+    ours = at.pop(OURS)
+    rivals = {n: f for n, f in at.items() if not in_sample(n, cases, replays)}
+    compared = {name: paired(_on_same(ours, found), found) for name, found in rivals.items()}
+    adjusted = holm({name: p for name, (_, _, p) in compared.items()})
+    lines = [
+        "| method | overhead more than ours | p | p, Holm |",
+        "| --- | --- | --- | --- |",
+    ]
+    for name, (mean, (low, high), p) in sorted(compared.items(), key=lambda item: item[1][0]):
+        cells = [f"{mean:+.1%} ({low:+.1%} … {high:+.1%})", f"{p:.3f}", f"{adjusted[name]:.3f}"]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _on_same(ours: Sequence[Result], theirs: Sequence[Result]) -> list[Result]:
+    """Our results in the cases and centres where the other method has one."""
+    places = {_place(result) for result in theirs}
+    return [result for result in ours if _place(result) in places]
+
+
+def extrapolation_table(replays: Sequence[Replay], cases: Cases, group: str, budget: float) -> str:
+    """Regret and hit rate where the largest runs are a half, a quarter, an eighth of the target."""
+    pools = {"main": "1/2", "quarter": "1/4", "eighth": "1/8"}
+    at = {e: by_method(results(of(replays, e, group), cases, budget)) for e in pools}
+    shared = [name for name in at["main"] if all(name in at[e] for e in pools)]
+    first = list(pools)[-1]
+    shared.sort(key=lambda name: np.mean([r.outcome.regret for r in at[first][name]]))
+    columns = [f"{what} at {share}" for share in pools.values() for what in ("regret", "hits")]
+    lines = [f"| method | {' | '.join(columns)} |", "| --- " * 7 + "|"]
+    for name in shared:
+        cells = []
+        for experiment in pools:
+            row = table_row(at[experiment][name])
+            cells += [_regret_cell(at[experiment][name]), _shown(row["hit_90"], ".0%")]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def given_list(replays: Sequence[Replay]) -> str:
+    """What each rival is and was given, with the versions it ran with."""
+    versions: dict[str, Mapping[str, Any]] = {}
+    for replay in replays:
+        for state in replay.states[:1]:
+            versions[replay.method] = state["versions"]
+    lines = []
+    for name, entry in entries().items():
+        if name in versions:
+            used = ", ".join(f"{what} {which}" for what, which in versions[name].items())
+            lines.append(f"- `{name}`{f' ({used})' if used else ''}: {entry.given}")
+    return "\n".join(lines)
+
+
+def draw_regret(replays: Sequence[Replay], cases: Cases, path: Path) -> None:
+    """Mean regret and mean overhead against the budget, ours beside the best rivals."""
+    names = _worth_drawing(replays, cases)
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    budgets = [b for b in BUDGETS if b >= 0.02]
+    for index, name in enumerate(names):
+        at = [by_method(results(replays, cases, b)).get(name) for b in budgets]
+        shown = [(b, table_row(found)) for b, found in zip(budgets, at, strict=True) if found]
+        spends = [100 * b for b, _ in shown]
+        style = {
+            "color": PALETTE[index % len(PALETTE)],
+            "marker": "os^Dv<>"[index % 7],
+            "linewidth": 2.5 if name == OURS else 1.2,
+            "label": name,
+        }
+        left.plot(spends, [row["regret_mean"] for _, row in shown], **style)
+        right.plot(spends, [100 * row["overhead"] for _, row in shown], **style)
+    _spend_axis(left, "mean regret (thousandths of a nat)")
+    _spend_axis(right, "spend + regret (% of a target run)")
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    figure.savefig(path, dpi=150)
+
+
+def _worth_drawing(replays: Sequence[Replay], cases: Cases) -> list[str]:
+    order = [n for n in ordered(replays, cases) if not in_sample(n, cases, replays)]
+    rivals = [n for n in order if n.removesuffix(SHARED) not in (OURS, *ABLATIONS)]
+    return [OURS, *rivals[:_DRAWN]]
+
+
+def _spend_axis(axes: Axes, label: str) -> None:
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xticks([2, 5, 10, 25], ["2 %", "5 %", "10 %", "25 %"])
+    axes.set_xlabel("budget (% of one target run)")
+    axes.set_ylabel(label)
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("{x:g}")
+    axes.grid(alpha=0.3, which="both")
+    axes.spines[["top", "right"]].set_visible(False)
