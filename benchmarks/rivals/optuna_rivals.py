@@ -81,7 +81,7 @@ def _search(job: Job, ranges: Ranges, sampler: Callable[[int], Any]) -> Search:
 
 
 _PROXY = "Rate tuned at the dearest cell of which the budget buys 12 runs, and reused. "
-_JOINT = "Rate, size, tokens and batch searched in logs, no run above a sixth of the budget. "
+_JOINT = "Rate, size, tokens and batch searched in logs, no run above a third of the budget. "
 _ALL = "The guess is enqueued first, 5 start-up trials, a diverged run has the penalty as value."
 
 ENTRIES: tuple[Entry, ...] = tuple(

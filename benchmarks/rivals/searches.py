@@ -4,7 +4,7 @@ Such a library knows no target. Three jobs can be given to it, and all three rec
 do, by the best rate at the dearest cell:
 
 - `AtProxy`: tune the rate alone at one affordable cell;
-- `Joint`: search rate, size, length and batch together, no run taking a sixth of the budget;
+- `Joint`: search rate, size, length and batch together, no run taking a third of the budget;
 - `OnLadder`: tune the rate with the length as the fidelity, at one size.
 """
 
