@@ -13,7 +13,7 @@ from benchmarks.rivals.protocol import Entry, Job, Rival
 from benchmarks.rivals.proxy import most_expensive_run
 from benchmarks.rivals.searches import Joint, Ranges
 
-#: Where sizes and lengths start, as a share of their ranges in logs: its README says to start cheap.
+#: Where sizes and lengths start, as a share of their ranges in logs: cheap, as its README says.
 _CHEAP = 0.25
 #: Its README's scale for a learning rate.
 _RATE_SCALE = 0.5
@@ -49,7 +49,9 @@ class CarbsSearch:
         """Its suggestion, which is not kept as pending: the run made is another one."""
         return dict(self._carbs.suggest(is_suggestion_remembered=False).suggestion)
 
-    def tell(self, inputs: Mapping[str, float], loss: float, *, cost: float, diverged: bool) -> None:
+    def tell(
+        self, inputs: Mapping[str, float], loss: float, *, cost: float, diverged: bool
+    ) -> None:
         """The outcome with its price."""
         from carbs import ObservationInParam
 

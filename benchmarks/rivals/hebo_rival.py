@@ -4,14 +4,13 @@ HEBO has neither cost nor fidelity, and drops runs without a finite loss. Its wa
 box, so it is not asked beyond it.
 """
 
-import warnings
 from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
 
 from benchmarks.rivals.protocol import Entry, Job
-from benchmarks.rivals.searches import AtProxy, Joint, Ranges
+from benchmarks.rivals.searches import AT_PROXY, JOINT, AtProxy, Joint, Ranges, quiet
 
 #: Sobol runs before the model; its default is the number of inputs and one.
 STARTUP_RUNS = 4
@@ -40,14 +39,15 @@ class HeboSearch:
 
     def ask(self) -> Mapping[str, float]:
         """Its suggestion; the first one at the guess of the rate."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of its dependencies' old calls
+        with quiet():
             asked = {name: float(value) for name, value in self._suggestion().items()}
         if self._first is not None:
             asked["learning_rate"], self._first = self._first, None
         return asked
 
-    def tell(self, inputs: Mapping[str, float], loss: float, *, cost: float, diverged: bool) -> None:
+    def tell(
+        self, inputs: Mapping[str, float], loss: float, *, cost: float, diverged: bool
+    ) -> None:
         """The run made; a diverged one has the penalty."""
         self._hebo.observe(self._frame([dict(inputs)]), np.array([[loss]]))
 
@@ -64,14 +64,13 @@ ENTRIES: tuple[Entry, ...] = (
     Entry(
         name="hebo",
         make=partial(AtProxy, make=HeboSearch),
-        given="Rate tuned at the dearest cell of which the budget buys 12 runs, and reused. " + _ALL,
+        given=f"{AT_PROXY} {_ALL}",
         needs=("hebo",),
     ),
     Entry(
         name="hebo-joint",
         make=partial(Joint, make=HeboSearch),
-        given="Rate, size, tokens and batch searched in logs, no run above a third of the budget. "
-        + _ALL,
+        given=f"{JOINT} {_ALL}",
         needs=("hebo",),
     ),
 )

@@ -8,7 +8,6 @@ more than one run's curve.
 
 import logging
 import random
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +16,16 @@ from typing import Any
 import numpy as np
 
 from benchmarks.rivals.protocol import Entry, Job, Rival
-from benchmarks.rivals.searches import AtProxy, Joint, OnLadder, Ranges
+from benchmarks.rivals.searches import (
+    AT_PROXY,
+    JOINT,
+    ON_LADDER,
+    AtProxy,
+    Joint,
+    OnLadder,
+    Ranges,
+    quiet,
+)
 
 #: Runs before the surrogate of πBO and Bayesian optimization is asked.
 STARTUP_RUNS = 4
@@ -78,7 +86,8 @@ class NepsSearch:
         torch.manual_seed(job.seed)  # it draws from the global generators
         np.random.seed(job.seed)  # noqa: NPY002
         random.seed(job.seed)
-        self._shortest = ranges["tokens"][0] if algorithm.takes_fidelity else 1.0
+        self._takes_fidelity = algorithm.takes_fidelity
+        self._shortest = ranges["tokens"][0] if self._takes_fidelity else 1.0
         inputs = {}
         for name, (low, high) in ranges.items():
             if algorithm.takes_fidelity and name == "tokens":
@@ -100,29 +109,27 @@ class NepsSearch:
         budget = BudgetInfo(
             worker_cost_to_spend=1.0, used_cost_budget=min(1.0, self._spent / self._budget)
         )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of its dependencies' numerics
+        with quiet():
             self._asked = self._loop.ask(budget_info=budget)
         asked = {name: float(value) for name, value in self._asked.config.items()}
         if "tokens" in asked:
             asked["tokens"] *= self._shortest
         return asked
 
-    def tell(self, inputs: Mapping[str, float], loss: float, *, cost: float, diverged: bool) -> None:
+    def tell(
+        self, inputs: Mapping[str, float], loss: float, *, cost: float, diverged: bool
+    ) -> None:
         """The run made, in place of the asked one; a diverged one has the penalty."""
         config = dict(inputs)
-        if "tokens" in config:
+        if self._takes_fidelity:
             config["tokens"] = self._asked.config["tokens"]
-        if "tokens" in config and self._shortest == 1.0:
-            config["tokens"] = inputs["tokens"]
         self._spent += cost
         identity = self._asked.metadata.id
         del self._loop.trials[identity]
-        result = {"objective_to_minimize": loss, "cost": cost / self._budget}
         self._loop.tell_custom(
             config_id=identity,
             config=config,
-            result=result,
+            result={"objective_to_minimize": loss, "cost": cost / self._budget},
             previous_trial_id=self._asked.metadata.previous_trial_id,
         )
 
@@ -131,10 +138,6 @@ def _rival(job: Job, kind: Callable[..., Rival], algorithm: Algorithm) -> Rival:
     return kind(job, partial(NepsSearch, algorithm=algorithm))
 
 
-_LADDER = (
-    "Rate tuned at one size with tokens as the fidelity, up to the dearest cell of which the budget "
-    "buys 6 runs; the best rate there. "
-)
 _PRIOR = "The guess is its prior, of medium confidence, and its first run; "
 _PENALTY = "a diverged run has the penalty as loss."
 
@@ -144,7 +147,7 @@ ENTRIES: tuple[Entry, ...] = (
         make=partial(
             _rival, kind=OnLadder, algorithm=Algorithm(build=_priorband, takes_fidelity=True)
         ),
-        given=_LADDER + "PriorBand's defaults. " + _PRIOR + _PENALTY,
+        given=f"{ON_LADDER} PriorBand's defaults. {_PRIOR}{_PENALTY}",
         needs=("neural-pipeline-search",),
     ),
     Entry(
@@ -152,23 +155,20 @@ ENTRIES: tuple[Entry, ...] = (
         make=partial(
             _rival, kind=OnLadder, algorithm=Algorithm(build=_priorband_bo, takes_fidelity=True)
         ),
-        given=_LADDER + "PriorBand with its GP after two full runs' worth. " + _PRIOR + _PENALTY,
+        given=f"{ON_LADDER} PriorBand with its GP after two full runs' worth. {_PRIOR}{_PENALTY}",
         needs=("neural-pipeline-search",),
     ),
     Entry(
         name="neps-pibo",
         make=partial(_rival, kind=AtProxy, algorithm=Algorithm(build=_pibo)),
-        given="Rate tuned at the dearest cell of which the budget buys 12 runs, and reused. πBO "
-        "with 4 start-up runs. " + _PRIOR + _PENALTY,
+        given=f"{AT_PROXY} πBO with 4 start-up runs. {_PRIOR}{_PENALTY}",
         needs=("neural-pipeline-search",),
     ),
     Entry(
         name="neps-bo-joint",
-        make=partial(
-            _rival, kind=Joint, algorithm=Algorithm(build=_cost_aware, takes_prior=False)
-        ),
-        given="Rate, size, tokens and batch searched in logs, no run above a third of the budget. "
-        "Bayesian optimization that counts cost, 4 start-up runs; it takes no guess; " + _PENALTY,
+        make=partial(_rival, kind=Joint, algorithm=Algorithm(build=_cost_aware, takes_prior=False)),
+        given=f"{JOINT} Bayesian optimization that counts cost, 4 start-up runs; it takes no "
+        f"guess; {_PENALTY}",
         needs=("neural-pipeline-search",),
         uses_center=False,
     ),

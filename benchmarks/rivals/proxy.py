@@ -80,9 +80,7 @@ def nearest_rate(points: Sequence[Point], learning_rate: float) -> Point:
     return min(points, key=lambda point: abs(math.log(point.learning_rate / learning_rate)))
 
 
-def _dearest(
-    cells: Sequence[tuple[Point, ...]], budget: float, runs: int
-) -> tuple[Point, ...]:
+def _dearest(cells: Sequence[tuple[Point, ...]], budget: float, runs: int) -> tuple[Point, ...]:
     paid = [held for held in cells if min(runs, len(held)) * held[0].cost <= budget]
     return max(paid, key=_cost) if paid else min(cells, key=_cost)
 

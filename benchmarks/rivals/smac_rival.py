@@ -6,14 +6,22 @@ there a run is told at the rate that was asked, not at the row that stood in for
 
 import logging
 import tempfile
-import warnings
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks.rivals.protocol import Entry, Job
-from benchmarks.rivals.searches import AtProxy, Joint, OnLadder, Ranges
+from benchmarks.rivals.searches import (
+    AT_PROXY,
+    JOINT,
+    ON_LADDER,
+    AtProxy,
+    Joint,
+    OnLadder,
+    Ranges,
+    quiet,
+)
 
 #: Runs of the initial design; its default of 8 per input would leave four of a proxy's twelve.
 STARTUP_RUNS = 5
@@ -48,7 +56,9 @@ class BlackBoxSearch:
         self._asked = _asked(self._facade)
         return {name: float(value) for name, value in self._asked.config.items()}
 
-    def tell(self, inputs: Mapping[str, float], loss: float, *, cost: float, diverged: bool) -> None:
+    def tell(
+        self, inputs: Mapping[str, float], loss: float, *, cost: float, diverged: bool
+    ) -> None:
         """The run made; a diverged one crashed, at the penalty."""
         from ConfigSpace import Configuration
         from smac.runhistory.dataclasses import TrialInfo
@@ -86,7 +96,9 @@ class HyperbandSearch:
         tokens = self._asked.budget * self._shortest
         return {"learning_rate": float(self._asked.config["learning_rate"]), "tokens": tokens}
 
-    def tell(self, inputs: Mapping[str, float], loss: float, *, cost: float, diverged: bool) -> None:
+    def tell(
+        self, inputs: Mapping[str, float], loss: float, *, cost: float, diverged: bool
+    ) -> None:
         """The outcome of the trial that was asked; a diverged one crashed, at the penalty."""
         _tell(self._facade, self._asked, loss, diverged)
 
@@ -117,8 +129,7 @@ def _scenario(space: Any, seed: int, folder: Path, **budgets: float) -> Any:
 
 
 def _asked(facade: Any) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of scikit-learn's optimizer and forests
+    with quiet():
         return facade.ask()
 
 
@@ -149,23 +160,19 @@ ENTRIES: tuple[Entry, ...] = (
     Entry(
         name="smac",
         make=partial(AtProxy, make=BlackBoxSearch),
-        given="Rate tuned at the dearest cell of which the budget buys 12 runs, and reused. "
-        f"BlackBoxFacade with 5 initial runs; {_GUESS}{_CRASH}",
+        given=f"{AT_PROXY} BlackBoxFacade with 5 initial runs; {_GUESS}{_CRASH}",
         needs=("smac",),
     ),
     Entry(
         name="smac-joint",
         make=partial(Joint, make=BlackBoxSearch),
-        given="Rate, size, tokens and batch searched in logs, no run above a third of the budget. "
-        f"BlackBoxFacade with 5 initial runs; {_GUESS}{_CRASH}",
+        given=f"{JOINT} BlackBoxFacade with 5 initial runs; {_GUESS}{_CRASH}",
         needs=("smac",),
     ),
     Entry(
         name="smac-hyperband",
         make=partial(OnLadder, make=HyperbandSearch),
-        given="Rate tuned at one size with tokens as the fidelity, up to the dearest cell of which "
-        "the budget buys 6 runs; the best rate there. MultiFidelityFacade's defaults with 5 initial "
-        f"runs; {_GUESS}{_CRASH}",
+        given=f"{ON_LADDER} MultiFidelityFacade's defaults with 5 initial runs; {_GUESS}{_CRASH}",
         needs=("smac",),
     ),
 )
