@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from benchmarks.rivals.protocol import Entry, Job, Rival
-from benchmarks.rivals.searches import AtProxy, Joint, Ranges, Search
+from benchmarks.rivals.searches import AT_PROXY, JOINT, AtProxy, Joint, Ranges, Search
 
 #: Runs before the model is asked; the default of 10 would leave two of a proxy's twelve to it.
 STARTUP_RUNS = 5
@@ -80,21 +80,19 @@ def _search(job: Job, ranges: Ranges, sampler: Callable[[int], Any]) -> Search:
     return OptunaSearch(job, ranges, sampler)
 
 
-_PROXY = "Rate tuned at the dearest cell of which the budget buys 12 runs, and reused. "
-_JOINT = "Rate, size, tokens and batch searched in logs, no run above a sixth of the budget. "
 _ALL = "The guess is enqueued first, 5 start-up trials, a diverged run has the penalty as value."
 
 ENTRIES: tuple[Entry, ...] = tuple(
     Entry(
         name=name,
         make=partial(make, sampler=sampler),
-        given=job_given + sampler_given + _ALL,
+        given=f"{job_given} {sampler_given} {_ALL}",
         needs=("optuna",),
     )
     for name, make, sampler, job_given, sampler_given in (
-        ("optuna-tpe", _at_proxy, tpe, _PROXY, "Multivariate TPE with constant liar. "),
-        ("optuna-tpe-joint", _joint, tpe, _JOINT, "Multivariate TPE with constant liar. "),
-        ("optuna-gp", _at_proxy, gaussian_process, _PROXY, "GPSampler. "),
-        ("optuna-gp-joint", _joint, gaussian_process, _JOINT, "GPSampler. "),
+        ("optuna-tpe", _at_proxy, tpe, AT_PROXY, "Multivariate TPE with constant liar."),
+        ("optuna-tpe-joint", _joint, tpe, JOINT, "Multivariate TPE with constant liar."),
+        ("optuna-gp", _at_proxy, gaussian_process, AT_PROXY, "GPSampler."),
+        ("optuna-gp-joint", _joint, gaussian_process, JOINT, "GPSampler."),
     )
 )

@@ -14,22 +14,21 @@ from benchmarks.rivals.protocol import Job, Point
 PROXY_RUNS = 12
 #: The same where most runs are shorter: two Hyperband brackets of three rungs cost about this.
 LADDER_RUNS = 6
+#: Runs that the budget must buy at the dearest cell of a joint search.
+JOINT_RUNS = 3
 #: A cell with fewer rates cannot be tuned.
 FEWEST_RATES = 3
-#: Two halvings by Hyperband's usual 3: a longer ladder spends nearly all runs on its lowest rung.
-LONGEST_LADDER = 9.0
+#: Hyperband's usual factor; ladders of more than two nearly always run their lowest rung.
+HALVING = 3.0
 
 
 def proxy_cell(job: Job, runs: int = PROXY_RUNS) -> tuple[Point, ...]:
     """The rows of the dearest cell of which the budget buys that many runs, else of the cheapest.
 
-    Of one size and length it is the cell whose batch is nearest the target's.
+    A cell with fewer rows must be affordable whole. Of one size and length it is the cell whose
+    batch is nearest the target's.
     """
-    cells = _tunable_cells(job)
-    paid = [held for held in cells if runs * held[0].cost <= job.budget]
-    if not paid:
-        return min(cells, key=lambda held: held[0].cost)
-    return max(paid, key=lambda held: held[0].cost)
+    return _dearest(_tunable_cells(job), job.budget, runs)
 
 
 @dataclass(frozen=True)
@@ -40,10 +39,13 @@ class Ladder:
 
     @property
     def tokens(self) -> tuple[float, float]:
-        """Shortest and longest fidelity; a lone cell gets a shorter one that nobody can run."""
+        """Shortest and longest fidelity, one to two halvings apart.
+
+        A fidelity between two cells is run at the nearest, so the shortest need not exist.
+        """
         lengths = [held[0].tokens for held in self.rungs]
         top = max(lengths)
-        return (max(min(lengths), top / LONGEST_LADDER) if len(lengths) > 1 else top / 3, top)
+        return (min(max(min(lengths), top / HALVING**2), top / HALVING), top)
 
     def rung(self, tokens: float) -> tuple[Point, ...]:
         """The rows of the cell whose length is nearest in logs."""
@@ -51,15 +53,21 @@ class Ladder:
 
 
 def ladder(job: Job) -> Ladder:
-    """The dearest cell of which the budget buys a few runs, with the shorter ones of its size."""
-    top = proxy_cell(job, LADDER_RUNS)[0]
-    same_size = [held for held in _tunable_cells(job) if held[0].params == top.params]
+    """The dearest cell of which the budget buys a few runs, with the shorter ones of its size.
+
+    Sizes with one length are left out where another has more.
+    """
+    cells = _tunable_cells(job)
+    shortest = {held[0].params: held[0].tokens for held in sorted(cells, key=_tokens, reverse=True)}
+    above = [held for held in cells if held[0].tokens > shortest[held[0].params]]
+    top = _dearest(above or cells, job.budget, LADDER_RUNS)[0]
+    same_size = [held for held in cells if held[0].params == top.params]
     return Ladder(tuple(held for held in same_size if held[0].tokens <= top.tokens))
 
 
 def most_expensive_run(job: Job) -> float:
     """FLOPs that a user lets one run of a joint search take, so that the budget buys a few."""
-    return max(job.budget / LADDER_RUNS, proxy_cell(job, LADDER_RUNS)[0].cost)
+    return max(job.budget / JOINT_RUNS, proxy_cell(job, JOINT_RUNS)[0].cost)
 
 
 def runs_up_to(job: Job, flops: float) -> tuple[Point, ...]:
@@ -70,6 +78,19 @@ def runs_up_to(job: Job, flops: float) -> tuple[Point, ...]:
 def nearest_rate(points: Sequence[Point], learning_rate: float) -> Point:
     """The row whose rate is nearest in logs; the first of equals."""
     return min(points, key=lambda point: abs(math.log(point.learning_rate / learning_rate)))
+
+
+def _dearest(cells: Sequence[tuple[Point, ...]], budget: float, runs: int) -> tuple[Point, ...]:
+    paid = [held for held in cells if min(runs, len(held)) * held[0].cost <= budget]
+    return max(paid, key=_cost) if paid else min(cells, key=_cost)
+
+
+def _cost(held: tuple[Point, ...]) -> float:
+    return held[0].cost
+
+
+def _tokens(held: tuple[Point, ...]) -> float:
+    return held[0].tokens
 
 
 def _tunable_cells(job: Job) -> list[tuple[Point, ...]]:

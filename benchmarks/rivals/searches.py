@@ -4,12 +4,15 @@ Such a library knows no target. Three jobs can be given to it, and all three rec
 do, by the best rate at the dearest cell:
 
 - `AtProxy`: tune the rate alone at one affordable cell;
-- `Joint`: search rate, size, length and batch together, no run taking a sixth of the budget;
+- `Joint`: search rate, size, length and batch together, no run taking a third of the budget;
 - `OnLadder`: tune the rate with the length as the fidelity, at one size.
 """
 
+import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Protocol
 
@@ -23,11 +26,32 @@ from benchmarks.rivals.proxy import (
     runs_up_to,
 )
 
+#: What `Entry.given` says of the three jobs.
+AT_PROXY = "Rate tuned at the dearest cell of which the budget buys 12 runs, and reused."
+JOINT = "Rate, size, tokens and batch searched in logs, no run above a third of the budget."
+ON_LADDER = (
+    "Rate tuned at one size with tokens as the fidelity, up to the dearest cell of which the "
+    "budget buys 6 runs; the best rate there."
+)
+
 #: Lowest and highest value of each input that is searched, in the input's unit.
 Ranges = Mapping[str, tuple[float, float]]
 
 #: Answers from rows bought before that one suggestion may take before the replay ends.
 _MOST_REPEATS = 50
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the warnings and remarks of a library and of what it is built on."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)
 
 
 class Search(Protocol):
