@@ -29,7 +29,7 @@ from benchmarks.race import Race, race_of
 from horizon_bo.adapters.cases import Case, Problem, load_cases, load_problem
 from horizon_bo.adapters.readout import law_readout
 from horizon_bo.adapters.replay import METHODS, Method, replay
-from horizon_bo.adapters.replay_runs import Task, run_replays
+from horizon_bo.adapters.replay_runs import Task, read_lines, run_replays
 from horizon_bo.trials import Study
 
 #: Budgets of the benchmark, in target runs; each is a replay of its own.
@@ -206,11 +206,12 @@ def main(
     seeds: Annotated[int, typer.Option(min=1)] = 1,
     jobs: Annotated[int, typer.Option(min=1)] = 1,
 ) -> None:
-    """Replay methods on cases; run it again to go on."""
+    """Replay methods on cases; run it again to go on. Exit code 1 where a replay failed."""
     chosen = [case for case in load_cases(cases) if fnmatch(case.name, only)]
     chosen = narrowed(chosen, EXPERIMENTS[experiment])
     names = chosen_methods(methods)
     centers = [float(center) for center in prior_center or ()] or [None]
+    failures: list[dict[str, Any]] = []
     for limit in map(float, budget) if budget else BUDGETS:
         folder = out / f"{experiment}-{limit:g}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -223,6 +224,11 @@ def main(
                 said = f"\r{experiment} {limit:.0%} {name}: {done:.0%}   "
                 print(said, end="", file=sys.stderr, flush=True)
             print(file=sys.stderr)
+            failures += [line for line in read_lines(file) if "error" in line]
+    for line in failures:
+        where = f"{line['case']}, centre {line['prior_center']}, budget {line['budget']:.0%}"
+        print(f"{line['method']} failed ({where}): {line['error']}", file=sys.stderr)
+    raise typer.Exit(int(bool(failures)))
 
 
 if __name__ == "__main__":

@@ -37,6 +37,9 @@ MAIN_BUDGET = 0.10
 #: Rivals drawn beside ours: more lines than this nobody can tell apart.
 _DRAWN = 6
 
+#: Experiments by the largest run's share of the target's size and of its tokens.
+POOLS = {"main": "1/2", "quarter": "1/4", "eighth": "1/8"}
+
 Cases = Mapping[str, Case]
 
 
@@ -230,16 +233,15 @@ def _on_same(ours: Sequence[Result], theirs: Sequence[Result]) -> list[Result]:
 
 def extrapolation_table(replays: Sequence[Replay], cases: Cases, group: str, budget: float) -> str:
     """Regret and hit rate where the largest runs are a half, a quarter, an eighth of the target."""
-    pools = {"main": "1/2", "quarter": "1/4", "eighth": "1/8"}
-    at = {e: by_method(results(of(replays, e, group), cases, budget)) for e in pools}
-    shared = [name for name in at["main"] if all(name in at[e] for e in pools)]
-    first = list(pools)[-1]
+    at = {e: by_method(results(of(replays, e, group), cases, budget)) for e in POOLS}
+    shared = [name for name in at["main"] if all(name in at[e] for e in POOLS)]
+    first = list(POOLS)[-1]
     shared.sort(key=lambda name: np.mean([r.outcome.regret for r in at[first][name]]))
-    columns = [f"{what} at {share}" for share in pools.values() for what in ("regret", "hits")]
+    columns = [f"{what} at {share}" for share in POOLS.values() for what in ("regret", "hits")]
     lines = [f"| method | {' | '.join(columns)} |", "| --- " * 7 + "|"]
     for name in shared:
         cells = []
-        for experiment in pools:
+        for experiment in POOLS:
             row = table_row(at[experiment][name])
             cells += [_regret_cell(at[experiment][name]), _shown(row["hit_90"], ".0%")]
         lines.append(f"| {name} | {' | '.join(cells)} |")
@@ -271,18 +273,75 @@ def draw_regret(replays: Sequence[Replay], cases: Cases, path: Path) -> None:
         at = [by_method(results(replays, cases, b)).get(name) for b in budgets]
         shown = [(b, table_row(found)) for b, found in zip(budgets, at, strict=True) if found]
         spends = [100 * b for b, _ in shown]
-        style = {
-            "color": PALETTE[index % len(PALETTE)],
-            "marker": "os^Dv<>"[index % 7],
-            "linewidth": 2.5 if name == OURS else 1.2,
-            "label": name,
-        }
+        style = {**_style(index, name), "label": name}
         left.plot(spends, [row["regret_mean"] for _, row in shown], **style)
         right.plot(spends, [100 * row["overhead"] for _, row in shown], **style)
     _spend_axis(left, "mean regret (thousandths of a nat)")
     _spend_axis(right, "spend + regret (% of a target run)")
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     figure.savefig(path, dpi=150)
+
+
+def draw_extrapolation(
+    replays: Sequence[Replay], cases: Cases, group: str, budget: float, path: Path
+) -> None:
+    """Mean regret and hit rate against how far below the target the largest runs are."""
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    at = {e: by_method(results(of(replays, e, group), cases, budget)) for e in POOLS}
+    names = [n for n in _worth_drawing(of(replays, "main", group), cases) if n in at["eighth"]]
+    for index, name in enumerate(names):
+        rows = [table_row(at[experiment][name]) for experiment in POOLS]
+        style = {**_style(index, name), "label": name}
+        left.plot([2, 4, 8], [row["regret_mean"] for row in rows], **style)
+        if rows[0]["hit_90"] is not None:
+            right.plot([2, 4, 8], [100 * row["hit_90"] for row in rows], **style)
+    right.axhline(90, color="0.6", linewidth=1, linestyle=":")
+    left.set_yscale("log")
+    left.set_ylabel("mean regret (thousandths of a nat)")
+    right.set_ylabel("90 % intervals that hold the best rate (%)")
+    right.set_ylim(0, 104)
+    for axes in (left, right):
+        axes.set_xscale("log", base=2)
+        axes.set_xticks([2, 4, 8], ["1/2", "1/4", "1/8"])
+        axes.set_xlabel("largest run's share of the target's size and of its tokens")
+        _plain(axes)
+    left.yaxis.set_major_formatter("{x:g}")
+    left.yaxis.set_minor_formatter("{x:g}")
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    figure.savefig(path, dpi=150)
+
+
+def short_table(replays: Sequence[Replay], cases: Cases) -> str:
+    """The best rivals beside ours, for people in a hurry: each by the better of its two scores."""
+    budgets = (0.02, 0.05, 0.10)
+    at = {b: by_method(results(replays, cases, b)) for b in budgets}
+    stops = by_method(results(_within(replays, AT_STOP), cases, AT_STOP))
+    lines = [
+        "| method | regret at 2 % | 5 % | 10 % | overhead at its own end |",
+        "| --- " * 5 + "|",
+    ]
+    shown: set[str] = set()
+    for name in ordered(replays, cases):
+        base = name.removesuffix(SHARED)
+        hidden = in_sample(name, cases, replays) or base in ABLATIONS or base in shown
+        if hidden or (base == OURS and name != OURS):
+            continue
+        shown.add(base)
+        cells = [f"{table_row(at[b][name])['regret_mean']:.1f}" for b in budgets]
+        overhead = f"{table_row(stops[name])['overhead']:.1%}"
+        label = f"**{name}**" if name == OURS else name
+        lines.append(f"| {label} | {' | '.join(cells)} | {overhead} |")
+    return "\n".join(lines[: 2 + _DRAWN + 2])
+
+
+def _style(index: int, name: str) -> dict[str, Any]:
+    return {
+        "color": PALETTE[index % len(PALETTE)],
+        "marker": "os^Dv<>"[index % 7],
+        "linewidth": 2.5 if name == OURS else 1.2,
+    }
 
 
 def _worth_drawing(replays: Sequence[Replay], cases: Cases) -> list[str]:
@@ -299,5 +358,9 @@ def _spend_axis(axes: Axes, label: str) -> None:
     axes.set_ylabel(label)
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("{x:g}")
+    _plain(axes)
+
+
+def _plain(axes: Axes) -> None:
     axes.grid(alpha=0.3, which="both")
     axes.spines[["top", "right"]].set_visible(False)
