@@ -18,17 +18,17 @@ import typer
 from benchmarks import averaging, exponents, proof
 from benchmarks.ablations import ABLATIONS
 from benchmarks.standings import Replay, at_centers, load, twice
-from benchmarks.standings_view import (
+from benchmarks.standings_figures import draw_extrapolation, draw_regret
+from benchmarks.standings_tables import (
     Cases,
     detail_table,
-    draw_extrapolation,
-    draw_regret,
     extrapolation_table,
     found_table,
     given_list,
     of,
     overhead_table,
     paired_table,
+    parallel_table,
     regret_table,
     short_table,
 )
@@ -69,6 +69,7 @@ def standings(replays: Sequence[Replay], cases: Cases) -> dict[str, str]:
         "ablations": regret_table(ablated, cases, BUDGETS[:4]),
         "ablations_overhead": overhead_table(ablated, cases, (0.05, 0.10)),
         "extrapolation": extrapolation_table(replays, cases, "same", HARDER_BUDGET),
+        "parallel": parallel_table(replays, cases, "same"),
         "given": given_list(replays),
         "groups": "\n\n".join(
             f"`{group}`:\n\n{regret_table(of(replays, 'main', group), cases, BUDGETS[:4])}"

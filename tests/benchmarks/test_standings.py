@@ -20,7 +20,7 @@ from benchmarks.standings import (
     spend_until_found,
     twice,
 )
-from benchmarks.standings_view import overhead_table, paired_table, regret_table, short_table
+from benchmarks.standings_tables import overhead_table, paired_table, regret_table, short_table
 from horizon_bo.adapters.cases import Case
 
 #: Regret of 1 mnat per octave of rate; a thousandth of the loss is two octaves.

@@ -9,14 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from benchmarks.ablations import ABLATIONS
+from benchmarks.makespan import SLOTS
 from benchmarks.methods import entries
 from benchmarks.standings import (
-    BUDGETS,
     FOUND,
     SHARED,
     Replay,
@@ -28,8 +25,7 @@ from benchmarks.standings import (
     table_row,
 )
 from horizon_bo.adapters.cases import Case
-from horizon_bo.adapters.score import AT_STOP
-from horizon_bo.adapters.score_view import PALETTE
+from horizon_bo.adapters.score import AT_STOP, outcome
 
 OURS = "horizon"
 #: The budget at which methods are ordered and compared in pairs, in target runs.
@@ -248,6 +244,34 @@ def extrapolation_table(replays: Sequence[Replay], cases: Cases, group: str, bud
     return "\n".join(lines)
 
 
+def parallel_table(replays: Sequence[Replay], cases: Cases, group: str) -> str:
+    """Regret and time to the end of the main budget, one run at a time and many at once."""
+    at = {e: _at_end(of(replays, e, group), cases) for e in ("main", "parallel")}
+    lines = [
+        f"| method | regret, one by one | {SLOTS} at once | time, one by one | {SLOTS} at once |",
+        "| --- " * 5 + "|",
+    ]
+    for name in sorted(at["parallel"], key=lambda name: np.mean(at["parallel"][name][0])):
+        if name not in at["main"]:
+            continue
+        (alone, alone_time), (together, together_time) = at["main"][name], at["parallel"][name]
+        cells = [f"{1e3 * np.mean(regrets):.1f}" for regrets in (alone, together)]
+        cells += [f"{np.mean(times):.1%}" for times in (alone_time, together_time)]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _at_end(replays: Sequence[Replay], cases: Cases) -> dict[str, tuple[list[float], list[float]]]:
+    """Regrets and times at the end of the replays of the main budget, by method."""
+    held: dict[str, tuple[list[float], list[float]]] = {}
+    for replay in (r for r in replays if r.budget == MAIN_BUDGET and r.states):
+        last = replay.states[-1]
+        regrets, times = held.setdefault(replay.method, ([], []))
+        regrets.append(outcome(last, cases[replay.case]).regret)
+        times.append(last.get("clock", last["spent"]))
+    return held
+
+
 def given_list(replays: Sequence[Replay]) -> str:
     """What each rival is and was given, with the versions it ran with."""
     versions: dict[str, Mapping[str, Any]] = {}
@@ -260,57 +284,6 @@ def given_list(replays: Sequence[Replay]) -> str:
             used = ", ".join(f"{what} {which}" for what, which in versions[name].items())
             lines.append(f"- `{name}`{f' ({used})' if used else ''}: {entry.given}")
     return "\n".join(lines)
-
-
-def draw_regret(replays: Sequence[Replay], cases: Cases, path: Path) -> None:
-    """Mean regret and mean overhead against the budget, ours beside the best rivals."""
-    names = _worth_drawing(replays, cases)
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2)
-    budgets = [b for b in BUDGETS if b >= 0.02]
-    for index, name in enumerate(names):
-        at = [by_method(results(replays, cases, b)).get(name) for b in budgets]
-        shown = [(b, table_row(found)) for b, found in zip(budgets, at, strict=True) if found]
-        spends = [100 * b for b, _ in shown]
-        style = {**_style(index, name), "label": name}
-        left.plot(spends, [row["regret_mean"] for _, row in shown], **style)
-        right.plot(spends, [100 * row["overhead"] for _, row in shown], **style)
-    _spend_axis(left, "mean regret (thousandths of a nat)")
-    _spend_axis(right, "spend + regret (% of a target run)")
-    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4)
-    figure.savefig(path, dpi=150)
-
-
-def draw_extrapolation(
-    replays: Sequence[Replay], cases: Cases, group: str, budget: float, path: Path
-) -> None:
-    """Mean regret and hit rate against how far below the target the largest runs are."""
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2)
-    at = {e: by_method(results(of(replays, e, group), cases, budget)) for e in POOLS}
-    names = [n for n in _worth_drawing(of(replays, "main", group), cases) if n in at["eighth"]]
-    for index, name in enumerate(names):
-        rows = [table_row(at[experiment][name]) for experiment in POOLS]
-        style = {**_style(index, name), "label": name}
-        left.plot([2, 4, 8], [row["regret_mean"] for row in rows], **style)
-        if rows[0]["hit_90"] is not None:
-            right.plot([2, 4, 8], [100 * row["hit_90"] for row in rows], **style)
-    right.axhline(90, color="0.6", linewidth=1, linestyle=":")
-    left.set_yscale("log")
-    left.set_ylabel("mean regret (thousandths of a nat)")
-    right.set_ylabel("90 % intervals that hold the best rate (%)")
-    right.set_ylim(0, 104)
-    for axes in (left, right):
-        axes.set_xscale("log", base=2)
-        axes.set_xticks([2, 4, 8], ["1/2", "1/4", "1/8"])
-        axes.set_xlabel("largest run's share of the target's size and of its tokens")
-        _plain(axes)
-    left.yaxis.set_major_formatter("{x:g}")
-    left.yaxis.set_minor_formatter("{x:g}")
-    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4)
-    figure.savefig(path, dpi=150)
 
 
 def short_table(replays: Sequence[Replay], cases: Cases) -> str:
@@ -334,33 +307,3 @@ def short_table(replays: Sequence[Replay], cases: Cases) -> str:
         label = f"**{name}**" if name == OURS else name
         lines.append(f"| {label} | {' | '.join(cells)} | {overhead} |")
     return "\n".join(lines[: 2 + _DRAWN + 2])
-
-
-def _style(index: int, name: str) -> dict[str, Any]:
-    return {
-        "color": PALETTE[index % len(PALETTE)],
-        "marker": "os^Dv<>"[index % 7],
-        "linewidth": 2.5 if name == OURS else 1.2,
-    }
-
-
-def _worth_drawing(replays: Sequence[Replay], cases: Cases) -> list[str]:
-    order = [n for n in ordered(replays, cases) if not in_sample(n, cases, replays)]
-    rivals = [n for n in order if n.removesuffix(SHARED) not in (OURS, *ABLATIONS)]
-    return [OURS, *rivals[:_DRAWN]]
-
-
-def _spend_axis(axes: Axes, label: str) -> None:
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.set_xticks([2, 5, 10, 25], ["2 %", "5 %", "10 %", "25 %"])
-    axes.set_xlabel("budget (% of one target run)")
-    axes.set_ylabel(label)
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter("{x:g}")
-    _plain(axes)
-
-
-def _plain(axes: Axes) -> None:
-    axes.grid(alpha=0.3, which="both")
-    axes.spines[["top", "right"]].set_visible(False)
