@@ -42,11 +42,15 @@ _MOST_STATES = 12  # beliefs along the history: each costs up to a second or two
 _APART = 1e3  # recipes never share a cell
 _NORMAL_95 = 1.6449  # 95 % quantile of a standard normal
 
+#: Recommended rate, ends of its 90 % interval, and expected regret in loss units.
+State = tuple[float, float, float, float]
+
 
 def study_figures(
     study: Study,
     belief: Belief | None = None,
     told: Callable[[int, int], None] = lambda done, of: None,
+    state: Callable[[Study], State] = lambda study: state_of(believe(study)),
 ) -> StudyFigures:
     """All figures of a study.
 
@@ -54,6 +58,8 @@ def study_figures(
         study: The study.
         belief: `believe(study)` where it is at hand already.
         told: Called with how many of how many beliefs along the history are known.
+        state: What was believed after the first trials of a study; one who asks for the figures
+            of a growing study again and again may remember it.
     """
     with one_thread():
         belief = believe(study) if belief is None else belief
@@ -66,7 +72,7 @@ def study_figures(
             over_tokens=over_tokens,
             over_params=over_params,
             runs=runs,
-            history=history_figure(study, belief, told),
+            history=history_figure(study, belief, told, state),
             opinions=opinions_figure(study, belief),
             health=health(belief),
         )
@@ -246,20 +252,25 @@ def _members(study: Study, belief: Belief, ended: Sequence[Trial]) -> np.ndarray
     )
 
 
-def history_figure(study: Study, belief: Belief, told: Callable[[int, int], None]) -> HistoryFigure:
+def history_figure(
+    study: Study,
+    belief: Belief,
+    told: Callable[[int, int], None],
+    state: Callable[[Study], State],
+) -> HistoryFigure:
     """What was believed along the way, the present belief last."""
     lengths = history_lengths(study)
-    decisions = []
+    states = []
     for done, length in enumerate(lengths):
         told(done, len(lengths))
         now = replace(study, trials=study.trials[:length])
-        decisions.append(_decided(belief if length == len(study.trials) else believe(now)))
+        states.append(state_of(belief) if length == len(study.trials) else state(now))
     told(len(lengths), len(lengths))
     flops = _numbers([trial.flops for trial in study.trials]) / study.target.flops
     charged = np.array([trial.charged for trial in study.trials], dtype=np.bool_)
     spent = np.concatenate([[0.0], np.cumsum(np.where(charged, flops, 0.0))])
     compute = np.concatenate([[0.0], np.cumsum(flops)])
-    rate, low, high, lost = np.array(decisions).T
+    rate, low, high, lost = np.array(states).T
     return HistoryFigure(
         trials=np.array(lengths),
         spent=spent[lengths],
@@ -272,7 +283,7 @@ def history_figure(study: Study, belief: Belief, told: Callable[[int, int], None
     )
 
 
-def _decided(belief: Belief) -> tuple[float, float, float, float]:
+def state_of(belief: Belief) -> State:
     """Rate, ends of the 90 % interval and expected regret, in linear values and loss units."""
     decision = decide(belief)
     low, high = decision.log_interval_90
