@@ -2,14 +2,22 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from horizon_bo.adapters.terminal import AsJson, errors_as_exit_codes, example, show
+from horizon_bo.adapters.terminal import (
+    AsJson,
+    StudyArgument,
+    errors_as_exit_codes,
+    example,
+    show,
+)
 
 if TYPE_CHECKING:
     from horizon_bo.adapters.figures import StudyFigures
@@ -23,11 +31,29 @@ Example = Annotated[
 OptionalStudy = Annotated[
     str | None, typer.Argument(metavar="STUDY", help="Path or SQLAlchemy URL of the study.")
 ]
+Host = Annotated[
+    str, typer.Option(metavar="ADDRESS", help="Address to listen at; others need a token.")
+]
+Port = Annotated[int, typer.Option(metavar="P", help="Port to listen at; 0 takes a free one.")]
+Token = Annotated[
+    str | None,
+    typer.Option(
+        metavar="T",
+        envvar="HORIZON_BO_TOKEN",
+        help="What readers must show, as ?token=T or as a bearer token; needed beyond loopback.",
+    ),
+]
+
+#: Addresses that only this machine reaches.
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+#: Shorter tokens can be guessed.
+_LEAST_TOKEN = 16
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands `report` and `serve` to a command line."""
     app.command(epilog=example("horizon-bo report runs.db -o report.html"))(report)
+    app.command(epilog=example("horizon-bo serve runs.db --port 8765"))(serve)
 
 
 def report(
@@ -51,6 +77,59 @@ def report(
     best = figures.recommendation.learning_rate
     said = f"{out}: {size / 1e6:.1f} MB, learning rate {best:.3e}; open it in a browser"
     show({"report": out, "bytes": size, "learning_rate": best}, said, as_json=as_json)
+
+
+def serve(
+    study: StudyArgument, host: Host = "127.0.0.1", port: Port = 8765, token: Token = None
+) -> None:
+    """Show the page of `report` in a browser, kept up to date while runs come in, until Ctrl-C.
+
+    The study is only read. Needs the extra `serve`. Losses in nats per token, compute in FLOP.
+    """
+    with errors_as_exit_codes():
+        from horizon_bo.adapters.storage import study_store
+
+        _refuse_open_door(host, token)
+        store = study_store(study)
+        store.sequence()  # before the wait for what follows, to say that there is no study
+        live = _live()
+        listener = live.listening(host, port)
+        page = live.LivePage(store)
+        with believing() as told:
+            page.renew(told)
+    name = f"[{host}]" if ":" in host else host
+    asked = "" if token is None else "?token=…"
+    typer.echo(f"http://{name}:{listener.getsockname()[1]}/{asked} shows {store.name}; Ctrl-C ends")
+    with suppress(KeyboardInterrupt):
+        live.serve_page(page, listener, token)
+
+
+def _live() -> ModuleType:
+    """The server, or an error that names the extra it comes with."""
+    try:
+        return import_module("horizon_bo.adapters.live")
+    except ImportError as error:
+        from horizon_bo.errors import MissingExtraError
+
+        raise MissingExtraError(
+            f"{error.name} is not installed, expected it for serve; pip install 'horizon-bo[serve]'"
+        ) from error
+
+
+def _refuse_open_door(host: str, token: str | None) -> None:
+    """Beyond this machine only who shows a token may read, and it must not be guessed."""
+    from horizon_bo.errors import InvalidSpaceError
+
+    todo = "give --token or HORIZON_BO_TOKEN, such as the output of `openssl rand -hex 16`"
+    if token is None and host not in LOOPBACK:
+        raise InvalidSpaceError(
+            f"host is {host} without a token, expected one of {', '.join(LOOPBACK)} or a token; "
+            f"{todo}"
+        )
+    if token is not None and len(token) < _LEAST_TOKEN:
+        raise InvalidSpaceError(
+            f"token has {len(token)} characters, expected {_LEAST_TOKEN} or more; {todo}"
+        )
 
 
 def _figures(study: str | None, of_example: bool) -> "tuple[StudyFigures, str]":

@@ -30,7 +30,7 @@ _BUDGET = 0.3
 def example_study() -> Study:
     """A study that has imported the sweep's runs of at most half the target's size and tokens."""
     table = pd.read_csv(find_sweep(_SWEEP))
-    runs = logged_table(table[table["group"] == "sizes"]).runs  # AdamW under cosine, one batch
+    runs = logged_table(table.query("group == 'sizes'")).runs  # AdamW under cosine, one batch
     problem = problem_on(_CASE, runs)
     study = problem.study(budget=_BUDGET, prior_center=None, seed=0)
     logs = sorted(problem.pool, key=lambda trial: trial.flops)

@@ -157,7 +157,7 @@ def _run_traces(runs: RunsFigure, curve: OptimumFigure) -> list[Chart]:
                 "mode": "markers",
                 "name": name,
                 "marker": {"color": color, "symbol": symbol, "size": 7, "line": {"width": 1}},
-                "hovertext": [_run_text(runs, k) for k in np.flatnonzero(chosen)],
+                "hovertext": [_run_text(runs, k) for k in np.flatnonzero(chosen).tolist()],
                 "hoverinfo": "text",
             }
         )
@@ -272,7 +272,7 @@ def runs_chart(figures: StudyFigures) -> Chart:
         f"{_run_text(runs, k)}<br>cost {shown(runs.cost[k], 'share')} of a target run"
         f"<br>removes {shown(runs.regret_removed[k], 'loss')} nats, "
         f"{shown(runs.octaves_removed[k], 'octaves')} octaves"
-        for k in np.flatnonzero(told)
+        for k in np.flatnonzero(told).tolist()
     ]
     return chart(
         [

@@ -17,6 +17,8 @@ _DIGITS = 5
 #: More tick labels than this crowd a phone.
 _MOST_TICKS = 6
 _MANTISSAS = ((1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0), (1.0, 2.0, 5.0), (1.0, 3.0), (1.0,))
+#: A narrower axis would have no two round labels.
+_LEAST_DECADES = 0.6
 
 Chart = dict[str, Any]
 
@@ -71,7 +73,8 @@ def points(values: Sequence[float] | np.ndarray) -> list[float]:
 def log_axis(title: str, low: float, high: float, label: Callable[[float], str]) -> Chart:
     """A logarithmic axis a little past both ends, labelled at round numbers."""
     ends = math.log10(low), math.log10(high)
-    margin = 0.04 * (ends[1] - ends[0]) + 0.02
+    width = ends[1] - ends[0]
+    margin = max(0.02 + 0.04 * width, (_LEAST_DECADES - width) / 2)
     ticks = _ticks(ends[0] - margin, ends[1] + margin)
     return {
         "type": "log",
@@ -84,6 +87,7 @@ def log_axis(title: str, low: float, high: float, label: Callable[[float], str])
 
 def _ticks(low: float, high: float) -> list[float]:
     """Round numbers between two powers of ten, as fine as there is room for."""
+    found: list[float] = []
     for mantissas in _MANTISSAS:
         found = [
             float(f"{mantissa}e{power}")

@@ -130,7 +130,7 @@ async function follow() {
   try {
     const answer = await fetch("revision" + location.search, { cache: "no-cache" });
     if (!answer.ok) throw new Error(answer.statusText);
-    const { revision } = await answer.json();
+    const { revision, trouble } = await answer.json();
     if (String(revision) !== main.dataset.revision) {
       const text = await (await fetch("main" + location.search)).text();
       const page = new DOMParser().parseFromString(text, "text/html");
@@ -141,7 +141,7 @@ async function follow() {
       draw();
       listen();
     }
-    said.textContent = "up to date";
+    said.textContent = trouble ? `the study cannot be read: ${trouble}` : "up to date";
   } catch {
     said.textContent = "the server does not answer; this is its last page";
   }
