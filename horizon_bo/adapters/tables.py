@@ -156,6 +156,11 @@ def _checked(frame: pd.DataFrame, name: str, source: str | None) -> LoggedTable:
     remarks = ending.remarks
     if nameless.any():
         remarks = (*remarks, f"{nameless.sum()} failed rows lack a rate or size: left out")
+    if not kept.any():
+        raise InvalidTableError(
+            f"{name} has 0 of {len(frame)} rows that have ended and say anything, expected one; "
+            "import it when its runs have"
+        )
     frame = frame.loc[kept]
     columns: dict[str, list[Any]] = {
         column: _positive_column(frame, column, name) for column in POSITIVE if column in frame
