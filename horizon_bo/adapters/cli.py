@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from horizon_bo.adapters import cli_demo, cli_replay, cli_run, cli_trackers, law_cli
+from horizon_bo.adapters import cli_demo, cli_replay, cli_report, cli_run, cli_trackers, law_cli
 from horizon_bo.adapters.cli_trackers import ImportedTable, Mapped, checked_table
 from horizon_bo.adapters.terminal import (
     AsJson,
@@ -349,6 +349,7 @@ def _recommendation_fields(best: "Recommendation", target_flops: float) -> dict[
 
 cli_trackers.register(app)
 cli_run.register(app)
+cli_report.register(app)
 cli_replay.register(app)
 cli_demo.register(app)
 law_cli.register(app)

@@ -42,7 +42,7 @@ Mapped = Annotated[
 def register(app: typer.Typer) -> None:
     """Add the commands `import` and `export` to a command line."""
     lines = (
-        "horizon-bo import runs.db sweep.csv --source old-recipe",
+        "horizon-bo import runs.db export.csv --source old-recipe",
         "--map learning_rate=optim.lr --map tokens=steps*524288",
     )
     app.command("import", epilog=example(*lines))(import_runs)

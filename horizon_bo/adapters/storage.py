@@ -85,6 +85,11 @@ class StudyStore:
     address: str
     engine: Engine
 
+    @property
+    def name(self) -> str:
+        """What people call the study: its file or database, never a password."""
+        return Path(self.engine.url.database or self.address).name
+
     def create(self, study: Study) -> StoredStudy:
         """Write a new study; one that is already there is left alone and said so."""
         first = as_json(study_record(study))
