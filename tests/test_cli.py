@@ -68,7 +68,7 @@ def write_cases_of(lines: Path) -> None:
 def test_every_example_in_the_help_works(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_inputs_of_examples(tmp_path)
-    for name in ("init", "suggest", "observe", "import", "recommend", "replay", "score"):
+    for name in ("init", "suggest", "observe", "import", "recommend", "export", "replay", "score"):
         if name == "score":
             write_cases_of(tmp_path / "out.jsonl")
         result = call(example(name))

@@ -97,6 +97,12 @@ Cooldown = Annotated[
         "at several horizons. Left out: no branches.",
     ),
 ]
+RecommendationFigure = Annotated[
+    str | None,
+    typer.Option(
+        "--figure", metavar="F.png", help="Draw the loss (nats per token) against the rate."
+    ),
+]
 RegretTolerance = Annotated[
     str | None,
     typer.Option(metavar="R", help="Stop at this regret too, in loss units (nats per token)."),
@@ -245,13 +251,25 @@ def observe(
 
 
 @app.command(epilog=example("horizon-bo recommend runs.db"))
-def recommend(study: StudyArgument, without: Without = None, as_json: AsJson = False) -> None:
+def recommend(
+    study: StudyArgument,
+    without: Without = None,
+    figure: RecommendationFigure = None,
+    as_json: AsJson = False,
+) -> None:
     """Say which learning rate to train the target with, how sure that is, and whether to go on."""
     with errors_as_exit_codes():
         from horizon_bo import HorizonTuner
 
         tuner = HorizonTuner.open(study)
         best = tuner.recommend(without=sizes(without))
+        if figure is not None:
+            from horizon_bo import plots
+            from horizon_bo.adapters.score_view import save_figure
+
+            drawn = plots.bowl(tuner).get_figure(root=True)
+            assert drawn is not None
+            save_figure(drawn, Path(figure))
     if as_json:
         show_json({field.name: getattr(best, field.name) for field in fields(best)})
         return

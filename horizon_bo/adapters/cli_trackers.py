@@ -46,9 +46,7 @@ def register(app: typer.Typer) -> None:
         "--map learning_rate=optim.lr --map tokens=steps*524288",
     )
     app.command("import", epilog=example(*lines))(import_runs)
-    app.command(epilog=example("horizon-bo export runs.db mlflow:sqlite:///mlflow.db#sweep"))(
-        export
-    )
+    app.command(epilog=example("horizon-bo export runs.db tensorboard:events"))(export)
 
 
 def import_runs(

@@ -95,6 +95,12 @@ class HorizonTuner:
         """All that is known: target, space, budget and every trial."""
         return self._study
 
+    @property
+    def belief(self) -> Belief:
+        """What all runs together say: the posterior that suggestions and figures rest on."""
+        with one_thread():
+            return self._believed(self._study)
+
     @overload
     def suggest(self, *, without: Sequence[float] = ()) -> Suggestion: ...
     @overload
@@ -214,7 +220,7 @@ class HorizonTuner:
         """
         with one_thread():
             study = _without(self._study, without)
-            return tuner.recommend(study, self._believed(self._study))
+            return tuner.recommend(study, self.belief)
 
     def run(
         self,
