@@ -12,6 +12,7 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner, Result
 
+from horizon_bo import HorizonTuner
 from horizon_bo.adapters import demo
 from horizon_bo.adapters.cli import app
 from horizon_bo.adapters.replay import METHODS
@@ -184,8 +185,9 @@ def test_a_table_of_ones_own_becomes_a_recommendation_in_two_commands(tmp_path, 
     made = json.loads(call(f"{INIT} {mapped} --json").stdout)
     assert made["imported"] == 4
     best = json.loads(call("recommend runs.db --figure bowl.png --json").stdout)
-    assert 5e-4 < best["learning_rate"] < 4e-3
-    assert best["spent"] == 0
+    tuner = HorizonTuner.open("runs.db")
+    assert {trial.tokens for trial in tuner.study.trials} == {4000 * 524_288}
+    assert best["learning_rate"] == tuner.recommend().learning_rate
     assert Path("bowl.png").stat().st_size > 10_000
 
 
