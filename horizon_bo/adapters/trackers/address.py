@@ -70,6 +70,6 @@ def only_one(names: Sequence[str], part: str | None, address: str, what: str) ->
         return part
     if part is None and len(names) == 1:
         return names[0]
-    there = f"it has {', '.join(names)}" if names else f"it has no {what}"
+    there = f"it has {', '.join(sorted(names))}" if names else f"it has no {what}"
     asked = f"no {what} {part!r}" if part else f"{len(names)} of {what}"
     raise InvalidTableError(f"{address} has {asked}, expected one; {there}: name one behind a #")
