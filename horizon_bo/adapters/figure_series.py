@@ -64,7 +64,7 @@ def study_figures(
     with one_thread():
         belief = believe(study) if belief is None else belief
         decision = decide(belief)
-        over_tokens, over_params, runs = _optimum_figures(study, belief, decision)
+        over_tokens, over_params, runs = optimum_figures(study, belief, decision)
         return StudyFigures(
             study=study,
             recommendation=recommend(study, belief),
@@ -113,7 +113,7 @@ class _Curves:
     run_level: Float[Tensor, "draw run"]  # loss at that rate, in typical losses
 
 
-def _optimum_figures(
+def optimum_figures(
     study: Study, belief: Belief, decision: Decision
 ) -> tuple[OptimumFigure, OptimumFigure, RunsFigure]:
     """The best rate along tokens and along params, and all trials in their light."""
