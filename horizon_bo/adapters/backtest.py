@@ -47,6 +47,25 @@ DEFAULT_RATIO = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
+class Replayed:
+    """One replay and its lines.
+
+    Args:
+        cell: What was hidden.
+        start: What the replay started from, a key of `STARTS`.
+        method: A key of `SEEDS`.
+        seed: Seed of the replay.
+        states: Its lines, in order.
+    """
+
+    cell: HiddenCell
+    start: str
+    method: str
+    seed: int
+    states: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Scored:
     """One recommendation for one hidden cell.
 
@@ -71,17 +90,12 @@ class Scored:
     @property
     def regret_percent(self) -> float:
         """Regret in per cent of the hidden cell's lowest loss."""
-        return 100 * self.outcome.regret / self._truth["minimum"]
+        return 100 * self.outcome.regret / self.cell.truth["minimum"]
 
     @property
     def best_rate(self) -> float:
         """The hidden cell's best rate."""
-        return self._truth["optimum"]
-
-    @property
-    def _truth(self) -> Mapping[str, Any]:
-        assert self.cell.case.truth is not None
-        return self.cell.case.truth
+        return self.cell.truth["optimum"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,8 +120,8 @@ class Backtest:
         cells: What was hidden, the dearest first.
         unused: One line for each cell that could not be hidden.
         remarks: What the user may not expect.
+        replays: Every replay with its lines.
         scores: Every recommendation with its score.
-        states: The lines of the replays, in order, for regret against spend.
         planned_ratios: The planned target over the largest logged run in size and in tokens.
     """
 
@@ -115,8 +129,8 @@ class Backtest:
     cells: tuple[HiddenCell, ...]
     unused: tuple[str, ...]
     remarks: tuple[str, ...]
+    replays: tuple[Replayed, ...]
     scores: tuple[Scored, ...]
-    states: tuple[Mapping[str, Any], ...]
     planned_ratios: tuple[float | None, float | None]
 
     def of(self, method: str, start: str | None = None) -> tuple[Scored, ...]:
@@ -176,17 +190,17 @@ def backtest(
             tokens_ratio=_ratio(tokens_ratio, "tokens_ratio", planned[1]),
         )
         hiding = hidden_cells(sweep, logged.runs, terms)
-        tasks = _tasks(hiding.cells, budget)
+        tasks = _tasks(hiding.cells, terms.budget)
         with one_thread():
             watch(run_replays([task for task, *_ in tasks], lines, jobs=jobs))
-        states = tuple(read_lines(lines))
+        replays = tuple(_replayed(tasks, read_lines(lines)))
     return Backtest(
         terms=terms,
         cells=hiding.cells,
         unused=hiding.unused,
         remarks=(*logged.remarks, *_remarks(hiding.cells)),
-        scores=tuple(score for task in tasks for score in _scores(*task, states)),
-        states=states,
+        replays=replays,
+        scores=tuple(score for replay in replays for score in _scores(replay, terms.budget)),
         planned_ratios=planned,
     )
 
@@ -220,21 +234,19 @@ def _ratio(given: float | None, name: str, planned: float | None) -> float:
     return float(given)
 
 
-def _tasks(
-    cells: Sequence[HiddenCell], budget: float
-) -> list[tuple[Task, HiddenCell, str]]:
+def _tasks(cells: Sequence[HiddenCell], budget: float) -> list[tuple[Task, HiddenCell, str]]:
     """Every replay to make, with its cell and what it starts from."""
     tasks = []
     for cell in cells:
-        assert cell.case.truth is not None
         for start, factor in STARTS.items():
+            # rounded, so that another machine's last digit does not make it another replay
+            center = None if factor is None else float(f"{factor * cell.truth['optimum']:.6g}")
             # a least-squares law takes no guess, so uniform runs have one start
             for method in SEEDS if factor is None else ["horizon"]:
-                center = None if factor is None else factor * cell.case.truth["optimum"]
                 made = replay_tasks(
                     [cell.case],
                     [method],
-                    prior_centers=[None if center is None else float(f"{center:.6g}")],
+                    prior_centers=[center],
                     seeds=SEEDS[method],
                     budget=budget,
                 )
@@ -242,24 +254,29 @@ def _tasks(
     return tasks
 
 
-def _scores(
-    task: Task, cell: HiddenCell, start: str, states: Sequence[Mapping[str, Any]]
-) -> Iterator[Scored]:
-    """The scores of one replay: at its budget and, for the tuner, at its stop and before any run."""
-    ours = [s for s in states if tuple(s[name] for name in KEY) == task.key]
-    at: dict[str, float | str] = {task.method: task.budget}
-    if task.method == "horizon":
+def _replayed(
+    tasks: Sequence[tuple[Task, HiddenCell, str]], lines: Sequence[Mapping[str, Any]]
+) -> Iterator[Replayed]:
+    for task, cell, start in tasks:
+        states = tuple(line for line in lines if task.key == tuple(line[name] for name in KEY))
+        yield Replayed(cell=cell, start=start, method=task.method, seed=task.seed, states=states)
+
+
+def _scores(replay: Replayed, budget: float) -> Iterator[Scored]:
+    """Scores of one replay: at its budget, and the tuner's at its stop and before any run."""
+    at: dict[str, float | str] = {replay.method: budget}
+    if replay.method == "horizon":
         at |= {AT_ITS_STOP: AT_STOP, NO_RUN: 0.0}
-    for method, budget in at.items():
-        (state,) = states_at(ours, budget)
+    for method, end in at.items():
+        (state,) = states_at(replay.states, end)
         yield Scored(
-            cell=cell,
-            start=start,
+            cell=replay.cell,
+            start=replay.start,
             method=method,
-            seed=task.seed,
+            seed=replay.seed,
             runs=state["step"],
             learning_rate=state["learning_rate"],
-            outcome=outcome(state, cell.case),
+            outcome=outcome(state, replay.cell.case),
         )
 
 

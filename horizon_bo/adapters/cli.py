@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from horizon_bo.adapters import cli_demo, cli_replay, cli_run, law_cli
+from horizon_bo.adapters import cli_backtest, cli_demo, cli_replay, cli_run, law_cli
 from horizon_bo.adapters.terminal import (
     AsJson,
     StudyArgument,
@@ -376,5 +376,6 @@ def _recommendation_fields(best: "Recommendation", target_flops: float) -> dict[
 
 cli_run.register(app)
 cli_replay.register(app)
+cli_backtest.register(app)
 cli_demo.register(app)
 law_cli.register(app)

@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -69,6 +70,12 @@ class HiddenCell:
     tokens_ratio: float
     compute_ratio: float
     one_length: bool
+
+    @property
+    def truth(self) -> Mapping[str, Any]:
+        """The smoothed losses of the cell."""
+        assert self.case.truth is not None
+        return self.case.truth
 
 
 @dataclass(frozen=True)
@@ -152,9 +159,7 @@ def _cells_of(runs: Sequence[LoggedRun]) -> list[_Cell]:
     return sorted(cells, key=lambda cell: (-cell.flops, -len(cell.runs)))
 
 
-def _hidden(
-    cell: _Cell, sweep: Path, runs: Sequence[LoggedRun], terms: Terms
-) -> HiddenCell | str:
+def _hidden(cell: _Cell, sweep: Path, runs: Sequence[LoggedRun], terms: Terms) -> HiddenCell | str:
     """The cell as a target, or why it cannot be one."""
     if len(cell.rates) < LEAST_RATES:
         return f"rates that trained: {len(cell.rates)}, expected {LEAST_RATES}"
@@ -195,7 +200,7 @@ def _case(
     sweep: Path,
     runs: Sequence[LoggedRun],
     terms: Terms,
-    truth: Mapping[str, object] | None = None,
+    truth: Mapping[str, Any] | None = None,
 ) -> Case:
     """The replay problem; its name says everything, the runs included, so resuming is safe."""
     digest = f"{zlib.crc32(repr(runs).encode()):08x}"

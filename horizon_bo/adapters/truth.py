@@ -104,7 +104,7 @@ def optimum_log_sd(bowl: Bowl, log_rates: FloatArray, seed: int = 0) -> float:
 def truth_of(
     bowl: Bowl, log_rates: FloatArray, log_sd: float, loss_per_log_tokens: float
 ) -> dict[str, Any]:
-    """The bowl in the shape of a case's `truth`: excess on a grid of the rates that were trained."""
+    """The bowl in the shape of a case's `truth`: excess on a grid between the trained rates."""
     grid = np.linspace(log_rates.min(), log_rates.max(), _GRID)
     return {
         "learning_rate": np.exp(grid).tolist(),
@@ -176,11 +176,11 @@ def _coefficients(bowl: Bowl, log_rates: FloatArray, losses: FloatArray) -> tupl
     def residuals(x: FloatArray) -> FloatArray:
         trial = Bowl(x[0], x[1], x[2], x[3], bowl.scatter)
         misses = _softened((x[0] + trial.excess(log_rates) - losses) / spread)
-        beliefs = (
+        beliefs = [
             (x[1] - log_unit - priors[0].location) / (2 * priors[0].scale),  # its tails are heavy
             (x[3] - priors[1].location) / priors[1].scale,
-        )
-        return np.concatenate([misses, beliefs])
+        ]
+        return np.concatenate([misses, np.array(beliefs)])
 
     low, high = log_rates.min() - _BEYOND, log_rates.max() + _BEYOND
     start = [bowl.minimum, bowl.log_curvature, np.clip(bowl.log_optimum, low, high), bowl.asymmetry]
