@@ -178,6 +178,8 @@ def backtest(
         jobs: Processes, of one thread each.
         watch: Runs the replays by exhausting an iterator of the fraction done.
     """
+    if cells < 1:
+        raise InvalidSpaceError(f"cells is {cells}, expected at least 1; hide one or more")
     with _files(table, out) as (sweep, logged, lines):
         planned = (
             _planned_ratio(target_params, "target_params", [run.params for run in logged.runs]),
@@ -213,9 +215,8 @@ def _files(table: Sweep, out: Path | None) -> Iterator[tuple[Path, LoggedTable, 
         if isinstance(table, str | PathLike):
             sweep = find_sweep(fspath(table))
         else:
-            sweep = Path(folder) / "runs.jsonl"
-            frame = logged_table(table).frame
-            frame.to_json(sweep, orient="records", lines=True, double_precision=15)
+            sweep = Path(folder) / "runs.csv"
+            logged_table(table).frame.to_csv(sweep, index=False)
         yield sweep, logged_table(sweep), lines
 
 

@@ -29,7 +29,7 @@ _MARKERS = ("o", "v", "^")
 _METHODS = ("horizon", AT_ITS_STOP, "random", NO_RUN)
 #: Regrets below this many thousandths are drawn at it: no curve is known better.
 _LEAST_REGRET = 0.05
-_SPENDS = 80
+_SPENDS = 200
 
 
 def print_backtest(result: Backtest, console: Console) -> None:
@@ -184,7 +184,7 @@ def _draw_coverage(axis: Axes, result: Backtest) -> None:
     axis.set_title(f"Intervals over {len(result.cells)} hidden cells, 95 % exact", fontsize=11)
     axis.set_xlabel("claimed coverage (%)")
     axis.set_ylabel("intervals that held the best rate (%)")
-    axis.legend(frameon=False, loc="upper left")
+    axis.legend(frameon=False, loc="lower left")
 
 
 def _draw_claims(axis: Axes, result: Backtest) -> None:
@@ -222,6 +222,7 @@ def _draw_spend(axis: Axes, result: Backtest) -> None:
             np.maximum(_LEAST_REGRET, curve),
             color=PALETTE[index],
             linestyle="-" if method == "horizon" else "--",
+            drawstyle="steps-post",
             label=label,
         )
     axis.set(xscale="log", yscale="log")

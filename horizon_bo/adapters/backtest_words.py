@@ -57,7 +57,7 @@ def _coverage(result: Backtest) -> Iterator[str]:
     found = result.coverage(90)
     yield (
         f"{found.hits} of {found.cells} 90 % intervals held the best rate: the rate behind that "
-        f"lies between {found.low:.0%} and {found.high:.0%} (95 % confidence, exact); "
+        f"lies between {_share(found.low)} and {_share(found.high)} (95 % confidence, exact); "
         f"{_meaning(found)}."
     )
 
@@ -67,7 +67,7 @@ def _meaning(found: Coverage) -> str:
         return "that is fewer than claimed, so widen its intervals on your runs"
     if found.low > _CLAIM:
         return "that is more than claimed, so its intervals are wider than they need be"
-    return f"too few cells to tell 90 % from {found.low:.0%}"
+    return f"too few cells to tell 90 % from {_share(found.low)}"
 
 
 def _claims(result: Backtest) -> Iterator[str]:
@@ -75,9 +75,9 @@ def _claims(result: Backtest) -> Iterator[str]:
     claimed = mean_of(ours, lambda s: 1e3 * (s.outcome.claimed or 0.0))
     realised = mean_of(ours, regret)
     if claimed > _RIGHT * realised:
-        judgement = "it was too cautious about itself"
+        judgement = "on these cells it was too cautious"
     elif realised > _RIGHT * claimed:
-        judgement = "it was too sure of itself"
+        judgement = "on these cells it was too sure of itself"
     else:
         judgement = "about right"
     yield f"It expected to lose {claimed:.1f} thousandths and lost {realised:.1f}: {judgement}."
@@ -133,6 +133,10 @@ def _overhead(score: Scored) -> float:
 
 def _spent(scores: Sequence[Scored]) -> str:
     return f"{mean_of(scores, lambda s: 100 * s.outcome.spent):.1f} % of a target run"
+
+
+def _share(rate: float) -> str:
+    return f"{100 * rate:.0f} %"
 
 
 def _cells(count: int) -> str:

@@ -127,7 +127,8 @@ def find_sweep(name: str, beside: Path | None = None) -> Path:
 
 def load_problem(case: Case, beside: Path | None = None) -> Problem:
     """Split a sweep into the hidden target and the pool."""
-    return problem_on(case, _table(find_sweep(case.sweep, beside)).runs)
+    path = find_sweep(case.sweep, beside)
+    return problem_on(case, _table(path, path.stat().st_mtime_ns).runs)
 
 
 def problem_on(case: Case, runs: Sequence[LoggedRun]) -> Problem:
@@ -164,7 +165,8 @@ def problem_on(case: Case, runs: Sequence[LoggedRun]) -> Problem:
 
 
 @lru_cache(maxsize=8)
-def _table(path: Path) -> LoggedTable:
+def _table(path: Path, changed_ns: int) -> LoggedTable:
+    """A table as it was when it last changed."""
     return logged_table(path)
 
 

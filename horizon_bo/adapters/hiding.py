@@ -72,6 +72,11 @@ class HiddenCell:
     one_length: bool
 
     @property
+    def place(self) -> tuple[float, float]:
+        """Its size and length."""
+        return (self.case.target_params, self.case.target_tokens)
+
+    @property
     def truth(self) -> Mapping[str, Any]:
         """The smoothed losses of the cell."""
         assert self.case.truth is not None
@@ -126,15 +131,14 @@ def hidden_cells(sweep: Path, runs: Sequence[LoggedRun], terms: Terms) -> Hiding
     """The largest cells that can be hidden, and why larger ones cannot."""
     found: list[HiddenCell] = []
     unused: list[str] = []
+    alike = 0
     for cell in _cells_of(runs):
         if len(found) == terms.cells:
             break
-        places = {(hidden.case.target_params, hidden.case.target_tokens) for hidden in found}
-        outcome = (
-            "its size and length are hidden already, at another batch or recipe"
-            if (cell.params, cell.tokens) in places
-            else _hidden(cell, sweep, runs, terms)
-        )
+        if (cell.params, cell.tokens) in {hidden.place for hidden in found}:
+            alike += 1
+            continue
+        outcome = _hidden(cell, sweep, runs, terms)
         if isinstance(outcome, HiddenCell):
             found.append(outcome)
         else:
@@ -145,6 +149,10 @@ def hidden_cells(sweep: Path, runs: Sequence[LoggedRun], terms: Terms) -> Hiding
             f"({unused[0]}{'; …' if len(unused) > 1 else ''}), expected one with {LEAST_RATES} "
             f"rates about its best and smaller runs beside it; log more rates, or raise "
             "--params-ratio, --tokens-ratio or --budget"
+        )
+    if alike:
+        unused.append(
+            f"{alike} more of a size and length that are hidden, at another batch or recipe"
         )
     return Hiding(tuple(found), tuple(unused))
 

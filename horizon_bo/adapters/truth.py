@@ -35,8 +35,15 @@ _NOISE, _NOISE_RUNS = 2e-3, 1.0
 #: No loss is known better than this share of it.
 _LEAST_NOISE = 1e-4
 _COEFFICIENTS = 4
+_SHAPE = [DEFAULT_PRIORS[name] for name in ("log_curvature", "asymmetry")]
+#: What is believed of ln κ (of a loss of 1) and the asymmetry, and how firmly. The curvature's
+#: prior has heavy tails, which a normal of twice the width covers.
+_BELIEF = np.array([prior.location for prior in _SHAPE])
+_BELIEF_SD = np.array([(1 + prior.heavy) * prior.scale for prior in _SHAPE])
 #: The noise enters the weights and is read off the residuals: so often until both agree.
-_ROUNDS = 8
+_ROUNDS, _SETTLED = 20, 0.01
+#: Relative change at which a fit ends; a millionth of an ln unit is nothing to a rate.
+_TOLERANCE = 1e-6
 #: The optimum is looked for so far outside of the rates that were trained, in ln units.
 _BEYOND = 1.0
 _GRID = 41
@@ -78,26 +85,33 @@ def smoothed(log_rates: FloatArray, losses: FloatArray) -> Bowl:
     lowest = float(losses.min())
     start = Bowl(
         minimum=lowest,
-        log_curvature=DEFAULT_PRIORS["log_curvature"].location + math.log(lowest),
+        log_curvature=float(_BELIEF[0]) + math.log(lowest),
         log_optimum=float(log_rates[losses.argmin()]),
-        asymmetry=DEFAULT_PRIORS["asymmetry"].location,
+        asymmetry=float(_BELIEF[1]),
         scatter=_NOISE * lowest,
     )
     bowl = start
     for _ in range(_ROUNDS):
-        bowl = _refitted(bowl, log_rates, losses, _NOISE * lowest)
+        last, bowl = bowl, _refitted(bowl, log_rates, losses, _NOISE * lowest)
+        if abs(bowl.scatter / last.scatter - 1) < _SETTLED:
+            break
     return bowl
 
 
 def optimum_log_sd(bowl: Bowl, log_rates: FloatArray, seed: int = 0) -> float:
-    """How far the best rate would move, in ln units, had every run had another seed.
+    """How uncertain the best rate is, in ln units.
 
-    Losses are drawn about the bowl with its own spread and smoothed again.
+    Losses are drawn about the bowl with its own spread, and what is believed of its shape from the
+    priors; then it is smoothed again.
     """
     generator = np.random.default_rng(seed)
     expected, spread = bowl.minimum + bowl.excess(log_rates), bowl.spread(log_rates)
     drawn = expected + spread * generator.standard_normal((_BOOTSTRAPS, len(log_rates)))
-    optima = [_coefficients(bowl, log_rates, losses)[2] for losses in drawn]
+    beliefs = _BELIEF + _BELIEF_SD * generator.standard_normal((_BOOTSTRAPS, 2))
+    optima = [
+        _coefficients(bowl, log_rates, losses, belief)[2]
+        for losses, belief in zip(drawn, beliefs, strict=True)
+    ]
     return float(np.std(optima))
 
 
@@ -167,25 +181,30 @@ def _refitted(bowl: Bowl, log_rates: FloatArray, losses: FloatArray, prior_noise
     return Bowl(minimum, log_curvature, log_optimum, asymmetry, scatter)
 
 
-def _coefficients(bowl: Bowl, log_rates: FloatArray, losses: FloatArray) -> tuple[float, ...]:
+def _coefficients(
+    bowl: Bowl, log_rates: FloatArray, losses: FloatArray, belief: FloatArray = _BELIEF
+) -> tuple[float, ...]:
     """Minimum, ln curvature, ln optimum and asymmetry of least robust error, from a first bowl."""
     spread = bowl.spread(log_rates)
     log_unit = math.log(bowl.minimum)
-    priors = (DEFAULT_PRIORS["log_curvature"], DEFAULT_PRIORS["asymmetry"])
 
     def residuals(x: FloatArray) -> FloatArray:
         trial = Bowl(x[0], x[1], x[2], x[3], bowl.scatter)
         misses = _softened((x[0] + trial.excess(log_rates) - losses) / spread)
-        beliefs = [
-            (x[1] - log_unit - priors[0].location) / (2 * priors[0].scale),  # its tails are heavy
-            (x[3] - priors[1].location) / priors[1].scale,
-        ]
-        return np.concatenate([misses, np.array(beliefs)])
+        shape = np.array([x[1] - log_unit, x[3]])
+        return np.concatenate([misses, (shape - belief) / _BELIEF_SD])
 
     low, high = log_rates.min() - _BEYOND, log_rates.max() + _BEYOND
     start = [bowl.minimum, bowl.log_curvature, np.clip(bowl.log_optimum, low, high), bowl.asymmetry]
     bounds = ([0.0, -np.inf, low, -1.0], [np.inf, np.inf, high, 3.0])
-    fit = least_squares(residuals, start, bounds=bounds, x_scale=[bowl.scatter, 0.3, 0.1, 0.3])
+    fit = least_squares(
+        residuals,
+        start,
+        bounds=bounds,
+        x_scale=[bowl.scatter, 0.3, 0.1, 0.3],
+        ftol=_TOLERANCE,
+        xtol=_TOLERANCE,
+    )
     return tuple(float(value) for value in fit.x)
 
 
