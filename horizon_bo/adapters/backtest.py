@@ -19,7 +19,7 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from horizon_bo.adapters.cases import find_sweep
-from horizon_bo.adapters.hiding import HiddenCell, Terms, hidden_cells
+from horizon_bo.adapters.hiding import HiddenCell, Terms, hidden_cells, pool_ratio
 from horizon_bo.adapters.replay_runs import KEY, Task, read_lines, replay_tasks, run_replays
 from horizon_bo.adapters.score import AT_STOP, Outcome, outcome, states_at
 from horizon_bo.adapters.tables import LoggedTable, logged_table
@@ -41,9 +41,6 @@ SEEDS: Mapping[str, int] = {"horizon": 1, "random": 3}
 NO_RUN = "no run"
 #: The tuner when it is stopped where it first advises to.
 AT_ITS_STOP = "horizon, at its own stop"
-
-#: Largest run to buy, relative to the hidden size and length, where the user plans no target.
-DEFAULT_RATIO = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,8 +185,8 @@ def backtest(
         terms = Terms(
             cells=cells,
             budget=positive(budget, "budget", InvalidSpaceError, "give it in target runs"),
-            params_ratio=_ratio(params_ratio, "params_ratio", planned[0]),
-            tokens_ratio=_ratio(tokens_ratio, "tokens_ratio", planned[1]),
+            params_ratio=pool_ratio(params_ratio, "params_ratio", planned[0]),
+            tokens_ratio=pool_ratio(tokens_ratio, "tokens_ratio", planned[1]),
         )
         hiding = hidden_cells(sweep, logged.runs, terms)
         tasks = _tasks(hiding.cells, terms.budget)
@@ -224,15 +221,6 @@ def _planned_ratio(planned: float | None, name: str, logged: Sequence[float]) ->
     if planned is None:
         return None
     return positive(planned, name, InvalidSpaceError, "give a count") / max(logged)
-
-
-def _ratio(given: float | None, name: str, planned: float | None) -> float:
-    if given is None:
-        return DEFAULT_RATIO if planned is None else min(1.0, 1 / planned)
-    todo = "give a share of the hidden run such as 0.25"
-    if positive(given, name, InvalidSpaceError, todo) > 1:
-        raise InvalidSpaceError(f"{name} is {given:g}, expected at most 1; {todo}")
-    return float(given)
 
 
 def _tasks(cells: Sequence[HiddenCell], budget: float) -> list[tuple[Task, HiddenCell, str]]:

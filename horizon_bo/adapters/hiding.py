@@ -19,7 +19,7 @@ from horizon_bo.adapters.cases import Case, Problem, problem_on, recipe_of
 from horizon_bo.adapters.replay import affordable
 from horizon_bo.adapters.truth import FloatArray, optimum_log_sd, smoothed, token_slope, truth_of
 from horizon_bo.errors import InvalidSpaceError
-from horizon_bo.horizons import FLOPS_PER_PARAM_TOKEN
+from horizon_bo.horizons import FLOPS_PER_PARAM_TOKEN, positive
 from horizon_bo.trials import OWN_SOURCE, LoggedRun, Trial
 
 #: Rates a cell must have been trained at, and how many of them on each side of the best one.
@@ -28,6 +28,8 @@ LEAST_RATES, LEAST_BESIDE = 5, 2
 MOST_LOG_SD = 0.35
 #: Runs there must be to buy; fewer leave no choice to judge.
 LEAST_POOL = 5
+#: Largest run to buy, relative to the hidden size or length, where the user plans no target.
+DEFAULT_RATIO = 0.5
 #: Rates from which the lowest loss of a cell counts as its best.
 _LEAST_RATES_OF_BEST = 3
 #: Token counts are rounded to whole steps: 1,000,448 is half of 1,999,872.
@@ -125,6 +127,22 @@ class _Cell:
         source, schedule, averaging = self.recipe
         parts += [] if source == OWN_SOURCE else [source]
         return ", ".join([*parts, schedule, *([] if averaging == "none" else [averaging])])
+
+
+def pool_ratio(given: float | None, name: str, planned: float | None) -> float:
+    """Largest run to buy relative to the hidden one: as given, as planned, or a half.
+
+    Args:
+        given: What the user asked for, at most 1.
+        name: What that is called.
+        planned: The planned target over the largest logged run.
+    """
+    if given is None:
+        return DEFAULT_RATIO if planned is None else min(1.0, 1 / planned)
+    todo = "give a share of the hidden run such as 0.25"
+    if positive(given, name, InvalidSpaceError, todo) > 1:
+        raise InvalidSpaceError(f"{name} is {given:g}, expected at most 1; {todo}")
+    return float(given)
 
 
 def hidden_cells(sweep: Path, runs: Sequence[LoggedRun], terms: Terms) -> Hiding:

@@ -12,7 +12,7 @@ curvature, those of the surrogate, stand in for what few rates cannot say.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from scipy.optimize import least_squares
 
 from horizon_bo.laws import linex
 from horizon_bo.mean import DEFAULT_PRIORS
+from horizon_bo.published.robust import fit_curves
 from horizon_bo.surrogate import AMPLITUDE
 
 FloatArray = NDArray[np.float64]
@@ -42,12 +43,16 @@ _BELIEF = np.array([prior.location for prior in _SHAPE])
 _BELIEF_SD = np.array([(1 + prior.heavy) * prior.scale for prior in _SHAPE])
 #: The noise enters the weights and is read off the residuals: so often until both agree.
 _ROUNDS, _SETTLED = 20, 0.01
-#: Relative change at which a fit ends; a millionth of an ln unit is nothing to a rate.
-_TOLERANCE = 1e-6
+#: Most steps of one fit; a bowl without an optimum among its rates would take many more.
+_STEPS = 50
+#: Deviations beyond which a loss counts linearly (95 % efficient for normal noise).
+_OUTLYING = 1.345
 #: The optimum is looked for so far outside of the rates that were trained, in ln units.
 _BEYOND = 1.0
+#: No bowl is shallower or steeper than e^-15 and e^3 of the loss, or more askew than this.
+_SHALLOWEST, _STEEPEST, _ASYMMETRY = 15.0, 3.0, (-1.0, 3.0)
 _GRID = 41
-_BOOTSTRAPS = 100
+_BOOTSTRAPS = 200
 #: Error of a best loss against the law of losses over cells, as a share of it.
 _LAW_ERROR = 5e-3
 
@@ -108,11 +113,7 @@ def optimum_log_sd(bowl: Bowl, log_rates: FloatArray, seed: int = 0) -> float:
     expected, spread = bowl.minimum + bowl.excess(log_rates), bowl.spread(log_rates)
     drawn = expected + spread * generator.standard_normal((_BOOTSTRAPS, len(log_rates)))
     beliefs = _BELIEF + _BELIEF_SD * generator.standard_normal((_BOOTSTRAPS, 2))
-    optima = [
-        _coefficients(bowl, log_rates, losses, belief)[2]
-        for losses, belief in zip(drawn, beliefs, strict=True)
-    ]
-    return float(np.std(optima))
+    return float(np.std(_coefficients(bowl, log_rates, drawn, beliefs)[:, 2]))
 
 
 def truth_of(
@@ -170,42 +171,55 @@ def token_slope(best_losses: Mapping[tuple[float, float], float], at: tuple[floa
 
 def _refitted(bowl: Bowl, log_rates: FloatArray, losses: FloatArray, prior_noise: float) -> Bowl:
     """One round: the coefficients under the weights of the last one, then the noise."""
-    minimum, log_curvature, log_optimum, asymmetry = _coefficients(bowl, log_rates, losses)
+    row = _coefficients(bowl, log_rates, losses[None], _BELIEF[None])[0]
+    minimum, log_curvature, log_optimum, asymmetry = map(float, row)
     found = Bowl(minimum, log_curvature, log_optimum, asymmetry, bowl.scatter)
-    standard = (losses - minimum - found.excess(log_rates)) / found.spread(log_rates)
-    # soft-l1 weights keep an outlier from passing for noise
-    squares = float(np.sum(standard**2 / np.sqrt(1 + standard**2)))
+    standard = (losses - found.minimum - found.excess(log_rates)) / found.spread(log_rates)
+    # Huber's weights keep an outlier from passing for noise
+    squares = float(np.sum(standard**2 * np.minimum(1, _OUTLYING / np.abs(standard + 1e-12))))
     freedom = max(len(losses) - _COEFFICIENTS, 0) + _NOISE_RUNS
     scatter = math.sqrt((_NOISE_RUNS * prior_noise**2 + squares * bowl.scatter**2) / freedom)
-    scatter = max(scatter, _LEAST_NOISE * minimum)
-    return Bowl(minimum, log_curvature, log_optimum, asymmetry, scatter)
+    return replace(found, scatter=max(scatter, _LEAST_NOISE * minimum))
 
 
 def _coefficients(
-    bowl: Bowl, log_rates: FloatArray, losses: FloatArray, belief: FloatArray = _BELIEF
-) -> tuple[float, ...]:
-    """Minimum, ln curvature, ln optimum and asymmetry of least robust error, from a first bowl."""
+    bowl: Bowl, log_rates: FloatArray, losses: FloatArray, beliefs: FloatArray
+) -> FloatArray:
+    """Minimum, ln curvature, ln optimum and asymmetry of least Huber error, from a first bowl.
+
+    Args:
+        bowl: Where to start; its spread gives the weights.
+        log_rates: `(run,)`.
+        losses: `(problem, run)`.
+        beliefs: What is believed of the shape, `(problem, 2)`.
+    """
     spread = bowl.spread(log_rates)
     log_unit = math.log(bowl.minimum)
+    ends = (log_rates.min() - _BEYOND, log_rates.max() + _BEYOND)
 
-    def residuals(x: FloatArray) -> FloatArray:
-        trial = Bowl(x[0], x[1], x[2], x[3], bowl.scatter)
-        misses = _softened((x[0] + trial.excess(log_rates) - losses) / spread)
-        shape = np.array([x[1] - log_unit, x[3]])
-        return np.concatenate([misses, (shape - belief) / _BELIEF_SD])
+    def standardised(theta: FloatArray) -> FloatArray:
+        minimum, log_curvature, log_optimum, asymmetry = torch.from_numpy(theta.T[..., None])
+        offset = torch.from_numpy(log_rates) - log_optimum
+        loss = (minimum + log_curvature.exp() * linex(offset, asymmetry)).numpy()
+        shape = theta[:, [1, 3]] - [log_unit, 0.0]
+        return np.hstack([loss / spread, shape / _BELIEF_SD])
 
-    low, high = log_rates.min() - _BEYOND, log_rates.max() + _BEYOND
-    start = [bowl.minimum, bowl.log_curvature, np.clip(bowl.log_optimum, low, high), bowl.asymmetry]
-    bounds = ([0.0, -np.inf, low, -1.0], [np.inf, np.inf, high, 3.0])
-    fit = least_squares(
-        residuals,
-        start,
-        bounds=bounds,
-        x_scale=[bowl.scatter, 0.3, 0.1, 0.3],
-        ftol=_TOLERANCE,
-        xtol=_TOLERANCE,
+    start = [bowl.minimum, bowl.log_curvature, np.clip(bowl.log_optimum, *ends), bowl.asymmetry]
+    bounds = np.array(
+        [
+            [0.1 * bowl.minimum, log_unit - _SHALLOWEST, ends[0], _ASYMMETRY[0]],
+            [2.0 * bowl.minimum, log_unit + _STEEPEST, ends[1], _ASYMMETRY[1]],
+        ]
     )
-    return tuple(float(value) for value in fit.x)
+    found = fit_curves(
+        standardised,
+        np.tile(start, (len(losses), 1)),
+        np.hstack([losses / spread, beliefs / _BELIEF_SD]),
+        bounds,
+        delta=_OUTLYING,
+        iterations=_STEPS,
+    )
+    return found.coefficients
 
 
 def _softened(standard: FloatArray) -> FloatArray:
