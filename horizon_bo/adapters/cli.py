@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from horizon_bo.adapters import cli_demo, cli_replay, cli_report, cli_run, cli_trackers, law_cli
+from horizon_bo.adapters import (
+    cli_backtest,
+    cli_demo,
+    cli_replay,
+    cli_report,
+    cli_run,
+    cli_trackers,
+    law_cli,
+)
 from horizon_bo.adapters.cli_trackers import ImportedTable, Mapped, checked_table
 from horizon_bo.adapters.terminal import (
     AsJson,
@@ -369,5 +377,6 @@ cli_trackers.register(app)
 cli_run.register(app)
 cli_report.register(app)
 cli_replay.register(app)
+cli_backtest.register(app)
 cli_demo.register(app)
 law_cli.register(app)
