@@ -1,7 +1,8 @@
-"""Generated: which pages does the build write from the code, so that they cannot go stale?
+"""Pages: what does the build write from the code, so that it cannot go stale?
 
 The command line's own help, the public names, the modules of published laws and of the trainer,
-and the catalogue of laws.
+the catalogue of laws, the table of priors, and figures; and the benchmark page, its log and the
+changes, which people also read beside the code.
 """
 
 from collections.abc import Iterator, Mapping
@@ -9,14 +10,25 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from figures import bowls_figure, regret_figure, scores_table
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 import horizon_bo
 from horizon_bo.adapters.cli import app
+from horizon_bo.mean import DEFAULT_PRIORS
 from horizon_bo.published.catalogue import Entry, catalogue
 
-ROOT = Path(horizon_bo.__file__).parent
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "horizon_bo"
+
+#: Files beside the code that are pages too, and how links between them change.
+BESIDE = {
+    "benchmarks.md": "benchmarks/README.md",
+    "benchmark-log.md": "benchmarks/LOG.md",
+    "changes.md": "CHANGELOG.md",
+}
+LINKS = {"](LOG.md)": "](benchmark-log.md)"}
 
 #: Kinds of law in the order of the page, with what each says.
 KINDS = {
@@ -38,14 +50,34 @@ UNITS = {
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the generated pages; called by MkDocs."""
-    for path, text in pages().items():
-        files.append(File.generated(config, path, content=text))
+    for path, content in {**pages(), **figures()}.items():
+        files.append(File.generated(config, path, content=content))
     return files
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Put tables where a page asks for them; called by MkDocs."""
+    tables = {
+        "<!-- priors -->": priors_table(),
+        "<!-- scores -->": scores_table(ROOT / BESIDE["benchmarks.md"]),
+    }
+    for place, lines in tables.items():
+        markdown = markdown.replace(place, "\n".join(lines))
+    return markdown
+
+
+def figures() -> Mapping[str, bytes]:
+    """Every figure, by its path below `docs`."""
+    return {
+        "assets/regret.svg": regret_figure(ROOT / BESIDE["benchmarks.md"]),
+        "assets/bowls.svg": bowls_figure(PACKAGE / "data" / "stdlib_gpt.csv"),
+    }
 
 
 def pages() -> Mapping[str, str]:
     """Every generated page, by its path below `docs`."""
     return {
+        **{page: _linked((ROOT / path).read_text()) for page, path in BESIDE.items()},
         "reference/cli.md": "\n".join(cli_page()),
         "reference/python.md": "\n".join(python_page()),
         "reference/published.md": "\n".join(package_page("published", PUBLISHED)),
@@ -58,6 +90,20 @@ PUBLISHED = """Scaling laws as values with units, range and source; pure functio
 themselves are [listed here](laws.md)."""
 TRAINING = """A small language-model trainer that knows nothing of the tuner. From the command line:
 `horizon-bo run --builtin`, or by itself `python -m horizon_bo.training`."""
+
+
+def _linked(text: str) -> str:
+    for old, new in LINKS.items():
+        text = text.replace(old, new)
+    return text
+
+
+def priors_table() -> Iterator[str]:
+    """Location and scale of every coefficient before the first run."""
+    yield "| coefficient | location | scale | tails |\n| --- | --- | --- | --- |"
+    for name, prior in DEFAULT_PRIORS.items():
+        tails = "heavy" if prior.heavy else "normal"
+        yield f"| `{name}` | {prior.location:g} | {prior.scale:g} | {tails} |"
 
 
 def cli_page() -> Iterator[str]:
@@ -89,7 +135,8 @@ def _parameters(command: Any, context: Any) -> Iterator[str]:
     for parameter in command.get_params(context):
         record = parameter.get_help_record(context)
         if record is not None and "--help" not in record[0]:
-            yield f"| `{record[0]}` | {record[1].replace('|', '\\|')} |"
+            meaning = record[1].replace("|", "\\|")
+            yield f"| `{record[0]}` | {meaning} |"
     yield ""
 
 
@@ -112,7 +159,7 @@ def python_page() -> Iterator[str]:
 def package_page(package: str, said: str) -> Iterator[str]:
     """All modules of a package, from their docstrings."""
     yield f"# horizon_bo.{package}\n\n{said}\n"
-    for path in sorted((ROOT / package).glob("[a-z]*.py")):
+    for path in sorted((PACKAGE / package).glob("[a-z]*.py")):
         yield f"## {package}.{path.stem}\n"
         yield f"::: horizon_bo.{package}.{path.stem}"
         yield "    options:\n      show_root_heading: false\n      heading_level: 3\n"

@@ -1,0 +1,153 @@
+"""Figures: what do the measurements look like, drawn anew at every build?
+
+Pictures have no background and grey letters, so that they can be read on a light and on a dark page.
+"""
+
+import csv
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from io import StringIO
+from pathlib import Path
+from typing import NamedTuple
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+#: Readable on white and on the dark theme's slate.
+GREY = "#808080"
+#: Okabe and Ito (2008), Color Universal Design, without black, blues first.
+COLOURS = ("#1f8fd0", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
+MARKS = "osD^v"
+#: Methods of the benchmark table, as people would call them.
+METHODS = {
+    "horizon": "horizon_bo",
+    "horizon-random": "random runs, our model",
+    "random": "random runs, least squares",
+    "zero": "no run",
+}
+_OVERHEAD = 5  # its column in the benchmark table
+#: The cells of the sweep whose bowls are shown: their horizon, and the recipes side by side.
+TOKENS = 1_000_448
+RECIPES = {"standard": "standard parametrization", "mup": "µP"}
+LOSS_SHOWN = 0.6  # nats above the lowest of a panel
+
+
+class Score(NamedTuple):
+    """A row of the benchmark table: cells as they stand there."""
+
+    cases: str
+    method: str
+    budget: str
+    regret: str
+    overhead: str
+
+
+def scores(page: Path) -> Iterator[Score]:
+    """The benchmark page's table, for the cases whose pool has the target's batch."""
+    for line in page.read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("| ").split("|")]
+        if cells[0] == "same" and len(cells) > _OVERHEAD:
+            yield Score(*cells[:4], cells[_OVERHEAD])
+
+
+def scores_table(page: Path) -> Iterator[str]:
+    """Mean regret by method and budget, and the overhead of the tuner, as Markdown."""
+    found = {(score.method, score.budget): score for score in scores(page)}
+    budgets = list(dict.fromkeys(budget for _, budget in found))
+    yield f"| | {' | '.join(budgets)} |"
+    yield f"| --- |{' --- |' * len(budgets)}"
+    for method, name in METHODS.items():
+        yield f"| {name} | {' | '.join(found[method, budget].regret for budget in budgets)} |"
+    costs = " | ".join(found["horizon", budget].overhead for budget in budgets)
+    yield f"| overhead of `horizon_bo` | {costs} |"
+
+
+def regret_figure(page: Path) -> bytes:
+    """Mean regret against budget, by method."""
+    points: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for score in scores(page):
+        if score.budget.endswith("%"):
+            points[score.method].append((float(score.budget[:-1]), float(score.regret)))
+    figure = _figure(7, 3.6)
+    axes = figure.subplots()
+    for (method, name), colour, mark in zip(METHODS.items(), COLOURS, MARKS, strict=False):
+        budgets, regrets = zip(*points[method], strict=True)
+        axes.plot(budgets, regrets, color=colour, marker=mark, label=name)
+    axes.set_yscale("log")
+    _decimal(axes.yaxis)
+    axes.set_xlabel("budget (% of a target run)")
+    axes.set_ylabel("mean regret (mnat)")
+    _finish(axes)
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), labelcolor=GREY)
+    return _svg(figure)
+
+
+def bowls_figure(table: Path) -> bytes:
+    """Final loss against the peak rate at each size, in both parametrizations, from the sweep."""
+    with table.open() as file:
+        rows = [
+            row
+            for row in csv.DictReader(file)
+            if row["group"] in ("sizes", "mup") and float(row["tokens"]) == TOKENS and row["loss"]
+        ]
+    sizes = sorted({float(row["params"]) for row in rows})
+    figure = _figure(9, 3.6)
+    panels = figure.subplots(1, len(RECIPES), sharex=True, sharey=True)
+    for axes, (source, title) in zip(panels, RECIPES.items(), strict=True):
+        own = [row for row in rows if row["source"] == source]
+        for size, colour, mark in zip(sizes, COLOURS, MARKS, strict=True):
+            curve = _mean_losses([row for row in own if float(row["params"]) == size])
+            if curve:
+                label = f"{size / 1e3:.0f}k params"
+                axes.plot(*zip(*curve, strict=True), color=colour, marker=mark, label=label)
+        axes.set_title(title, color=GREY)
+        axes.set_xscale("log")
+        axes.set_xlabel("peak learning rate")
+        _finish(axes)
+    lowest = min(float(row["loss"]) for row in rows)
+    panels[0].set_ylim(lowest - 0.03, lowest + LOSS_SHOWN)
+    panels[0].set_ylabel("final loss (nats per byte)")
+    panels[0].legend(frameon=False, labelcolor=GREY, fontsize="small")
+    return _svg(figure)
+
+
+def _mean_losses(rows: Sequence[Mapping[str, str]]) -> list[tuple[float, float]]:
+    """Mean loss over seeds at each rate, ascending."""
+    losses: dict[float, list[float]] = defaultdict(list)
+    for row in rows:
+        losses[float(row["learning_rate"])].append(float(row["loss"]))
+    return [(rate, sum(found) / len(found)) for rate, found in sorted(losses.items())]
+
+
+def _figure(width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasSVG(figure)
+    return figure
+
+
+def _decimal(axis: Axis) -> None:
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _finish(axes: Axes) -> None:
+    axes.tick_params(which="both", colors=GREY)
+    axes.xaxis.label.set_color(GREY)
+    axes.yaxis.label.set_color(GREY)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(GREY)
+    axes.grid(visible=True, color=GREY, alpha=0.2)
+    axes.set_facecolor("none")
+
+
+def _svg(figure: Figure) -> bytes:
+    text = StringIO()
+    # without a date and with a fixed salt the same data give the same file
+    with rc_context({"svg.hashsalt": "horizon_bo"}):
+        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+    return text.getvalue().encode()
