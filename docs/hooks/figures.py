@@ -1,6 +1,6 @@
 """Figures: what do the measurements look like, drawn anew at every build?
 
-Pictures have no background and grey letters, so that they can be read on a light and on a dark page.
+Pictures have no background and grey letters, so that they can be read on light and dark pages.
 """
 
 import csv

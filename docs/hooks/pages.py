@@ -86,6 +86,10 @@ def pages() -> Mapping[str, str]:
     }
 
 
+LAWS = """What `horizon-bo law list` lists, written when this page was built. Rates are as given to
+the optimizer, N and params are non-embedding parameters, D and tokens training tokens, B tokens per
+optimizer step, C training FLOP, unless the formula says otherwise. A range is that of the runs
+behind a law; the commands remark on any use outside it."""
 PUBLISHED = """Scaling laws as values with units, range and source; pure functions of them. The laws
 themselves are [listed here](laws.md)."""
 TRAINING = """A small language-model trainer that knows nothing of the tuner. From the command line:
@@ -168,29 +172,27 @@ def package_page(package: str, said: str) -> Iterator[str]:
 def laws_page() -> Iterator[str]:
     """Every law, rule and family of the catalogue."""
     yield "# Published laws\n"
-    yield "What `horizon-bo law list` lists, written when this page was built. Rates are as given to"
-    yield "the optimizer, N and params are non-embedding parameters, D and tokens training tokens, B"
-    yield "tokens per optimizer step, C training FLOP, unless the formula's source says otherwise."
-    yield "A range is that of the runs behind a law; outside it the commands remark on it.\n"
+    yield f"{LAWS}\n"
     for kind, title in KINDS.items():
         yield f"## {title}\n"
-        for entry in catalogue():
-            if entry.kind == kind:
-                yield from _law(entry)
+        yield "| law | formula | runs behind it | source |\n| --- | --- | --- | --- |"
+        yield from (_law(entry) for entry in catalogue() if entry.kind == kind)
+        yield ""
 
 
-def _law(entry: Entry) -> Iterator[str]:
-    yield f"### {entry.name} {{ #{entry.kind}-{entry.name} }}\n"
-    yield f"    {entry.formula}\n"
-    ranges = ", ".join(
+def _law(entry: Entry) -> str:
+    ranges = [
         f"{low:.3g} to {high:.3g} {UNITS.get(name, name)}"
         for name, (low, high) in entry.validity.items()
+    ]
+    cells = (
+        f"`{entry.name}`",
+        f"`{entry.formula}`",
+        _joined(entry.parametrization, *ranges, *entry.data),
+        _joined(entry.source, entry.note),
     )
-    for label, text in (
-        ("Source", entry.source),
-        ("Runs", "; ".join(filter(None, (entry.parametrization, ranges, ", ".join(entry.data))))),
-        ("Note", entry.note),
-    ):
-        if text:
-            yield f"- {label}: {text}"
-    yield ""
+    return f"| {' | '.join(cells)} |"
+
+
+def _joined(*parts: str) -> str:
+    return "; ".join(part.replace("|", "\\|") for part in parts if part)
