@@ -86,6 +86,12 @@ def pages() -> Mapping[str, str]:
     }
 
 
+#: The page has a heading for a module already.
+MODULE_OPTIONS = """    options:
+      show_root_heading: false
+      show_root_toc_entry: false
+      heading_level: 3
+"""
 LAWS = """What `horizon-bo law list` lists, written when this page was built. Rates are as given to
 the optimizer, N and params are non-embedding parameters, D and tokens training tokens, B tokens per
 optimizer step, C training FLOP, unless the formula says otherwise. A range is that of the runs
@@ -166,7 +172,7 @@ def package_page(package: str, said: str) -> Iterator[str]:
     for path in sorted((PACKAGE / package).glob("[a-z]*.py")):
         yield f"## {package}.{path.stem}\n"
         yield f"::: horizon_bo.{package}.{path.stem}"
-        yield "    options:\n      show_root_heading: false\n      heading_level: 3\n"
+        yield MODULE_OPTIONS
 
 
 def laws_page() -> Iterator[str]:
