@@ -52,3 +52,30 @@ docs: $(READY)  ## The documentation in site/; a dead link or any other warning 
 .PHONY: test
 test: lint types docs  ## Everything: lint, types, documentation, all tests
 	$(BIN)/pytest -q -m "not gpu"
+
+#: Folder of the public sweeps and their cases; the budgets and centres of the benchmark.
+CASES ?= $(HORIZON_BO_DATA)/cases.json
+BENCH := -m benchmarks.bench --jobs 2 --out build/bench --cases $(CASES) \
+  --prior-center 0.5e-3 --prior-center 1.5e-3 --prior-center 4.5e-3
+
+.PHONY: bench
+bench: $(READY)  ## Replay every method that is installed on all cases; hours, goes on where it was
+	test -f "$(CASES)" || { echo "CASES is '$(CASES)', expected cases.json; set HORIZON_BO_DATA" >&2; exit 2; }
+	for bin in $(BIN) $(wildcard .rivals/*/bin); do \
+	  $$bin/python -W ignore $(BENCH) --only 'same-*'; \
+	  $$bin/python -W ignore $(BENCH) --only 'same-*' --experiment quarter --budget 0.05; \
+	  $$bin/python -W ignore $(BENCH) --only 'same-*' --experiment eighth --budget 0.05; \
+	  $$bin/python -W ignore $(BENCH) --only 'any-*' --budget 0.1; \
+	  $$bin/python -W ignore $(BENCH) --only 'own-size-*' --budget 0.1; \
+	done
+	$(BIN)/python $(BENCH) --only 'same-*' --methods ablations --budget 0.1
+	for folder in build/bench/*/; do \
+	  cat $$folder*.jsonl | gzip -9n > benchmarks/results/bench/$$(basename $$folder).jsonl.gz; \
+	done
+	$(BIN)/python -m benchmarks.report $(CASES)
+
+.PHONY: bench-smoke
+bench-smoke: $(READY)  ## Every method of the core environment once, on the sweep that ships
+	rm -rf build/smoke
+	$(BIN)/python -m benchmarks.bench --cases benchmarks/smoke.json --budget 0.3 --prior-center 0.01 \
+	  --out build/smoke

@@ -1,0 +1,1 @@
+"""Rivals: other ways to choose the learning rate, each by its own library, in one protocol."""

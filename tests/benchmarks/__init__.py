@@ -1,0 +1,1 @@
+"""Tests of the benchmarks: rivals, the race, the standings."""
