@@ -1,89 +1,28 @@
-"""Figures: what do the measurements look like, drawn anew at every build?
+"""Figures: what does the sweep that ships look like, drawn anew at every build?
 
 Pictures have no background and grey letters, so that they can be read on light and dark pages.
 """
 
 import csv
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from io import StringIO
 from pathlib import Path
-from typing import NamedTuple
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 #: Readable on white and on the dark theme's slate.
 GREY = "#808080"
 #: Okabe and Ito (2008), Color Universal Design, without black, blues first.
 COLOURS = ("#1f8fd0", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
 MARKS = "osD^v"
-#: Methods of the benchmark table, as people would call them.
-METHODS = {
-    "horizon": "horizon_bo",
-    "horizon-random": "random runs, our model",
-    "random": "random runs, least squares",
-    "zero": "no run",
-}
-_OVERHEAD = 5  # its column in the benchmark table
 #: The cells of the sweep whose bowls are shown: their horizon, and the recipes side by side.
 TOKENS = 1_000_448
 RECIPES = {"standard": "standard parametrization", "mup": "µP"}
 LOSS_SHOWN = 0.6  # nats above the lowest of a panel
-
-
-class Score(NamedTuple):
-    """A row of the benchmark table: cells as they stand there."""
-
-    cases: str
-    method: str
-    budget: str
-    regret: str
-    overhead: str
-
-
-def scores(page: Path) -> Iterator[Score]:
-    """The benchmark page's table, for the cases whose pool has the target's batch."""
-    for line in page.read_text().splitlines():
-        cells = [cell.strip() for cell in line.strip("| ").split("|")]
-        if cells[0] == "same" and len(cells) > _OVERHEAD:
-            yield Score(*cells[:4], cells[_OVERHEAD])
-
-
-def scores_table(page: Path) -> Iterator[str]:
-    """Mean regret by method and budget, and the overhead of the tuner, as Markdown."""
-    found = {(score.method, score.budget): score for score in scores(page)}
-    budgets = list(dict.fromkeys(budget for _, budget in found))
-    yield f"| | {' | '.join(budgets)} |"
-    yield f"| --- |{' --- |' * len(budgets)}"
-    for method, name in METHODS.items():
-        yield f"| {name} | {' | '.join(found[method, budget].regret for budget in budgets)} |"
-    costs = " | ".join(found["horizon", budget].overhead for budget in budgets)
-    yield f"| overhead of `horizon_bo` | {costs} |"
-
-
-def regret_figure(page: Path) -> bytes:
-    """Mean regret against budget, by method."""
-    points: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    for score in scores(page):
-        if score.budget.endswith("%"):
-            points[score.method].append((float(score.budget[:-1]), float(score.regret)))
-    figure = _figure(7, 3.6)
-    axes = figure.subplots()
-    for (method, name), colour, mark in zip(METHODS.items(), COLOURS, MARKS, strict=False):
-        budgets, regrets = zip(*points[method], strict=True)
-        axes.plot(budgets, regrets, color=colour, marker=mark, label=name)
-    axes.set_yscale("log")
-    _decimal(axes.yaxis)
-    axes.set_xlabel("budget (% of a target run)")
-    axes.set_ylabel("mean regret (mnat)")
-    _finish(axes)
-    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), labelcolor=GREY)
-    return _svg(figure)
 
 
 def bowls_figure(table: Path) -> bytes:
@@ -127,12 +66,6 @@ def _figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasSVG(figure)
     return figure
-
-
-def _decimal(axis: Axis) -> None:
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axis.set_minor_formatter(NullFormatter())
 
 
 def _finish(axes: Axes) -> None:

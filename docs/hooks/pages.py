@@ -1,8 +1,8 @@
 """Pages: what does the build write from the code, so that it cannot go stale?
 
 The command line's own help, the public names, the modules of published laws and of the trainer,
-the catalogue of laws, the table of priors, and figures; and the benchmark page, its log and the
-changes, which people also read beside the code.
+the catalogue of laws, the table of priors, a figure; and the benchmark page with its pictures, its
+log, the changes and what the README says of the results, which people also read beside the code.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from figures import bowls_figure, regret_figure, scores_table
+from figures import bowls_figure
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
@@ -28,7 +28,13 @@ BESIDE = {
     "benchmark-log.md": "benchmarks/LOG.md",
     "changes.md": "CHANGELOG.md",
 }
-LINKS = {"](LOG.md)": "](benchmark-log.md)"}
+LINKS = {
+    "](LOG.md)": "](benchmark-log.md)",
+    "](benchmarks/README.md)": "](benchmarks.md)",
+    "](benchmarks/LOG.md)": "](benchmark-log.md)",
+}
+#: Pictures of the benchmark page.
+PICTURES = ROOT / "benchmarks" / "figures"
 
 #: Kinds of law in the order of the page, with what each says.
 KINDS = {
@@ -59,7 +65,7 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
     """Put tables where a page asks for them; called by MkDocs."""
     tables = {
         "<!-- priors -->": priors_table(),
-        "<!-- scores -->": scores_table(ROOT / BESIDE["benchmarks.md"]),
+        "<!-- results -->": section((ROOT / "README.md").read_text(), "How good is it"),
     }
     for place, lines in tables.items():
         markdown = markdown.replace(place, "\n".join(lines))
@@ -69,8 +75,8 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 def figures() -> Mapping[str, bytes]:
     """Every figure, by its path below `docs`."""
     return {
-        "assets/regret.svg": regret_figure(ROOT / BESIDE["benchmarks.md"]),
         "assets/bowls.svg": bowls_figure(PACKAGE / "data" / "stdlib_gpt.csv"),
+        **{f"figures/{path.name}": path.read_bytes() for path in sorted(PICTURES.glob("*.png"))},
     }
 
 
@@ -106,6 +112,13 @@ def _linked(text: str) -> str:
     for old, new in LINKS.items():
         text = text.replace(old, new)
     return text
+
+
+def section(text: str, title: str) -> Iterator[str]:
+    """The lines below a heading of a page, up to the next one of its level."""
+    _, _, rest = text.partition(f"\n## {title}\n")
+    assert rest, f"a heading {title!r} is expected"
+    yield _linked(rest.partition("\n## ")[0].strip())
 
 
 def priors_table() -> Iterator[str]:
