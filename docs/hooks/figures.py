@@ -14,10 +14,10 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from horizon_bo.adapters.score_view import PALETTE
+
 #: Readable on white and on the dark theme's slate.
 GREY = "#808080"
-#: Okabe and Ito (2008), Color Universal Design, without black, blues first.
-COLOURS = ("#1f8fd0", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
 MARKS = "osD^v"
 #: The cells of the sweep whose bowls are shown: their horizon, and the recipes side by side.
 TOKENS = 1_000_448
@@ -38,7 +38,7 @@ def bowls_figure(table: Path) -> bytes:
     panels = figure.subplots(1, len(RECIPES), sharex=True, sharey=True)
     for axes, (source, title) in zip(panels, RECIPES.items(), strict=True):
         own = [row for row in rows if row["source"] == source]
-        for size, colour, mark in zip(sizes, COLOURS, MARKS, strict=True):
+        for size, colour, mark in zip(sizes, PALETTE, MARKS, strict=False):
             curve = _mean_losses([row for row in own if float(row["params"]) == size])
             if curve:
                 label = f"{size / 1e3:.0f}k params"
