@@ -21,7 +21,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet '$(TORCH)+cpu' \
 	  || $(BIN)/python -m pip install --quiet --index-url https://download.pytorch.org/whl/cpu '$(TORCH)' \
 	  || $(BIN)/python -m pip install --quiet '$(TORCH)'
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,parquet]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs,parquet]'
 	touch $@
 
 .PHONY: demo
@@ -48,8 +48,13 @@ quick: $(READY)  ## Quick tests
 .PHONY: check
 check: lint types quick  ## Lint, types and quick tests: what a commit must pass
 
+# The notice it silences is the theme's, about another tool.
+.PHONY: docs
+docs: $(READY)  ## The documentation in site/; a dead link or any other warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
 .PHONY: test
-test: lint types  ## Everything: lint, types, all tests
+test: lint types docs  ## Everything: lint, types, documentation, all tests
 	$(BIN)/pytest -q -m "not gpu"
 
 #: Folder of the public sweeps and their cases; the budgets and centres of the benchmark.
