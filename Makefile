@@ -21,12 +21,16 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet '$(TORCH)+cpu' \
 	  || $(BIN)/python -m pip install --quiet --index-url https://download.pytorch.org/whl/cpu '$(TORCH)' \
 	  || $(BIN)/python -m pip install --quiet '$(TORCH)'
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,parquet]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs,parquet]'
 	touch $@
 
 .PHONY: demo
 demo: $(READY)  ## Tune a small language model for real: small runs, a recommendation, the check
 	$(BIN)/horizon-bo demo --figure demo.png
+
+.PHONY: report
+report: $(READY)  ## Write report.html: what a report of the sweep that ships looks like
+	$(BIN)/horizon-bo report --example -o report.html
 
 .PHONY: lint
 lint: $(READY)  ## Format and lint, changing nothing
@@ -44,6 +48,38 @@ quick: $(READY)  ## Quick tests
 .PHONY: check
 check: lint types quick  ## Lint, types and quick tests: what a commit must pass
 
+# The notice it silences is the theme's, about another tool.
+.PHONY: docs
+docs: $(READY)  ## The documentation in site/; a dead link or any other warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
 .PHONY: test
-test: lint types  ## Everything: lint, types, all tests
+test: lint types docs  ## Everything: lint, types, documentation, all tests
 	$(BIN)/pytest -q -m "not gpu"
+
+#: Folder of the public sweeps and their cases; the budgets and centres of the benchmark.
+CASES ?= $(HORIZON_BO_DATA)/cases.json
+BENCH := -m benchmarks.bench --jobs 2 --out build/bench --cases $(CASES) \
+  --prior-center 0.5e-3 --prior-center 1.5e-3 --prior-center 4.5e-3
+
+.PHONY: bench
+bench: $(READY)  ## Replay every method that is installed on all cases; hours, goes on where it was
+	test -f "$(CASES)" || { echo "CASES is '$(CASES)', expected cases.json; set HORIZON_BO_DATA" >&2; exit 2; }
+	for bin in $(BIN) $(wildcard .rivals/*/bin); do \
+	  $$bin/python -W ignore $(BENCH) --only 'same-*'; \
+	  $$bin/python -W ignore $(BENCH) --only 'same-*' --experiment quarter --budget 0.05; \
+	  $$bin/python -W ignore $(BENCH) --only 'same-*' --experiment eighth --budget 0.05; \
+	  $$bin/python -W ignore $(BENCH) --only 'any-*' --budget 0.1; \
+	  $$bin/python -W ignore $(BENCH) --only 'own-size-*' --budget 0.1; \
+	done
+	$(BIN)/python $(BENCH) --only 'same-*' --methods ablations --budget 0.1
+	for folder in build/bench/*/; do \
+	  cat $$folder*.jsonl | gzip -9n > benchmarks/results/bench/$$(basename $$folder).jsonl.gz; \
+	done
+	$(BIN)/python -m benchmarks.report $(CASES)
+
+.PHONY: bench-smoke
+bench-smoke: $(READY)  ## Every method of the core environment once, on the sweep that ships
+	rm -rf build/smoke
+	$(BIN)/python -m benchmarks.bench --cases benchmarks/smoke.json --budget 0.3 --prior-center 0.01 \
+	  --out build/smoke

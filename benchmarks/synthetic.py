@@ -124,6 +124,7 @@ def ples() -> Posed:
             "excess": (_RATE_CURVATURE * log_ratio**2).tolist(),
             "optimum": best,
             "optimum_log_sd": 0.0,
+            "minimum": ples_loss(best, PLES_TARGET_PARAMS, PLES_TARGET_TOKENS, PLES_BATCHES[-1]),
             "loss_per_log_tokens": _TOKENS_EXPONENT
             * _TOKENS_AMPLITUDE
             * PLES_TARGET_TOKENS**-_TOKENS_EXPONENT,

@@ -112,6 +112,7 @@ def case(name: str, file: str, w: dict[str, float]) -> dict[str, Any]:
             "excess": excess(w, grid, np.array(0.0), np.array(0.0)).tolist(),
             "optimum": float(np.exp(best)),
             "optimum_log_sd": 0.0,
+            "minimum": w["irreducible"] + w["params_amplitude"] + w["tokens_amplitude"],
             "loss_per_log_tokens": w["tokens_exponent"] * w["tokens_amplitude"],
         },
     }

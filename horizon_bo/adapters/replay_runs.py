@@ -7,7 +7,7 @@ of unfinished ones are dropped first.
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -85,24 +85,37 @@ def replay_tasks(
     )
 
 
-def run_replays(tasks: Sequence[Task], out: Path, *, jobs: int = 1) -> Iterator[float]:
+def run_replays(
+    tasks: Sequence[Task],
+    out: Path,
+    *,
+    jobs: int = 1,
+    make_lines: Callable[[Task], Iterator[dict[str, Any]]] | None = None,
+) -> Iterator[float]:
     """Make the replays that `out` does not hold yet; yields the fraction done, at least per replay.
 
     With `jobs` above 1 each replay runs in a process with one thread. Results depend on neither.
+
+    Args:
+        tasks: The replays wanted.
+        out: File of lines, which grows.
+        jobs: Processes.
+        make_lines: Makes one replay, a function of a module; `None` means `lines_of`.
     """
+    make_lines = make_lines or lines_of
     left = _resumed(tasks, out)
     done = float(len(tasks) - len(left))
     yield done / max(1, len(tasks))
     if jobs == 1:
         for task in left:
-            for line in lines_of(task):
+            for line in make_lines(task):
                 append_line(out, line)
-                yield (done + min(1.0, line["spent"] / task.budget)) / len(tasks)
+                yield (done + min(1.0, line.get("spent", 0.0) / task.budget)) / len(tasks)
             done += 1
     else:
         context = get_context("spawn")
         with ProcessPoolExecutor(jobs, mp_context=context, initializer=_one_thread) as pool:
-            futures = [pool.submit(_write_replay, task, out) for task in left]
+            futures = [pool.submit(_write_replay, task, out, make_lines) for task in left]
             for future in as_completed(futures):
                 future.result()
                 done += 1
@@ -214,8 +227,10 @@ def _rewrite(out: Path, lines: Iterable[dict[str, Any]]) -> None:
     os.replace(fresh, out)
 
 
-def _write_replay(task: Task, out: Path) -> None:
-    for line in lines_of(task):
+def _write_replay(
+    task: Task, out: Path, make_lines: Callable[[Task], Iterator[dict[str, Any]]]
+) -> None:
+    for line in make_lines(task):
         append_line(out, line)
 
 
