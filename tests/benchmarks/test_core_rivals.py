@@ -158,14 +158,14 @@ def test_a_grid_goes_outwards_from_the_guess_in_factors_of_two():
     assert (np.diff(distance) >= -1e-9).all()
 
 
-def test_two_optima_extrapolate_like_a_line_in_log_compute():
+def test_a_law_through_cells_along_the_way_to_the_target_beats_one_along_an_axis():
     given = job()
-    small, large = Horizon(params=6e7, tokens=1e9), Horizon(params=1.2e8, tokens=3e9)
-    share = math.log(TARGET.flops / small.flops) / math.log(large.flops / small.flops)
-    expected = (1 - share) ** 2 + share**2
-    assert law_variance(given, [small, large]) == pytest.approx(expected, rel=1e-9)
-    on_a_line = [Horizon(params=6e7 * 2**k, tokens=1e9 * 2**k) for k in range(3)]
-    assert law_variance(given, on_a_line) == math.inf
+    start = Horizon(params=6e7, tokens=1e9)
+    diagonal = law_variance(given, [start, Horizon(params=2.4e8, tokens=4e9)])
+    along_tokens = law_variance(given, [start, Horizon(params=6e7, tokens=1.6e10)])
+    assert diagonal < along_tokens
+    third = [start, Horizon(params=2.4e8, tokens=4e9), Horizon(params=6e7, tokens=4e9)]
+    assert law_variance(given, third) < diagonal
 
 
 def test_spread_grids_fit_the_budget_and_extrapolate_better_than_the_cheapest_three():
