@@ -33,6 +33,10 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)  ## Tune a small language model for real: small runs, a recommendation, the check
 	$(BIN)/horizon-bo demo --figure demo.png
 
+.PHONY: report
+report: $(READY)  ## Write report.html: what a report of the sweep that ships looks like
+	$(BIN)/horizon-bo report --example -o report.html
+
 .PHONY: lint
 lint: $(READY)  ## Format and lint, changing nothing
 	$(BIN)/ruff format --check .
@@ -53,6 +57,7 @@ check: lint types quick  ## Lint, types and quick tests: what a commit must pass
 test: lint types  ## Everything: lint, types, all tests
 	$(BIN)/pytest -q -m "not gpu"
 
+<<<<<<< HEAD
 RIVALS := peers neps hebo vizier
 # CARBS is in no package index; a folder with its source will do too.
 CARBS ?= carbs @ git+https://github.com/imbue-ai/carbs@8f7fee08658ad567d9dd6b6233247bc37d9962ea
@@ -73,3 +78,31 @@ rivals-test: rivals  ## Each rival library against the protocol, in its own envi
 	for name in $(RIVALS); do \
 	  .rivals/$$name/bin/python -m pytest -q -W ignore tests/benchmarks/test_rivals.py || exit 1; \
 	done
+=======
+#: Folder of the public sweeps and their cases; the budgets and centres of the benchmark.
+CASES ?= $(HORIZON_BO_DATA)/cases.json
+BENCH := -m benchmarks.bench --jobs 2 --out build/bench --cases $(CASES) \
+  --prior-center 0.5e-3 --prior-center 1.5e-3 --prior-center 4.5e-3
+
+.PHONY: bench
+bench: $(READY)  ## Replay every method that is installed on all cases; hours, goes on where it was
+	test -f "$(CASES)" || { echo "CASES is '$(CASES)', expected cases.json; set HORIZON_BO_DATA" >&2; exit 2; }
+	for bin in $(BIN) $(wildcard .rivals/*/bin); do \
+	  $$bin/python -W ignore $(BENCH) --only 'same-*'; \
+	  $$bin/python -W ignore $(BENCH) --only 'same-*' --experiment quarter --budget 0.05; \
+	  $$bin/python -W ignore $(BENCH) --only 'same-*' --experiment eighth --budget 0.05; \
+	  $$bin/python -W ignore $(BENCH) --only 'any-*' --budget 0.1; \
+	  $$bin/python -W ignore $(BENCH) --only 'own-size-*' --budget 0.1; \
+	done
+	$(BIN)/python $(BENCH) --only 'same-*' --methods ablations --budget 0.1
+	for folder in build/bench/*/; do \
+	  cat $$folder*.jsonl | gzip -9n > benchmarks/results/bench/$$(basename $$folder).jsonl.gz; \
+	done
+	$(BIN)/python -m benchmarks.report $(CASES)
+
+.PHONY: bench-smoke
+bench-smoke: $(READY)  ## Every method of the core environment once, on the sweep that ships
+	rm -rf build/smoke
+	$(BIN)/python -m benchmarks.bench --cases benchmarks/smoke.json --budget 0.3 --prior-center 0.01 \
+	  --out build/smoke
+>>>>>>> main

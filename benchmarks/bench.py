@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from subprocess import run
 from typing import Annotated, Any
@@ -24,12 +24,13 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.ablations import ABLATIONS
+from benchmarks.makespan import SLOTS, flown
 from benchmarks.methods import OURS, entries, missing, versions
 from benchmarks.race import Race, race_of
 from horizon_bo.adapters.cases import Case, Problem, load_cases, load_problem
 from horizon_bo.adapters.readout import law_readout
 from horizon_bo.adapters.replay import METHODS, Method, replay
-from horizon_bo.adapters.replay_runs import Task, run_replays
+from horizon_bo.adapters.replay_runs import Task, read_lines, run_replays
 from horizon_bo.trials import Study
 
 #: Budgets of the benchmark, in target runs; each is a replay of its own.
@@ -38,8 +39,8 @@ BUDGETS = (0.02, 0.05, 0.10, 0.25)
 SLOW_BUDGETS = (0.10,)
 
 #: The pools of each experiment: largest size and tokens relative to the target; `None` keeps the
-#: case's own limits.
-EXPERIMENTS = {"main": None, "quarter": 0.25, "eighth": 0.125}
+#: case's own limits. In `parallel` many runs are under way at once.
+EXPERIMENTS = {"main": None, "quarter": 0.25, "eighth": 0.125, "parallel": None}
 
 Repeated = Annotated[list[str] | None, typer.Option()]
 
@@ -62,7 +63,7 @@ def watched(name: str, problem: Problem, study: Study) -> Watched:
     return Watched(race.method, race)
 
 
-def lines_of(task: Task) -> Iterator[dict[str, Any]]:
+def lines_of(task: Task, parallel: bool = False) -> Iterator[dict[str, Any]]:
     """The states of one replay; the last one of a replay that failed says why."""
     problem = load_problem(task.case, task.beside)
     study = problem.study(budget=task.budget, prior_center=task.prior_center, seed=task.seed)
@@ -80,7 +81,12 @@ def lines_of(task: Task) -> Iterator[dict[str, Any]]:
     by_row = {trial.row: trial for trial in problem.pool}
     try:
         contest = watched(task.method, problem, study)
-        for state in replay(problem, contest.method, study):
+        states = (
+            flown(problem, contest.method, study, SLOTS)
+            if parallel
+            else replay(problem, contest.method, study)
+        )
+        for state in states:
             if state["row"] is not None:
                 bought = replace(by_row[state["row"]], id=len(study.trials))
                 study = study.with_trials(bought)
@@ -206,11 +212,12 @@ def main(
     seeds: Annotated[int, typer.Option(min=1)] = 1,
     jobs: Annotated[int, typer.Option(min=1)] = 1,
 ) -> None:
-    """Replay methods on cases; run it again to go on."""
+    """Replay methods on cases; run it again to go on. Exit code 1 where a replay failed."""
     chosen = [case for case in load_cases(cases) if fnmatch(case.name, only)]
     chosen = narrowed(chosen, EXPERIMENTS[experiment])
     names = chosen_methods(methods)
     centers = [float(center) for center in prior_center or ()] or [None]
+    failures: list[dict[str, Any]] = []
     for limit in map(float, budget) if budget else BUDGETS:
         folder = out / f"{experiment}-{limit:g}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -219,10 +226,16 @@ def main(
         ):
             tasks = tasks_of(chosen, name, centers, seeds, limit, cases.parent)
             file = folder / f"{name}.jsonl"
-            for done in run_replays(tasks, file, jobs=jobs, make_lines=lines_of):
+            made = partial(lines_of, parallel=experiment == "parallel")
+            for done in run_replays(tasks, file, jobs=jobs, make_lines=made):
                 said = f"\r{experiment} {limit:.0%} {name}: {done:.0%}   "
                 print(said, end="", file=sys.stderr, flush=True)
             print(file=sys.stderr)
+            failures += [line for line in read_lines(file) if "error" in line]
+    for line in failures:
+        where = f"{line['case']}, centre {line['prior_center']}, budget {line['budget']:.0%}"
+        print(f"{line['method']} failed ({where}): {line['error']}", file=sys.stderr)
+    raise typer.Exit(int(bool(failures)))
 
 
 if __name__ == "__main__":

@@ -66,16 +66,18 @@ class Race:
 
     job: Job
     rival: Rival
-    told: int = 0
+    told: set[int] = field(default_factory=set)  # ids of the trials it has heard of
     asked: list[dict[str, Any]] = field(default_factory=list)  # one entry per pick, in order
 
     def believe(self, study: Study) -> Answer:
         """Tell the rival the runs it has not heard of, and ask for its answer."""
-        for trial in study.trials[self.told :]:
+        for trial in study.trials:
+            if trial.id in self.told or trial.status == "pending":
+                continue
+            self.told.add(trial.id)
             diverged = trial.status == "diverged"
             loss = self.job.divergence_loss if trial.loss is None else trial.loss
             self.rival.observe(point_of(trial), loss, diverged=diverged)
-        self.told = len(study.trials)
         return self.rival.recommend()
 
     def pick(self, study: Study, answer: Answer, pool: Sequence[Trial]) -> Trial | None:
@@ -84,18 +86,14 @@ class Race:
         if proposal is None:
             return None
         position, distance, tie = nearest(self.job, proposal, pool)
-        bought = [self.job.vector(point_of(trial)) for trial in study.trials]
-        gaps = (
-            np.linalg.norm(np.array(bought) - np.array(self.job.vector(proposal)), axis=1)
-            if bought
-            else []
-        )
+        bought = [trial for trial in study.trials if trial.row is not None]
+        nearer = bool(bought) and nearest(self.job, proposal, bought)[1] <= distance
         self.asked.append(
             {
                 "asked": [proposal.learning_rate, *proposal.cell],
                 "distance": distance,
                 "tie": tie,
-                "repeat": bool(len(gaps) and min(gaps) <= distance),
+                "repeat": nearer,
             }
         )
         return pool[position]

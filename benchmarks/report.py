@@ -1,43 +1,48 @@
-"""Report: the scores of a benchmark as the page people read.
+"""Report: the results of the benchmarks as the page people read.
 
-Reads what `horizon-bo score --json` prints and writes Markdown, so that no figure is typed:
+Reads JSON lines only and writes Markdown and figures, so that no figure is typed:
 
-    horizon-bo score benchmarks/results/steplaw.jsonl --cases CASES.json --json > scores.jsonl
-    python -m benchmarks.report < scores.jsonl > benchmarks/README.md
+    python -m benchmarks.report "$HORIZON_BO_DATA/cases.json"
+
+writes `benchmarks/README.md`, `benchmarks/figures/`, and the table in the main README.
 """
 
 import json
-import sys
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated
+
+import typer
 
 from benchmarks import averaging, exponents, proof
+from benchmarks.ablations import ABLATIONS
+from benchmarks.standings import Replay, at_centers, load, twice
+from benchmarks.standings_figures import draw_extrapolation, draw_regret
+from benchmarks.standings_tables import (
+    Cases,
+    detail_table,
+    extrapolation_table,
+    found_table,
+    given_list,
+    of,
+    overhead_table,
+    paired_table,
+    parallel_table,
+    regret_table,
+    short_table,
+)
+from horizon_bo.adapters.cases import load_cases
 
-TEMPLATE = Path(__file__).with_name("page.md")
-SPEEDS = Path(__file__).parent / "results" / "trainer_speed.jsonl"
+HERE = Path(__file__).parent
+TEMPLATE = HERE / "page.md"
+SPEEDS = HERE / "results" / "trainer_speed.jsonl"
+FIGURES = HERE / "figures"
+MAIN_README = HERE.parent / "README.md"
 
-
-def row(score: Mapping[str, Any]) -> str:
-    """One line of the table; a method that claims nothing has dashes."""
-    budget = score["budget"]
-    cells = [
-        score["group"],
-        score["method"],
-        budget if isinstance(budget, str) else f"{budget:.0%}",
-        f"{score['regret_mean']:.1f}",
-        f"{score['regret_p90']:.1f}",
-        f"{score['overhead']:.1%}",
-        _shown(score["hit_90"], ".0%"),
-        _shown(score["hit_90_p"], ".2f"),
-        _shown(score["width_90"], ".1f"),
-        _shown(score["claimed_ratio"], ".1f"),
-    ]
-    return f"| {' | '.join(cells)} |"
-
-
-def _shown(value: float | None, form: str) -> str:
-    return "–" if value is None else format(value, form)
+BUDGETS = (0.01, 0.02, 0.05, 0.10, 0.25)
+#: Budget of the experiments on harder pools.
+HARDER_BUDGET = 0.05
 
 
 def speeds() -> str:
@@ -50,21 +55,66 @@ def speeds() -> str:
     )
 
 
-def page(scores: Iterable[Mapping[str, Any]]) -> str:
-    """The whole page, from scores over all prior centres."""
-    rows = [row(score) for score in scores if score["prior_center"] == "all"]
+def standings(replays: Sequence[Replay], cases: Cases) -> dict[str, str]:
+    """Every table of the comparison with rivals."""
+    everyone = of(replays, "main", "same")
+    rivals = [r for r in everyone if r.method.split(" ")[0] not in ABLATIONS]
+    ablated = [r for r in everyone if r.method in ("horizon", "horizon-random", *ABLATIONS)]
+    tables = {
+        "regret": regret_table(rivals, cases, BUDGETS),
+        "overhead": overhead_table(rivals, cases, BUDGETS[1:]),
+        "detail": detail_table(rivals, cases, 0.10),
+        "found": found_table(rivals, cases),
+        "paired": paired_table(rivals, cases),
+        "ablations": regret_table(ablated, cases, BUDGETS[:4]),
+        "ablations_overhead": overhead_table(ablated, cases, (0.05, 0.10)),
+        "extrapolation": extrapolation_table(replays, cases, "same", HARDER_BUDGET),
+        "parallel": parallel_table(replays, cases, "same"),
+        "given": given_list(replays),
+        "groups": "\n\n".join(
+            f"`{group}`:\n\n{regret_table(of(replays, 'main', group), cases, BUDGETS[:4])}"
+            for group in sorted({r.group for r in replays if r.experiment == "main"} - {"same"})
+        ),
+    }
+    return {name: text.rstrip("\n") for name, text in tables.items()}
+
+
+def filled(template: str, parts: dict[str, str]) -> str:
+    """The template with each `{{name}}` replaced."""
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]].rstrip("\n"), template)
+
+
+def between_marks(text: str, name: str, content: str) -> str:
+    """The text with what stands between `<!-- name -->` and `<!-- /name -->` replaced."""
+    pattern = rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)"
+    return re.sub(pattern, lambda found: f"{found[1]}{content}{found[2]}", text, flags=re.DOTALL)
+
+
+def main(
+    cases: Annotated[list[Path], typer.Argument(help="Files of cases that were replayed.")],
+    results: Annotated[Path, typer.Option(help="Lines of `bench`.")] = HERE / "results" / "bench",
+) -> None:
+    """Write the page, its figures, and the table of the main README."""
+    known = {case.name: case for file in cases for case in load_cases(file)}
+    replays = [replay for replay in load(results) if replay.case in known]
+    centers = sorted({replay.center for replay in replays if replay.center is not None})
+    replays = list(at_centers(twice(replays), centers))
     parts = {
-        "table": "\n".join(rows),
+        **standings(replays, known),
         "proof": proof.table(),
         "exponents": exponents.text(),
         "averaging": averaging.table(),
         "speeds": speeds(),
+        "harder_budget": f"{HARDER_BUDGET:.0%}",
     }
-    text = TEMPLATE.read_text()
-    for name, part in parts.items():
-        text = text.replace(f"{{{{{name}}}}}", part.rstrip("\n"))
-    return text
+    (HERE / "README.md").write_text(filled(TEMPLATE.read_text(), parts))
+    FIGURES.mkdir(exist_ok=True)
+    everyone = of(replays, "main", "same")
+    draw_regret(everyone, known, FIGURES / "regret.png")
+    draw_extrapolation(replays, known, "same", HARDER_BUDGET, FIGURES / "extrapolation.png")
+    table = short_table(everyone, known)
+    MAIN_README.write_text(between_marks(MAIN_README.read_text(), "standings", table))
 
 
 if __name__ == "__main__":
-    sys.stdout.write(page(json.loads(line) for line in sys.stdin))
+    typer.run(main)

@@ -8,6 +8,7 @@ prior centre was replayed once and counts under each centre, the centre itself b
 before its first run.
 """
 
+import gzip
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,7 +20,7 @@ import numpy as np
 from scipy.stats import wilcoxon
 
 from horizon_bo.adapters.cases import Case
-from horizon_bo.adapters.score import Outcome, group_of, outcome, states_at, summarised
+from horizon_bo.adapters.score import Outcome, group_of, outcome, state_at, summarised
 
 Line = Mapping[str, Any]
 
@@ -51,12 +52,19 @@ class Replay:
 
 
 def load(folder: Path) -> list[Replay]:
-    """The finished replays of a folder of `bench`."""
+    """The finished replays of a folder of `bench`, or of one that holds it packed.
+
+    Packed, the files of `EXPERIMENT-BUDGET/` are one `EXPERIMENT-BUDGET.jsonl.gz`.
+    """
     held: dict[tuple[Any, ...], list[Line]] = {}
-    for file in sorted(folder.glob("*/*.jsonl")):
-        experiment = file.parent.name.rsplit("-", 1)[0]
-        for text in file.read_text().splitlines():
-            line = json.loads(text)
+    plain = [(file.parent.name, file.read_text()) for file in sorted(folder.glob("*/*.jsonl"))]
+    packed = [
+        (file.name.removesuffix(".jsonl.gz"), gzip.decompress(file.read_bytes()).decode())
+        for file in sorted(folder.glob("*.jsonl.gz"))
+    ]
+    for name, text in [*plain, *packed]:
+        experiment = name.rsplit("-", 1)[0]
+        for line in map(json.loads, text.splitlines()):
             key = (experiment, line["method"], line["case"], line["prior_center"])
             held.setdefault((*key, line["seed"], line["budget"]), []).append(line)
     replays = []
@@ -141,7 +149,7 @@ def _state(replay: Replay, budget: float | str) -> Line:
             "learning_rate": replay.center,
             **dict.fromkeys(("interval_50", "interval_90", "expected_regret")),
         }
-    return states_at(replay.states, budget)[0]
+    return state_at(replay.states, budget)
 
 
 def table_row(found: Sequence[Result]) -> dict[str, Any]:

@@ -125,14 +125,17 @@ def states_at(lines: Iterable[Mapping[str, Any]], budget: float | str) -> list[M
     replays: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for line in lines:
         replays.setdefault(_replay_of(line), []).append(line)
-    chosen = []
-    for states in replays.values():
-        states.sort(key=lambda line: line["step"])
-        if isinstance(budget, str):
-            chosen.append(next((s for s in states if s.get("stop")), states[-1]))
-        else:
-            chosen.append([s for s in states if s["spent"] <= budget + _ROUNDING][-1])
-    return chosen
+    return [
+        state_at(sorted(states, key=lambda line: line["step"]), budget)
+        for states in replays.values()
+    ]
+
+
+def state_at(states: Sequence[Mapping[str, Any]], budget: float | str) -> Mapping[str, Any]:
+    """Of one replay's states in order, the last within the budget, or the one that said stop."""
+    if isinstance(budget, str):
+        return next((state for state in states if state.get("stop")), states[-1])
+    return [state for state in states if state["spent"] <= budget + _ROUNDING][-1]
 
 
 def score_rows(lines: Sequence[Mapping[str, Any]], cases: Sequence[Case]) -> list[dict[str, Any]]:

@@ -1,1 +1,1 @@
-"""Tests of the benchmark."""
+"""Tests of the benchmarks: rivals, the race, the standings."""

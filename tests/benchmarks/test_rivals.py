@@ -1,7 +1,7 @@
 """Rivals keep to the protocol, whatever their libraries do; each runs where its library is."""
 
 import math
-from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -68,17 +68,22 @@ def replayed(entry: Entry, given: Job) -> tuple[list[Point], list[float]]:
     return asked, answers
 
 
-def libraries() -> Iterator[object]:
+def libraries() -> list[Any]:
     """Every rival that is built on a library which may be absent."""
+    found = []
     for name, entry in entries().items():
         if entry.needs:
             lacking = ", ".join(missing(entry))
             mark = pytest.mark.skipif(bool(lacking), reason=f"{lacking} not installed here")
             slow = [pytest.mark.slow] if entry.slow else []
-            yield pytest.param(entry, id=name, marks=[mark, *slow])
+            found.append(pytest.param(entry, id=name, marks=[mark, *slow]))
+    return found
 
 
-@pytest.mark.parametrize("entry", libraries())
+LIBRARIES = libraries()
+
+
+@pytest.mark.parametrize("entry", LIBRARIES)
 def test_a_rival_proposes_runs_and_answers_inside_the_range_of_rates(entry: Entry):
     asked, answers = replayed(entry, job())
     low, high = job().ranges["learning_rate"]
@@ -89,12 +94,12 @@ def test_a_rival_proposes_runs_and_answers_inside_the_range_of_rates(entry: Entr
     assert all(low * 0.99 <= rate <= high * 1.01 for rate in answers)
 
 
-@pytest.mark.parametrize("entry", libraries())
+@pytest.mark.parametrize("entry", LIBRARIES)
 def test_the_same_seed_gives_the_same_proposals(entry: Entry):
     assert replayed(entry, job(seed=3)) == replayed(entry, job(seed=3))
 
 
-@pytest.mark.parametrize("entry", libraries())
+@pytest.mark.parametrize("entry", LIBRARIES)
 def test_a_rival_lives_through_runs_that_all_diverge(entry: Entry):
     given = job()
     rival = entry.make(given)

@@ -9,14 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from benchmarks.ablations import ABLATIONS
+from benchmarks.makespan import SLOTS
 from benchmarks.methods import entries
 from benchmarks.standings import (
-    BUDGETS,
     FOUND,
     SHARED,
     Replay,
@@ -28,14 +25,16 @@ from benchmarks.standings import (
     table_row,
 )
 from horizon_bo.adapters.cases import Case
-from horizon_bo.adapters.score import AT_STOP
-from horizon_bo.adapters.score_view import PALETTE
+from horizon_bo.adapters.score import AT_STOP, outcome
 
 OURS = "horizon"
 #: The budget at which methods are ordered and compared in pairs, in target runs.
 MAIN_BUDGET = 0.10
 #: Rivals drawn beside ours: more lines than this nobody can tell apart.
 _DRAWN = 6
+
+#: Experiments by the largest run's share of the target's size and of its tokens.
+POOLS = {"main": "1/2", "quarter": "1/4", "eighth": "1/8"}
 
 Cases = Mapping[str, Case]
 
@@ -230,20 +229,66 @@ def _on_same(ours: Sequence[Result], theirs: Sequence[Result]) -> list[Result]:
 
 def extrapolation_table(replays: Sequence[Replay], cases: Cases, group: str, budget: float) -> str:
     """Regret and hit rate where the largest runs are a half, a quarter, an eighth of the target."""
-    pools = {"main": "1/2", "quarter": "1/4", "eighth": "1/8"}
-    at = {e: by_method(results(of(replays, e, group), cases, budget)) for e in pools}
-    shared = [name for name in at["main"] if all(name in at[e] for e in pools)]
-    first = list(pools)[-1]
+    at = {e: by_method(results(of(replays, e, group), cases, budget)) for e in POOLS}
+    shared = [name for name in at["main"] if all(name in at[e] for e in POOLS)]
+    first = list(POOLS)[-1]
     shared.sort(key=lambda name: np.mean([r.outcome.regret for r in at[first][name]]))
-    columns = [f"{what} at {share}" for share in pools.values() for what in ("regret", "hits")]
+    columns = [f"{what} at {share}" for share in POOLS.values() for what in ("regret", "hits")]
     lines = [f"| method | {' | '.join(columns)} |", "| --- " * 7 + "|"]
     for name in shared:
         cells = []
-        for experiment in pools:
+        for experiment in POOLS:
             row = table_row(at[experiment][name])
             cells += [_regret_cell(at[experiment][name]), _shown(row["hit_90"], ".0%")]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def worlds_table(replays: Sequence[Replay], cases: Cases, groups: Sequence[str]) -> str:
+    """Mean regret at the main budget, in target runs so that loss units do not matter."""
+    at = {g: by_method(results(of(replays, "main", g), cases, MAIN_BUDGET)) for g in groups}
+    names = {name for group in groups for name in at[group]}
+    everywhere = [name for name in names if all(name in at[group] for group in groups)]
+    lines = [f"| method | {' | '.join(groups)} | mean |", "| --- " * (len(groups) + 2) + "|"]
+    means = {name: [_bought_back(at[group][name]) for group in groups] for name in everywhere}
+    for name in sorted(everywhere, key=lambda name: np.mean(means[name])):
+        values = [*means[name], float(np.mean(means[name]))]
+        label = f"**{name}**" if name == OURS else name
+        lines.append(f"| {label} | {' | '.join(f'{value:.1%}' for value in values)} |")
+    return "\n".join(lines)
+
+
+def _bought_back(found: Sequence[Result]) -> float:
+    """Compute that would buy the regret back, in target runs, on average."""
+    return float(np.mean([result.outcome.overhead - result.outcome.spent for result in found]))
+
+
+def parallel_table(replays: Sequence[Replay], cases: Cases, group: str) -> str:
+    """Regret and time to the end of the main budget, one run at a time and many at once."""
+    at = {e: _at_end(of(replays, e, group), cases) for e in ("main", "parallel")}
+    lines = [
+        f"| method | regret, one by one | {SLOTS} at once | time, one by one | {SLOTS} at once |",
+        "| --- " * 5 + "|",
+    ]
+    for name in sorted(at["parallel"], key=lambda name: np.mean(at["parallel"][name][0])):
+        if name not in at["main"]:
+            continue
+        (alone, alone_time), (together, together_time) = at["main"][name], at["parallel"][name]
+        cells = [f"{1e3 * np.mean(regrets):.1f}" for regrets in (alone, together)]
+        cells += [f"{np.mean(times):.1%}" for times in (alone_time, together_time)]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _at_end(replays: Sequence[Replay], cases: Cases) -> dict[str, tuple[list[float], list[float]]]:
+    """Regrets and times at the end of the replays of the main budget, by method."""
+    held: dict[str, tuple[list[float], list[float]]] = {}
+    for replay in (r for r in replays if r.budget == MAIN_BUDGET and r.states):
+        last = replay.states[-1]
+        regrets, times = held.setdefault(replay.method, ([], []))
+        regrets.append(outcome(last, cases[replay.case]).regret)
+        times.append(last.get("clock", last["spent"]))
+    return held
 
 
 def given_list(replays: Sequence[Replay]) -> str:
@@ -260,44 +305,24 @@ def given_list(replays: Sequence[Replay]) -> str:
     return "\n".join(lines)
 
 
-def draw_regret(replays: Sequence[Replay], cases: Cases, path: Path) -> None:
-    """Mean regret and mean overhead against the budget, ours beside the best rivals."""
-    names = _worth_drawing(replays, cases)
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2)
-    budgets = [b for b in BUDGETS if b >= 0.02]
-    for index, name in enumerate(names):
-        at = [by_method(results(replays, cases, b)).get(name) for b in budgets]
-        shown = [(b, table_row(found)) for b, found in zip(budgets, at, strict=True) if found]
-        spends = [100 * b for b, _ in shown]
-        style = {
-            "color": PALETTE[index % len(PALETTE)],
-            "marker": "os^Dv<>"[index % 7],
-            "linewidth": 2.5 if name == OURS else 1.2,
-            "label": name,
-        }
-        left.plot(spends, [row["regret_mean"] for _, row in shown], **style)
-        right.plot(spends, [100 * row["overhead"] for _, row in shown], **style)
-    _spend_axis(left, "mean regret (thousandths of a nat)")
-    _spend_axis(right, "spend + regret (% of a target run)")
-    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4)
-    figure.savefig(path, dpi=150)
-
-
-def _worth_drawing(replays: Sequence[Replay], cases: Cases) -> list[str]:
-    order = [n for n in ordered(replays, cases) if not in_sample(n, cases, replays)]
-    rivals = [n for n in order if n.removesuffix(SHARED) not in (OURS, *ABLATIONS)]
-    return [OURS, *rivals[:_DRAWN]]
-
-
-def _spend_axis(axes: Axes, label: str) -> None:
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.set_xticks([2, 5, 10, 25], ["2 %", "5 %", "10 %", "25 %"])
-    axes.set_xlabel("budget (% of one target run)")
-    axes.set_ylabel(label)
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter("{x:g}")
-    axes.grid(alpha=0.3, which="both")
-    axes.spines[["top", "right"]].set_visible(False)
+def short_table(replays: Sequence[Replay], cases: Cases) -> str:
+    """The best rivals beside ours, for people in a hurry: each by the better of its two scores."""
+    budgets = (0.02, 0.05, 0.10)
+    at = {b: by_method(results(replays, cases, b)) for b in budgets}
+    stops = by_method(results(_within(replays, AT_STOP), cases, AT_STOP))
+    lines = [
+        "| method | regret at 2 % | 5 % | 10 % | overhead at its own end |",
+        "| --- " * 5 + "|",
+    ]
+    shown: set[str] = set()
+    for name in ordered(replays, cases):
+        base = name.removesuffix(SHARED)
+        hidden = in_sample(name, cases, replays) or base in ABLATIONS or base in shown
+        if hidden or (base == OURS and name != OURS):
+            continue
+        shown.add(base)
+        cells = [f"{table_row(at[b][name])['regret_mean']:.1f}" for b in budgets]
+        overhead = f"{table_row(stops[name])['overhead']:.1%}"
+        label = f"**{name}**" if name == OURS else name
+        lines.append(f"| {label} | {' | '.join(cells)} | {overhead} |")
+    return "\n".join(lines[: 2 + _DRAWN + 2])

@@ -1,0 +1,262 @@
+"""Procedures: how well does tuning by hand do, the way people do it today?
+
+All of them run grids of learning rates in small cells and read a parabola in ln LR through each:
+
+- `grid-law`: the cheapest cells in order of price, then a power law through the optima, read at the
+  target. Source: the fitting paradigm as in Li et al. (2025), arXiv 2503.04715.
+- `grid-law-spread`: the same in three cells, those that pin the law down best at the target of all
+  whose grids fit into the budget.
+- `token-horizon`: one cell, moved to the target by the joint law of Bjorck et al. (2025), arXiv
+  2409.19913.
+- `mutransfer`: one cell, its optimum reused unchanged. Source: Yang et al. (2021).
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from benchmarks.rivals.protocol import Answer, Entry, Job, Point, best_at_largest
+from horizon_bo.horizons import Horizon
+from horizon_bo.published.optimum import weighted_regression
+from horizon_bo.published.transfer import transfer
+
+#: Rates of a grid are a factor of two apart, as people choose them.
+LOG_SPACING = math.log(2)
+
+#: Two rates of a sweep that rounding has moved apart count as the wanted spacing still.
+_SLACK = 0.9
+
+Cell = tuple[float, float, float | None]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Rows of one cell at spaced rates, the one nearest to the guess first."""
+
+    cell: Cell
+    points: tuple[Point, ...]
+
+    @property
+    def cost(self) -> float:
+        """Training FLOPs of the whole grid."""
+        return sum(point.cost for point in self.points)
+
+    @property
+    def horizon(self) -> Horizon:
+        """The cell as a horizon."""
+        params, tokens, batch = self.cell
+        return Horizon(params=params, tokens=tokens, batch_tokens=batch)
+
+
+def grids(job: Job) -> list[Grid]:
+    """A grid in every cell of the batch nearest to the target's, cheapest first."""
+    batches = {point.batch_tokens for point in job.points}
+    batch = min(
+        batches, key=lambda b: abs(math.log((b or 1) / (job.target.batch_tokens or b or 1)))
+    )
+    cells: dict[Cell, list[Point]] = {}
+    for point in job.points:
+        if point.batch_tokens == batch:
+            cells.setdefault(point.cell, []).append(point)
+    found = [Grid(cell, _spaced(points, job.center)) for cell, points in cells.items()]
+    return sorted(found, key=lambda grid: grid.cost)
+
+
+def _spaced(points: Sequence[Point], center: float) -> tuple[Point, ...]:
+    """Points whose rates are a factor of two apart or more, going outwards from the guess."""
+    away = lambda point: abs(math.log(point.learning_rate / center))  # noqa: E731
+    kept: list[Point] = []
+    for point in sorted(points, key=away):
+        gaps = [abs(math.log(point.learning_rate / other.learning_rate)) for other in kept]
+        if all(gap >= _SLACK * LOG_SPACING for gap in gaps):
+            kept.append(point)
+    return tuple(kept)
+
+
+#: The grids to buy, in order.
+Plan = Callable[[Job], Sequence[Grid]]
+
+#: The target's rate, given the optima found so far: one (cell, rate) each.
+Carry = Callable[[Job, Sequence[tuple[Horizon, float]]], float]
+
+
+class Procedure:
+    """Grids bought one after another, and a rule that carries their optima to the target."""
+
+    def __init__(self, job: Job, plan: Plan, carry: Carry) -> None:
+        self._job = job
+        self._carry = carry
+        self._planned = [point for grid in plan(job) for point in grid.points]
+        self._runs: list[tuple[Point, float]] = []
+        self._diverged: list[bool] = []
+
+    def suggest(self, affordable: Sequence[Point]) -> Point | None:
+        """The next row of the plan that can be paid; `None` once there is none."""
+        payable = set(affordable)
+        while self._planned:
+            point = self._planned.pop(0)
+            if point in payable:
+                return point
+        return None
+
+    def observe(self, point: Point, loss: float, *, diverged: bool) -> None:
+        """Keep a run."""
+        self._runs.append((point, loss))
+        self._diverged.append(diverged)
+
+    def recommend(self) -> Answer:
+        """The optima carried to the target; without any, the best rate of the dearest cell."""
+        optima = bowl_optima(self._runs, self._diverged)
+        if not optima:
+            return best_at_largest(self._runs, self._job.center)
+        low, high = self._job.ranges["learning_rate"]
+        rate = self._carry(self._job, optima)
+        return Answer(learning_rate=min(max(rate, low), high))
+
+
+def bowl_optima(
+    runs: Sequence[tuple[Point, float]], diverged: Sequence[bool]
+) -> list[tuple[Horizon, float]]:
+    """Each cell's best rate, in the order of the cells, of those with rates on both sides of it.
+
+    A diverged run counts as a rate on its side.
+    """
+    cells: dict[Cell, list[tuple[float, float, bool]]] = {}
+    for (point, loss), failed in zip(runs, diverged, strict=True):
+        row = (math.log(point.learning_rate), loss, failed)
+        cells.setdefault(point.cell, []).append(row)
+    optima = []
+    for (params, tokens, _), rows in cells.items():
+        log_rate = bowl_vertex(rows)
+        if log_rate is not None:
+            optima.append((Horizon(params=params, tokens=tokens), math.exp(log_rate)))
+    return optima
+
+
+def bowl_vertex(rows: Sequence[tuple[float, float, bool]]) -> float | None:
+    """Vertex of the parabola through the lowest loss and the two rates on either side of it.
+
+    It stays between the neighbours of the best rate; `None` where that is the last one tried.
+
+    Args:
+        rows: Ln of the rate, loss, and whether the run diverged, in any order.
+    """
+    rows = sorted(rows)
+    best = min(range(len(rows)), key=lambda k: (rows[k][2], rows[k][1]))
+    if best in (0, len(rows) - 1) or rows[best][2]:
+        return None
+    near = [row for row in rows[max(0, best - 2) : best + 3] if not row[2]]
+    rate, loss = (np.array([row[k] for row in near]) for k in (0, 1))
+    if len(near) < 3:
+        return rows[best][0]
+    bend, slope, _ = np.polyfit(rate - rows[best][0], loss, 2)
+    if bend <= 0:
+        return rows[best][0]
+    vertex = rows[best][0] - slope / (2 * bend)
+    return float(np.clip(vertex, rows[best - 1][0], rows[best + 1][0]))
+
+
+def power_law(job: Job, optima: Sequence[tuple[Horizon, float]]) -> float:
+    """The power law in size and tokens through the optima, at the target.
+
+    Where they leave an exponent open, as a single cell does, it gets the smallest that fits.
+    """
+    log_rate = np.log([rate for _, rate in optima])
+    x = _regressors(job, [horizon for horizon, _ in optima])
+    return math.exp(weighted_regression(x, log_rate, np.ones((1, len(optima))))[0, 0])
+
+
+def _regressors(job: Job, horizons: Sequence[Horizon]) -> np.ndarray:
+    target = job.target
+    size = [math.log(horizon.params / target.params) for horizon in horizons]
+    length = [math.log(horizon.tokens / target.tokens) for horizon in horizons]
+    return np.column_stack([np.ones(len(horizons)), size, length])
+
+
+def unchanged(job: Job, optima: Sequence[tuple[Horizon, float]]) -> float:
+    """The last optimum as it is."""
+    return optima[-1][1]
+
+
+def by_token_horizon(job: Job, optima: Sequence[tuple[Horizon, float]]) -> float:
+    """The last optimum moved to the target's size and tokens."""
+    horizon, rate = optima[-1]
+    return transfer(rate, horizon, job.target, laws=("bjorck",)).learning_rate
+
+
+def spread(job: Job) -> Sequence[Grid]:
+    """Three grids within the budget, or else two, whose law has the least variance at the target.
+
+    Two make a line in log compute. Falls back on the cheapest ones where two are too many.
+    """
+    candidates = grids(job)
+    for count in (3, 2):
+        chosen = [
+            (variance, some)
+            for some in combinations(candidates, count)
+            if sum(grid.cost for grid in some) <= job.budget
+            and (variance := law_variance(job, [grid.horizon for grid in some])) < math.inf
+        ]
+        if chosen:
+            return min(chosen, key=lambda pair: pair[0])[1]
+    return candidates
+
+
+def law_variance(job: Job, horizons: Sequence[Horizon]) -> float:
+    """Variance at the target of a law through two or three optima, in that of one optimum.
+
+    Infinite where they leave it undetermined, as three cells on a line do.
+    """
+    x = _regressors(job, horizons)
+    if len(horizons) == 2:
+        x = np.column_stack([x[:, 0], x[:, 1:].sum(1)])
+    if np.linalg.matrix_rank(x) < len(horizons):
+        return math.inf
+    weights = np.linalg.solve(x.T, np.eye(len(horizons))[0])
+    return float(weights @ weights)
+
+
+def cheapest(job: Job) -> Sequence[Grid]:
+    """The cheapest grid alone."""
+    return grids(job)[:1]
+
+
+def dearest(job: Job) -> Sequence[Grid]:
+    """The dearest grid that the budget pays, or the cheapest one."""
+    found = grids(job)
+    return ([grid for grid in found if grid.cost <= job.budget] or found[:1])[-1:]
+
+
+def _entry(name: str, plan: Plan, carry: Carry, given: str) -> Entry:
+    shared = "rates a factor of two apart around the guess, at the batch nearest to the target's"
+    return Entry(
+        name=name, make=lambda job: Procedure(job, plan, carry), given=f"{given}; {shared}"
+    )
+
+
+ENTRIES = (
+    _entry("grid-law", grids, power_law, "Grids in the cheapest cells, a power law through optima"),
+    _entry(
+        "grid-law-spread",
+        spread,
+        power_law,
+        "Grids in the three cells within the budget that pin a power law down best at the target",
+    ),
+    _entry("token-horizon", cheapest, by_token_horizon, "Cheapest cell's optimum, Bjorck's law"),
+    _entry(
+        "token-horizon-large",
+        dearest,
+        by_token_horizon,
+        "Optimum of the dearest cell whose grid fits the budget, Bjorck's law",
+    ),
+    _entry("mutransfer", cheapest, unchanged, "Cheapest cell's optimum reused"),
+    _entry(
+        "mutransfer-large",
+        dearest,
+        unchanged,
+        "Optimum of the dearest cell whose grid fits the budget, reused",
+    ),
+)
