@@ -57,7 +57,6 @@ check: lint types quick  ## Lint, types and quick tests: what a commit must pass
 test: lint types  ## Everything: lint, types, all tests
 	$(BIN)/pytest -q -m "not gpu"
 
-<<<<<<< HEAD
 RIVALS := peers neps hebo vizier
 # CARBS is in no package index; a folder with its source will do too.
 CARBS ?= carbs @ git+https://github.com/imbue-ai/carbs@8f7fee08658ad567d9dd6b6233247bc37d9962ea
@@ -78,7 +77,7 @@ rivals-test: rivals  ## Each rival library against the protocol, in its own envi
 	for name in $(RIVALS); do \
 	  .rivals/$$name/bin/python -m pytest -q -W ignore tests/benchmarks/test_rivals.py || exit 1; \
 	done
-=======
+
 #: Folder of the public sweeps and their cases; the budgets and centres of the benchmark.
 CASES ?= $(HORIZON_BO_DATA)/cases.json
 BENCH := -m benchmarks.bench --jobs 2 --out build/bench --cases $(CASES) \
@@ -105,4 +104,3 @@ bench-smoke: $(READY)  ## Every method of the core environment once, on the swee
 	rm -rf build/smoke
 	$(BIN)/python -m benchmarks.bench --cases benchmarks/smoke.json --budget 0.3 --prior-center 0.01 \
 	  --out build/smoke
->>>>>>> main
