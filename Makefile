@@ -28,6 +28,10 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)  ## Tune a small language model for real: small runs, a recommendation, the check
 	$(BIN)/horizon-bo demo --figure demo.png
 
+.PHONY: report
+report: $(READY)  ## Write report.html: what a report of the sweep that ships looks like
+	$(BIN)/horizon-bo report --example -o report.html
+
 .PHONY: lint
 lint: $(READY)  ## Format and lint, changing nothing
 	$(BIN)/ruff format --check .

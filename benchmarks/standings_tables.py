@@ -244,6 +244,25 @@ def extrapolation_table(replays: Sequence[Replay], cases: Cases, group: str, bud
     return "\n".join(lines)
 
 
+def worlds_table(replays: Sequence[Replay], cases: Cases, groups: Sequence[str]) -> str:
+    """Mean regret at the main budget, in target runs so that loss units do not matter."""
+    at = {g: by_method(results(of(replays, "main", g), cases, MAIN_BUDGET)) for g in groups}
+    names = {name for group in groups for name in at[group]}
+    everywhere = [name for name in names if all(name in at[group] for group in groups)]
+    lines = [f"| method | {' | '.join(groups)} | mean |", "| --- " * (len(groups) + 2) + "|"]
+    means = {name: [_bought_back(at[group][name]) for group in groups] for name in everywhere}
+    for name in sorted(everywhere, key=lambda name: np.mean(means[name])):
+        values = [*means[name], float(np.mean(means[name]))]
+        label = f"**{name}**" if name == OURS else name
+        lines.append(f"| {label} | {' | '.join(f'{value:.1%}' for value in values)} |")
+    return "\n".join(lines)
+
+
+def _bought_back(found: Sequence[Result]) -> float:
+    """Compute that would buy the regret back, in target runs, on average."""
+    return float(np.mean([result.outcome.overhead - result.outcome.spent for result in found]))
+
+
 def parallel_table(replays: Sequence[Replay], cases: Cases, group: str) -> str:
     """Regret and time to the end of the main budget, one run at a time and many at once."""
     at = {e: _at_end(of(replays, e, group), cases) for e in ("main", "parallel")}

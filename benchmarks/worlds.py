@@ -11,6 +11,7 @@ bends away from its power law, a ragged divergence cliff and heavy-tailed noise.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -46,6 +47,9 @@ def law_of_world(rng: np.random.Generator) -> dict[str, float]:
         "asymmetry": rng.uniform(0.0, 1.5),
         "noise": 0.0015 * unit * np.exp(0.8 * rng.standard_normal()),
         "cliff": rng.uniform(1.7, 3.5),
+        "raggedness": 0.3,
+        "noise_freedom": 4.0,
+        "curvature_per_params": 0.0,
     }
 
 
@@ -59,7 +63,8 @@ def log_optimum(w: dict[str, float], n: np.ndarray, d: np.ndarray) -> np.ndarray
 def excess(w: dict[str, float], log_lr: np.ndarray, n: np.ndarray, d: np.ndarray) -> np.ndarray:
     """Loss above the best rate's, noiseless: a bowl that is not quite the surrogate's."""
     u = log_lr - log_optimum(w, n, d)
-    curvature = np.exp(w["log_curvature"] + w["curvature_per_tokens"] * d)
+    by_scale = w["curvature_per_params"] * n + w["curvature_per_tokens"] * d
+    curvature = np.exp(w["log_curvature"] + by_scale)
     # quadratic with a cubic on the steep side, so that no linex fits it
     return curvature * (u**2 / 2 + w["asymmetry"] * np.clip(u, 0, None) ** 3 / 6)
 
@@ -74,10 +79,14 @@ def sweep(w: dict[str, float], rng: np.random.Generator) -> pd.DataFrame:
         rates = np.exp(np.round(middle / 0.35) * 0.35 + 0.35 * np.arange(-5, 7))
         for rate in rates:
             u = np.log(rate) - middle
-            diverged = bool(u + 0.3 * rng.standard_normal() > w["cliff"])
+            diverged = bool(u + w["raggedness"] * rng.standard_normal() > w["cliff"])
             level = w["irreducible"] + w["params_amplitude"] * np.exp(-w["params_exponent"] * n)
             level += w["tokens_amplitude"] * np.exp(-w["tokens_exponent"] * d)
-            loss = level + excess(w, np.log(rate), n, d) + w["noise"] * rng.standard_t(4)
+            loss = (
+                level
+                + excess(w, np.log(rate), n, d)
+                + w["noise"] * rng.standard_t(w["noise_freedom"])
+            )
             rows.append((rate, params, tokens, 262_144, np.nan if diverged else loss, diverged))
     columns = ["learning_rate", "params", "tokens", "batch_tokens", "loss", "diverged"]
     return pd.DataFrame(rows, columns=columns)
@@ -103,9 +112,18 @@ def case(name: str, file: str, w: dict[str, float]) -> dict[str, Any]:
             "excess": excess(w, grid, np.array(0.0), np.array(0.0)).tolist(),
             "optimum": float(np.exp(best)),
             "optimum_log_sd": 0.0,
+            "minimum": w["irreducible"] + w["params_amplitude"] + w["tokens_amplitude"],
             "loss_per_log_tokens": w["tokens_exponent"] * w["tokens_amplitude"],
         },
     }
+
+
+def write(folder: Path, posed: Sequence[tuple[pd.DataFrame, dict[str, Any]]]) -> None:
+    """Write sweeps and the cases on them, for `horizon-bo replay --cases`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for frame, about in posed:
+        frame.to_csv(folder / about["sweep"], index=False)
+    (folder / "cases.json").write_text(json.dumps([about for _, about in posed]))
 
 
 def main(
@@ -117,14 +135,12 @@ def main(
 
     Example: python -m benchmarks.worlds build/worlds --count 12 --seed 0
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    cases = []
+    posed = []
     for k in range(count):
         rng = np.random.default_rng([seed, k])
         w = law_of_world(rng)
-        sweep(w, rng).to_csv(folder / f"world_{k}.csv", index=False)
-        cases.append(case(f"world-{k}", f"world_{k}.csv", w))
-    (folder / "cases.json").write_text(json.dumps(cases))
+        posed.append((sweep(w, rng), case(f"world-{k}", f"world_{k}.csv", w)))
+    write(folder, posed)
 
 
 if __name__ == "__main__":

@@ -17,13 +17,13 @@ from horizon_bo.surrogate import cell_covariance, level_mean, same_source
 from horizon_bo.trials import Study
 
 #: Below these the sampler has not mixed.
-_LEAST_ACCEPTANCE, _LEAST_UNIQUE = 0.03, 0.2
+LEAST_ACCEPTANCE, _LEAST_UNIQUE = 0.03, 0.2
 #: A recommendation this close to the prior's spread was hardly moved by the runs.
 _PRIOR_DRIVEN = 0.8
 #: A rate this far from a centre, in the centre's standard deviations, is a conflict.
 _CONFLICT = 2.5
 #: Standard deviations by which one cell may disagree with the others.
-_SURPRISE = 3.0
+SURPRISE = 3.0
 #: Coefficient sets and runs that the leave-one-horizon-out check looks at.
 _CHECKED_SETS, _CHECKED_RUNS = 16, 120
 _NORMAL_90 = 2 * 1.6449  # width of a normal's central 90 % in standard deviations
@@ -179,12 +179,12 @@ def _all_diverged(study: Study, belief: Belief, decision: Decision) -> str | Non
 
 def _unhealthy(belief: Belief) -> list[str]:
     found, state = [], health(belief)
-    if state.acceptance < _LEAST_ACCEPTANCE or belief.posterior.unique < _LEAST_UNIQUE:
+    if state.acceptance < LEAST_ACCEPTANCE or belief.posterior.unique < _LEAST_UNIQUE:
         found.append(
             f"inference did not mix: {state.acceptance:.0%} of moves accepted, "
             f"{belief.posterior.unique:.0%} of particles survived; do not trust the interval"
         )
-    if state.horizon_error is not None and state.horizon_error > _SURPRISE:
+    if state.horizon_error is not None and state.horizon_error > SURPRISE:
         found.append(
             f"one size or horizon disagrees with the others by {state.horizon_error:.1f} standard "
             "deviations; check its runs"

@@ -55,3 +55,7 @@ class StudyBusyError(HorizonBOError, BlockingIOError):
 
 class UnsupportedModelError(HorizonBOError, NotImplementedError):
     """A model was asked for what its mathematics cannot give."""
+
+
+class MissingExtraError(HorizonBOError, ImportError):
+    """A command needs a package that comes with one of the extras."""

@@ -1,4 +1,4 @@
-"""Outlook: what would any run tell of the best rate at the target, given all runs so far?
+"""Outlook: what would any run tell of the best rate at the target, and what did each tell?
 
 Around each of a few posterior coefficient sets the surrogate is linearised, so that the runs so
 far, the candidates and the optimum at the target are jointly normal.
@@ -93,6 +93,55 @@ def outlook(
     noise = torch.cat([own, f.variance[:, seen:] * _NOISE_LOSS / safety], 1)
     covariance = _given(joint, noise[:, :first])
     return Outlook(covariance, noise[:, first:], torch.as_tensor(c.law.log_curvature).exp())
+
+
+@dataclass(frozen=True)
+class Credit:
+    """What would be left of the answer's quality without each run, one run at a time.
+
+    A diverged run has no loss to linearise and counts as having told nothing: 1 in both fields.
+    """
+
+    regret: Float[Tensor, "run"]  # expected regret without the run over that with it, >= 1
+    spread: Float[Tensor, "run"]  # the same of the standard deviation of ln η* at the target
+
+
+def credit(
+    posterior: Posterior,
+    runs: Runs,
+    priors: Mapping[str, Prior],
+    sets: int = LINEARISATIONS,
+) -> Credit:
+    """Leave each run out of the linearised surrogate.
+
+    With A the covariance of the measured losses and j theirs with the optimum, P = A⁻¹, w = P j,
+
+        Var(ln η* | all) = J₀₀ − jᵀ w,        Var(ln η* | all but i) = that + wᵢ² / Pᵢᵢ.
+
+    Source: Rasmussen & Williams (2006), Gaussian Processes for Machine Learning, eq. 5.12, from
+    the inverse of a partitioned matrix.
+    """
+    pick = torch.linspace(0, len(posterior.z) - 1, sets).long()
+    done = ~runs.diverged
+    seen = runs.select(done)
+    one = torch.ones_like(runs.loss)
+    if not len(seen.loss):
+        return Credit(one, one)
+    z = posterior.z[pick]
+    c = coefficients(z, priors)
+    joint = _joint_covariance(z, priors, seen.log_lr, seen.places, seen.source)
+    own = features(c, seen.log_lr, seen.places, seen.source, seen.variance, seen.count).variance
+    measured = joint[:, 1:, 1:] + torch.diag_embed(own * posterior.inflation[pick][:, done])
+    precision = torch.cholesky_inverse(torch.linalg.cholesky(measured))
+    told = (precision @ joint[:, 1:, :1]).squeeze(-1)
+    with_all = joint[:, 0, 0] - (joint[:, 0, 1:] * told).sum(-1)
+    added = told.square() / precision.diagonal(dim1=-2, dim2=-1)
+    curvature = torch.as_tensor(c.law.log_curvature).exp()
+    lost = (curvature[:, None] * added).mean(0) / (curvature * with_all).mean()
+    regret, spread = one.clone(), one.clone()
+    regret[done] += lost
+    spread[done] = (1 + added.mean(0) / with_all.mean()).sqrt()
+    return Credit(regret, spread)
 
 
 def _joint_covariance(

@@ -44,6 +44,7 @@ class LoggedRun:
         averaging: Weight averaging; `None` means the target's.
         loss_sd: Known standard deviation of `loss`, added to the inferred noise.
         diverged: True when training blew up.
+        failed: True when the run says nothing (a crash, a lost machine).
     """
 
     learning_rate: float
@@ -57,6 +58,7 @@ class LoggedRun:
     averaging: str | None = None
     loss_sd: float | None = None
     diverged: bool = False
+    failed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -273,16 +275,16 @@ class Study:
             schedule=run.schedule or self.target.schedule,
             averaging=run.averaging or self.target.averaging,
             source=run.source or self.source,
-            status="diverged" if run.diverged else "pending",
+            status="diverged" if run.diverged else "failed" if run.failed else "pending",
             charged=charged,
             row=row,
         )
-        if run.diverged:
+        if run.diverged or run.failed:
             return trial
         if run.loss is None:
             raise InvalidTrialError(
                 f"{trial._named('loss')} is missing, expected a positive number; "
-                "mark it diverged or drop it"
+                "mark it diverged or failed, or drop it"
             )
         return trial.completed(run.loss, run.loss_sd)
 

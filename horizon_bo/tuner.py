@@ -146,6 +146,7 @@ def observe(
             loss=run.loss if loss is None else loss,
             loss_sd=run.loss_sd if loss_sd is None else loss_sd,
             diverged=run.diverged or diverged,
+            failed=run.failed or failed,
             flops=run.flops if flops is None else flops,
         )
         return study.with_trials(study.trial_from(run, trial_id=len(study.trials), charged=True))

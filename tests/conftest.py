@@ -11,7 +11,7 @@ from tests.flow import FLOW
 
 # Shapes are checked at run time in the core. The edges (tuner, adapters, …) are left out:
 # they take what users pass and answer bad values themselves, which their tests want to see.
-EDGES = ("errors", "horizons", "trials", "trunks", "tuner", "adapters")
+EDGES = ("errors", "horizons", "trials", "trunks", "tuner", "adapters", "plots")
 install_import_hook(
     [f"horizon_bo.{module}" for module in FLOW if module not in EDGES],
     "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",

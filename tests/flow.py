@@ -20,4 +20,5 @@ FLOW = [
     "acquisition",
     "tuner",
     "adapters",
+    "plots",
 ]

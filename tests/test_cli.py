@@ -12,6 +12,7 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner, Result
 
+from horizon_bo import HorizonTuner
 from horizon_bo.adapters import demo
 from horizon_bo.adapters.cli import app
 from horizon_bo.adapters.replay import METHODS
@@ -45,9 +46,10 @@ def example(name: str) -> str:
 
 def write_inputs_of_examples(folder: Path) -> None:
     rates = [5e-4, 1e-3, 2e-3, 4e-3]
-    pd.DataFrame({"learning_rate": rates, "params": 6e7, "tokens": 2e9, "loss": 3.0}).to_csv(
-        folder / "sweep.csv", index=False
-    )
+    table = pd.DataFrame({"learning_rate": rates, "params": 6e7, "tokens": 2e9, "loss": 3.0})
+    table.to_csv(folder / "sweep.csv", index=False)
+    theirs = table.rename(columns={"learning_rate": "optim.lr", "tokens": "steps"})
+    theirs.assign(steps=4000, State="finished").to_csv(folder / "export.csv", index=False)
 
 
 def write_cases_of(lines: Path) -> None:
@@ -67,7 +69,7 @@ def write_cases_of(lines: Path) -> None:
 def test_every_example_in_the_help_works(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_inputs_of_examples(tmp_path)
-    for name in ("init", "suggest", "observe", "import", "recommend", "replay", "score"):
+    for name in ("init", "suggest", "observe", "import", "recommend", "export", "replay", "score"):
         if name == "score":
             write_cases_of(tmp_path / "out.jsonl")
         result = call(example(name))
@@ -176,6 +178,33 @@ def test_rates_in_another_unit_are_imported_with_a_remark(study):
     assert "outside the space" in result.stderr
 
 
+def test_a_table_of_ones_own_becomes_a_recommendation_in_two_commands(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_inputs_of_examples(tmp_path)
+    mapped = "--import export.csv --map learning_rate=optim.lr --map tokens=steps*524288"
+    made = json.loads(call(f"{INIT} {mapped} --json").stdout)
+    assert made["imported"] == 4
+    best = json.loads(call("recommend runs.db --figure bowl.png --json").stdout)
+    tuner = HorizonTuner.open("runs.db")
+    assert {trial.tokens for trial in tuner.study.trials} == {4000 * 524_288}
+    assert best["learning_rate"] == tuner.recommend().learning_rate
+    assert Path("bowl.png").stat().st_size > 10_000
+
+
+def test_a_table_that_cannot_be_read_leaves_no_study_behind(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("column.csv").write_text("learning_rate,params,tokens\n1e-3,6e7,1e9\n")
+    assert call(f"{INIT} --import column.csv").exit_code == 2
+    assert not Path("runs.db").exists()
+    assert call(INIT).exit_code == 0
+
+
+def test_a_study_is_exported_and_said_so(study):
+    result = call("export runs.db tensorboard:events")
+    assert result.exit_code == 0, result.output
+    assert result.stdout == "1 trials and the recommendation are in tensorboard:events\n"
+
+
 BAD_LINES = {
     "no study": ("recommend no.db", "horizon-bo init"),
     "existing study": (INIT, "already holds a study"),
@@ -188,6 +217,18 @@ BAD_LINES = {
     "two outcomes": ("observe runs.db 0 --loss 2 --failed", "2 outcomes arrived"),
     "no table": ("import runs.db no.csv", "is no file"),
     "no column": ("import runs.db column.csv", "has no column 'loss'"),
+    "no such column": ("import runs.db column.csv --map loss=eval", "it has learning_rate, "),
+    "half a mapping": ("import runs.db column.csv --map loss", "--map is 'loss', expected OURS="),
+    "mapped twice": (
+        "import runs.db column.csv --map loss=a --map loss=b",
+        "--map is 'loss=b', expected OURS=THEIRS with each of ours once",
+    ),
+    "no tracker": ("import runs.db mlflow:sqlite:///no.db", "no.db is no file"),
+    "nowhere to export": ("export runs.db wandb:team/project", "names no tracker"),
+    "no columns to start from": (
+        INIT.replace("runs", "new") + " --import column.csv",
+        "has no column 'loss'",
+    ),
     "no rows": ("import runs.db empty.csv", "has 0 rows"),
     "a bad row": ("import runs.db bad.csv", "tokens of row 1 in bad.csv is -1"),
     "repeated ids": ("import runs.db ids.csv", "id of row 1"),

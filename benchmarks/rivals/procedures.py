@@ -198,21 +198,24 @@ def spread(job: Job) -> Sequence[Grid]:
             (variance, some)
             for some in combinations(candidates, count)
             if sum(grid.cost for grid in some) <= job.budget
-            and (variance := _variance(job, some)) < math.inf
+            and (variance := law_variance(job, [grid.horizon for grid in some])) < math.inf
         ]
         if chosen:
             return min(chosen, key=lambda pair: pair[0])[1]
     return candidates
 
 
-def _variance(job: Job, some: Sequence[Grid]) -> float:
-    """Variance of the law at the target, in those of one optimum; infinite if undetermined."""
-    x = _regressors(job, [grid.horizon for grid in some])
-    if len(some) == 2:
+def law_variance(job: Job, horizons: Sequence[Horizon]) -> float:
+    """Variance at the target of a law through two or three optima, in that of one optimum.
+
+    Infinite where they leave it undetermined, as three cells on a line do.
+    """
+    x = _regressors(job, horizons)
+    if len(horizons) == 2:
         x = np.column_stack([x[:, 0], x[:, 1:].sum(1)])
-    if np.linalg.matrix_rank(x) < len(some):
+    if np.linalg.matrix_rank(x) < len(horizons):
         return math.inf
-    weights = np.linalg.solve(x.T, np.eye(len(some))[0])
+    weights = np.linalg.solve(x.T, np.eye(len(horizons))[0])
     return float(weights @ weights)
 
 

@@ -40,6 +40,8 @@ class Case:
         max_tokens_ratio: Longest row relative to the target; `None` means any.
         only_params: Buy rows of this size alone; `None` means any.
         max_run_cost: Dearest row, in target runs; `None` means any.
+        recipe: Source, schedule and averaging (`recipe_of`) of the target and of every row to
+            buy; `None` takes the target's from its rows and buys rows of every recipe.
         truth: The smoothed curve at the target, for scoring; never seen by a method.
     """
 
@@ -53,6 +55,7 @@ class Case:
     max_tokens_ratio: float | None = None
     only_params: float | None = None
     max_run_cost: float | None = None
+    recipe: tuple[str, str, str] | None = None
     truth: Mapping[str, Any] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -124,12 +127,13 @@ def find_sweep(name: str, beside: Path | None = None) -> Path:
 
 def load_problem(case: Case, beside: Path | None = None) -> Problem:
     """Split a sweep into the hidden target and the pool."""
-    return problem_on(case, _table(find_sweep(case.sweep, beside)).runs)
+    path = find_sweep(case.sweep, beside)
+    return problem_on(case, _table(path, path.stat().st_mtime_ns).runs)
 
 
 def problem_on(case: Case, runs: Sequence[LoggedRun]) -> Problem:
     """The problem a case poses on these runs; a pool row's number is its position in `runs`."""
-    hidden = [run for run in runs if _in_target_cell(run, case)]
+    hidden = [run for run in runs if _in_target_cell(run, case) and _of_recipe(run, case)]
     batch = _target_batch(case, hidden)
     own = [run for run in hidden if run.batch_tokens == batch] or hidden
     measured = [run.flops for run in own if run.flops is not None]
@@ -161,12 +165,22 @@ def problem_on(case: Case, runs: Sequence[LoggedRun]) -> Problem:
 
 
 @lru_cache(maxsize=8)
-def _table(path: Path) -> LoggedTable:
+def _table(path: Path, changed_ns: int) -> LoggedTable:
+    """A table as it was when it last changed."""
     return logged_table(path)
 
 
 def _in_target_cell(run: LoggedRun, case: Case) -> bool:
     return run.params == case.target_params and run.tokens == case.target_tokens
+
+
+def recipe_of(run: LoggedRun) -> tuple[str, str, str]:
+    """Source, schedule and averaging of a run, with the words for what it leaves out."""
+    return (run.source or OWN_SOURCE, run.schedule or "cosine", run.averaging or "none")
+
+
+def _of_recipe(run: LoggedRun, case: Case) -> bool:
+    return case.recipe is None or recipe_of(run) == tuple(case.recipe)
 
 
 def _target_batch(case: Case, hidden: Sequence[LoggedRun]) -> float | None:
@@ -191,6 +205,8 @@ def _within_limits(run: LoggedRun, case: Case, target: Horizon) -> bool:
     if any(limit is not None and ratio > limit for ratio, limit in limits):
         return False
     if case.only_params is not None and run.params != case.only_params:
+        return False
+    if not _of_recipe(run, case):
         return False
     return (
         case.pool_batch == "any"

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from horizon_bo.adapters import cli_demo, cli_replay, cli_run, law_cli
+from horizon_bo.adapters import (
+    cli_backtest,
+    cli_demo,
+    cli_replay,
+    cli_report,
+    cli_run,
+    cli_trackers,
+    law_cli,
+)
+from horizon_bo.adapters.cli_trackers import ImportedTable, Mapped, checked_table
 from horizon_bo.adapters.terminal import (
     AsJson,
     StudyArgument,
@@ -96,6 +105,12 @@ Cooldown = Annotated[
         "at several horizons. Left out: no branches.",
     ),
 ]
+RecommendationFigure = Annotated[
+    str | None,
+    typer.Option(
+        "--figure", metavar="F.png", help="Draw the loss (nats per token) against the rate."
+    ),
+]
 RegretTolerance = Annotated[
     str | None,
     typer.Option(metavar="R", help="Stop at this regret too, in loss units (nats per token)."),
@@ -132,12 +147,15 @@ def init(
     schedules: Schedules = None,
     averagings: Averagings = None,
     cooldown: Cooldown = None,
+    table: ImportedTable = None,
+    mapped: Mapped = None,
     as_json: AsJson = False,
 ) -> None:
     """Start a study on disk: the target, the runs that may be made, the budget."""
     with errors_as_exit_codes():
         from horizon_bo import HorizonTuner, SearchSpace
 
+        logged = None if table is None else checked_table(table, mapped)
         target = _target(
             target_params,
             positive_number(target_tokens, "--target-tokens"),
@@ -162,8 +180,12 @@ def init(
             seed=seed,
             regret_tolerance=optional(regret_tolerance, "--regret-tolerance"),
         )
+        if logged is not None:
+            remark((*logged.remarks, *tuner.import_runs(logged.runs)))
     record = {"study": study, "budget_flops": tuner.study.budget, "target_flops": target.flops}
+    record |= {} if logged is None else {"imported": len(logged.runs)}
     said = f"study {study}: {tuner.study.budget:.3g} FLOP to spend, {budget} target runs"
+    said += "" if logged is None else f", {len(logged.runs)} runs imported"
     show(record, said, as_json=as_json)
 
 
@@ -236,49 +258,26 @@ def observe(
             _show_outcome(trial, as_json)
 
 
-@app.command("import", epilog=example("horizon-bo import runs.db sweep.csv --source old-recipe"))
-def import_runs(
+@app.command(epilog=example("horizon-bo recommend runs.db"))
+def recommend(
     study: StudyArgument,
-    table: Annotated[
-        str,
-        typer.Argument(
-            metavar="TABLE",
-            help="CSV, JSONL or Parquet, a run a row: learning_rate, params, tokens, loss, and "
-            "where known batch_tokens, schedule, averaging, source, flops, loss_sd, diverged.",
-        ),
-    ],
-    count_cost: Annotated[
-        bool, typer.Option("--count-cost", help="Charge their compute to the budget.")
-    ] = False,
-    source: Annotated[
-        str | None,
-        typer.Option(help="Recipe of rows that name none; left out: the study's own."),
-    ] = None,
+    without: Without = None,
+    figure: RecommendationFigure = None,
     as_json: AsJson = False,
 ) -> None:
-    """Learn from a table of logged runs; they are free unless --count-cost is given."""
-    with errors_as_exit_codes():
-        from horizon_bo import HorizonTuner
-
-        tuner = HorizonTuner.open(study)
-        before = len(tuner.study.trials)
-        remarks = tuner.import_runs(table, count_cost=count_cost, source=source)
-    remark(remarks)
-    added = tuner.study.trials[before:]
-    diverged = sum(trial.status == "diverged" for trial in added)
-    record = {"imported": len(added), "diverged": diverged, "trials": len(tuner.study.trials)}
-    said = f"{len(added)} runs imported, {diverged} of them diverged"
-    show(record, said, as_json=as_json)
-
-
-@app.command(epilog=example("horizon-bo recommend runs.db"))
-def recommend(study: StudyArgument, without: Without = None, as_json: AsJson = False) -> None:
     """Say which learning rate to train the target with, how sure that is, and whether to go on."""
     with errors_as_exit_codes():
         from horizon_bo import HorizonTuner
 
         tuner = HorizonTuner.open(study)
         best = tuner.recommend(without=sizes(without))
+        if figure is not None:
+            from horizon_bo import plots
+            from horizon_bo.adapters.score_view import save_figure
+
+            drawn = plots.bowl(tuner).get_figure(root=True)
+            assert drawn is not None
+            save_figure(drawn, Path(figure))
     if as_json:
         show_json({field.name: getattr(best, field.name) for field in fields(best)})
         return
@@ -374,7 +373,10 @@ def _recommendation_fields(best: "Recommendation", target_flops: float) -> dict[
     }
 
 
+cli_trackers.register(app)
 cli_run.register(app)
+cli_report.register(app)
 cli_replay.register(app)
+cli_backtest.register(app)
 cli_demo.register(app)
 law_cli.register(app)

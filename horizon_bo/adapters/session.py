@@ -19,6 +19,7 @@ from horizon_bo.adapters.run_view import watching
 from horizon_bo.adapters.storage import StaleStudyError, StudyStore, study_store
 from horizon_bo.adapters.tables import LoggedTable, logged_table, remarks_about
 from horizon_bo.adapters.threads import one_thread
+from horizon_bo.adapters.trackers import log_study
 from horizon_bo.errors import InvalidSpaceError, StorageError
 from horizon_bo.horizons import Horizon, SearchSpace
 from horizon_bo.inference import Belief, believe
@@ -93,6 +94,12 @@ class HorizonTuner:
     def study(self) -> Study:
         """All that is known: target, space, budget and every trial."""
         return self._study
+
+    @property
+    def belief(self) -> Belief:
+        """What all runs together say: the posterior that suggestions and figures rest on."""
+        with one_thread():
+            return self._believed(self._study)
 
     @overload
     def suggest(self, *, without: Sequence[float] = ()) -> Suggestion: ...
@@ -173,23 +180,37 @@ class HorizonTuner:
         *,
         count_cost: bool = False,
         source: str | None = None,
+        columns: Mapping[str, str] | None = None,
     ) -> tuple[str, ...]:
-        """Learn from logged runs: a table's path, a data frame, or a list of runs.
+        """Learn from logged runs: a table's path, a tracker, a data frame, or a list of runs.
 
         Args:
-            table: One run a row, with the columns of `LoggedRun`.
+            table: One run a row, with the columns of `LoggedRun`. A tracker is
+                `"mlflow:URI#EXPERIMENT"`, `"tensorboard:FOLDER"` or `"optuna:URL#STUDY"`.
             count_cost: Charge their compute to the budget.
             source: Recipe of runs that do not name theirs; `None` means the study's own.
+            columns: Where the columns bear other names, which is which, or a product of them:
+                `{"learning_rate": "optim.lr", "tokens": "steps*524288"}`.
 
         Returns:
-            Remarks worth showing: rows taken as diverged, rates outside the space.
+            Remarks worth showing: rows taken as diverged or failed, rates outside the space.
         """
-        logged: LoggedTable = logged_table(table, source=source)
+        logged: LoggedTable = logged_table(table, source=source, columns=columns)
         self._record(
             "imported",
             lambda study: tuner.import_runs(study, logged.runs, count_cost=count_cost),
         )
         return (*logged.remarks, *remarks_about(logged, self._study))
+
+    def export(self, address: str) -> None:
+        """Log every trial, the recommendation and its interval to a tracker.
+
+        Logged again, nothing is doubled: what is new or has changed takes its place.
+
+        Args:
+            address: `"mlflow:URI#EXPERIMENT"` or `"tensorboard:FOLDER"`.
+        """
+        log_study(address, self._study, self.recommend())
 
     def recommend(self, *, without: Sequence[float] = ()) -> tuner.Recommendation:
         """Say which rate to train the target with, how sure that is, and whether to go on.
@@ -199,7 +220,7 @@ class HorizonTuner:
         """
         with one_thread():
             study = _without(self._study, without)
-            return tuner.recommend(study, self._believed(self._study))
+            return tuner.recommend(study, self.belief)
 
     def run(
         self,

@@ -25,6 +25,7 @@ from sqlalchemy import (
     Text,
     create_engine,
     event,
+    func,
     insert,
     inspect,
     select,
@@ -85,6 +86,11 @@ class StudyStore:
     address: str
     engine: Engine
 
+    @property
+    def name(self) -> str:
+        """What people call the study: its file or database, never a password."""
+        return Path(self.engine.url.database or self.address).name
+
     def create(self, study: Study) -> StoredStudy:
         """Write a new study; one that is already there is left alone and said so."""
         first = as_json(study_record(study))
@@ -99,14 +105,24 @@ class StudyStore:
             connection.execute(insert(_EVENTS), _event(0, "created", first))
         return StoredStudy(study, 0)
 
-    def read(self) -> StoredStudy:
-        """The study with every event that has been acknowledged."""
+    def sequence(self) -> int:
+        """The number of the last event, which grows with every change."""
+        self._refuse_absent()
+        with _clear_errors(self.address), self.engine.begin() as connection:
+            return connection.scalar(select(func.max(_EVENTS.c.sequence))) or 0
+
+    def _refuse_absent(self) -> None:
+        """SQLite would make an empty file of a name that is not there."""
         path = self.engine.url.database
         if self.engine.dialect.name == "sqlite" and not Path(path or "").is_file():
             raise StudyNotFoundError(
                 f"{self.address} does not exist, expected a study file; "
                 f"make one with `horizon-bo init {self.address} …`"
             )
+
+    def read(self) -> StoredStudy:
+        """The study with every event that has been acknowledged."""
+        self._refuse_absent()
         with _clear_errors(self.address), self.engine.begin() as connection:
             if not inspect(connection).has_table(_META.name):
                 raise StudyFormatError(

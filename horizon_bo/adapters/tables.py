@@ -1,9 +1,10 @@
-"""Tables: how does a logged sweep (CSV, Parquet, JSONL, data frame) become runs?
+"""Tables: how does a logged sweep (CSV, Parquet, JSON, data frame, tracker) become runs?
 
 Each column is checked as a whole, and the first bad value is named by row and column. Rows count
 from 0, the header aside.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from os import PathLike, fspath
@@ -13,27 +14,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from horizon_bo.adapters.cells import numbers, refuse
+from horizon_bo.adapters.columns import LABELS, NEEDED, POSITIVE, ours
+from horizon_bo.adapters.endings import endings
+from horizon_bo.adapters.trackers import tracked_runs
 from horizon_bo.errors import InvalidTableError
 from horizon_bo.trials import LoggedRun, Study
 
-NEEDED = ("learning_rate", "params", "tokens", "loss")
-#: Columns of numbers that must be positive where they are given.
-_POSITIVE = ("learning_rate", "params", "tokens", "batch_tokens", "flops", "loss_sd")
-_LABELS = ("source", "schedule", "averaging")
+#: What an empty cell of a CSV may say. NaN is not among them: as a loss it means something.
+_NOTHING = ["", "NA", "N/A", "#N/A", "null", "NULL", "None", "<NA>"]
 
-_TRUTHS = {
-    "true": True,
-    "1": True,
-    "1.0": True,
-    "yes": True,
-    "false": False,
-    "0": False,
-    "0.0": False,
-    "no": False,
-    "": False,
-    "nan": False,
-    "none": False,
-}
+_WANTED = "a finite number > 0"
 
 
 @dataclass(frozen=True)
@@ -41,7 +32,7 @@ class LoggedTable:
     """Runs read from a table.
 
     Args:
-        runs: One per row, in order.
+        runs: One per row that has ended, in order.
         remarks: What was taken in a way the author may not expect.
         frame: The table as read, with the columns that runs do not use.
     """
@@ -55,15 +46,23 @@ def logged_table(
     table: "str | PathLike[str] | pd.DataFrame | Sequence[LoggedRun | Mapping[str, Any]]",
     *,
     source: str | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> LoggedTable:
-    """Logged runs from a file, a data frame or a list, checked.
+    """Logged runs from a file, a tracker, a data frame or a list, checked.
 
     Args:
-        table: A path ending in .csv, .jsonl or .parquet, a data frame, or runs.
+        table: A path ending in .csv, .json, .jsonl or .parquet, a tracker such as
+            `"mlflow:sqlite:///mlflow.db#sweep"`, a data frame, or runs.
         source: Recipe of rows that name none.
+        columns: Which column, or product of columns and numbers, is which of ours, as in
+            `{"learning_rate": "optim.lr", "tokens": "steps*524288"}`; `None` where they bear our
+            names.
     """
+    remarks: tuple[str, ...] = ()
     if isinstance(table, pd.DataFrame):
         frame, name = table, "the table"
+    elif isinstance(table, str) and (tracked := tracked_runs(table)) is not None:
+        frame, name, remarks = tracked.frame, table, tracked.remarks
     elif isinstance(table, str | PathLike):
         frame, name = _read(Path(fspath(table))), fspath(table)
     elif isinstance(table, Sequence):
@@ -73,7 +72,9 @@ def logged_table(
             f"a table of type {type(table).__name__} arrived, expected a path, a data frame or a "
             "list of runs; convert it to one of these"
         )
-    return _checked(frame.reset_index(drop=True), name, source)
+    frame = ours(frame.reset_index(drop=True), columns or {}, name)
+    checked = _checked(frame, name, source)
+    return LoggedTable(checked.runs, (*remarks, *checked.remarks), frame)
 
 
 def remarks_about(logged: LoggedTable, study: Study) -> tuple[str, ...]:
@@ -95,14 +96,16 @@ def remarks_about(logged: LoggedTable, study: Study) -> tuple[str, ...]:
 
 def _read(path: Path) -> pd.DataFrame:
     readers: dict[str, Callable[[Path], pd.DataFrame]] = {
-        ".csv": pd.read_csv,
+        ".csv": lambda file: pd.read_csv(file, keep_default_na=False, na_values=_NOTHING),
+        ".json": _json_frame,
         ".jsonl": lambda file: pd.read_json(file, lines=True),
         ".parquet": pd.read_parquet,
     }
     suffix = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
     if suffix not in readers:
         raise InvalidTableError(
-            f"{path} ends in {path.suffix!r}, expected .csv, .jsonl or .parquet; convert the table"
+            f"{path} ends in {path.suffix!r}, expected .csv, .json, .jsonl or .parquet; "
+            "convert the table"
         )
     if not path.is_file():
         raise InvalidTableError(f"{path} is no file, expected a table of runs; check the path")
@@ -117,6 +120,14 @@ def _read(path: Path) -> pd.DataFrame:
         raise InvalidTableError(
             f"{path} cannot be read ({said}), expected {suffix} with one run a row; repair it"
         ) from error
+
+
+def _json_frame(file: Path) -> pd.DataFrame:
+    """A JSON list of runs, or the mapping of columns that a data frame is written as."""
+    runs = json.loads(file.read_text(), parse_constant=str)
+    if isinstance(runs, list):
+        return _frame_of(runs)
+    return pd.DataFrame(runs)
 
 
 def _frame_of(rows: Sequence[LoggedRun | Mapping[str, Any]]) -> pd.DataFrame:
@@ -136,20 +147,28 @@ def _frame_of(rows: Sequence[LoggedRun | Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def _checked(frame: pd.DataFrame, name: str, source: str | None) -> LoggedTable:
-    missing = [column for column in NEEDED if column not in frame]
-    if missing:
-        raise InvalidTableError(
-            f"{name} has no column {missing[0]!r}, expected {', '.join(NEEDED)}; "
-            f"rename one of {', '.join(map(str, frame.columns)) or 'its columns'}"
-        )
     if not len(frame):
         raise InvalidTableError(f"{name} has 0 rows, expected at least one run; check the export")
     _refuse_repeated_ids(frame, name)
+    ending = endings(frame, name)
+    nameless = ending.failed & ~_placed(frame, name)
+    kept = ending.ended & ~nameless
+    remarks = ending.remarks
+    if nameless.any():
+        remarks = (*remarks, f"{nameless.sum()} failed rows lack a rate or size: left out")
+    if not kept.any():
+        raise InvalidTableError(
+            f"{name} has 0 of {len(frame)} rows that have ended and say anything, expected one; "
+            "import it when its runs have"
+        )
+    frame = frame.loc[kept]
     columns: dict[str, list[Any]] = {
-        column: _positive_column(frame, column, name) for column in _POSITIVE if column in frame
+        column: _positive_column(frame, column, name) for column in POSITIVE if column in frame
     }
-    columns["diverged"], columns["loss"], remarks = _outcomes(frame, name)
-    for column in _LABELS:
+    columns["loss"] = [loss for loss, there in zip(ending.loss, kept, strict=True) if there]
+    columns["diverged"] = ending.diverged[kept].tolist()
+    columns["failed"] = ending.failed[kept].tolist()
+    for column in LABELS:
         if column in frame:
             absent = frame[column].isna() | (frame[column] == "")
             labels = zip(frame[column].tolist(), absent, strict=True)
@@ -162,6 +181,12 @@ def _checked(frame: pd.DataFrame, name: str, source: str | None) -> LoggedTable:
     return LoggedTable(runs, remarks, frame)
 
 
+def _placed(frame: pd.DataFrame, name: str) -> np.ndarray:
+    """Rows that say where they belong: a rate, a size and a length."""
+    places = [numbers(frame, column, name, _WANTED) for column in NEEDED if column != "loss"]
+    return np.all([np.isfinite(place) & (place > 0) for place in places], axis=0)
+
+
 def _refuse_repeated_ids(frame: pd.DataFrame, name: str) -> None:
     if "id" in frame and (repeated := frame["id"].duplicated() & frame["id"].notna()).any():
         row = int(np.flatnonzero(repeated)[0])
@@ -171,52 +196,9 @@ def _refuse_repeated_ids(frame: pd.DataFrame, name: str) -> None:
         )
 
 
-def _numbers(frame: pd.DataFrame, column: str, name: str, wanted: str) -> np.ndarray:
-    """The column as floats; NaN where nothing is given."""
-    values = frame[column]
-    numbers = np.asarray(pd.to_numeric(values, errors="coerce"), dtype=np.float64)
-    said_nan = values.isna() | (values.astype(str).str.strip().str.lower().isin(["nan", ""]))
-    _refuse(np.isnan(numbers) & ~said_nan.to_numpy(), frame, column, name, wanted)
-    return numbers
-
-
 def _positive_column(frame: pd.DataFrame, column: str, name: str) -> list[float | None]:
-    wanted = "a finite number > 0"
-    numbers = _numbers(frame, column, name, wanted)
-    absent = np.isnan(numbers)
-    bad = ~np.isfinite(numbers) | (numbers <= 0)
-    _refuse(bad if column in NEEDED else bad & ~absent, frame, column, name, wanted)
-    return [None if gone else number for gone, number in zip(absent, numbers.tolist(), strict=True)]
-
-
-def _outcomes(
-    frame: pd.DataFrame, name: str
-) -> tuple[list[bool], list[float | None], tuple[str, ...]]:
-    losses = _numbers(frame, "loss", name, "a number > 0, or NaN for a diverged run")
-    diverged = np.zeros(len(frame), dtype=bool)
-    if "diverged" in frame:
-        truths = frame["diverged"].astype(object).map(lambda v: _TRUTHS.get(str(v).lower()))
-        _refuse(truths.isna().to_numpy(), frame, "diverged", name, "true or false")
-        diverged = truths.to_numpy(dtype=bool)
-    _refuse(~diverged & (losses <= 0), frame, "loss", name, "a number > 0")
-    lost = ~np.isfinite(losses) & ~diverged
-    remarks: tuple[str, ...] = ()
-    if lost.any():
-        row = int(np.flatnonzero(lost)[0])
-        remarks = (
-            f"loss of {int(lost.sum())} of {len(frame)} rows is not finite, first row {row}: "
-            "taken as diverged",
-        )
-    diverged = diverged | lost
-    kept = [None if gone else loss for gone, loss in zip(diverged, losses.tolist(), strict=True)]
-    return diverged.tolist(), kept, remarks
-
-
-def _refuse(bad: np.ndarray, frame: pd.DataFrame, column: str, name: str, wanted: str) -> None:
-    if bad.any():
-        row = int(np.flatnonzero(bad)[0])
-        value = frame[column].tolist()[row]
-        raise InvalidTableError(
-            f"{column} of row {row} in {name} is {value!r}, expected {wanted}; "
-            "drop the row or correct it"
-        )
+    found = numbers(frame, column, name, _WANTED)
+    absent = np.isnan(found)
+    bad = ~np.isfinite(found) | (found <= 0)
+    refuse(bad if column in NEEDED else bad & ~absent, frame, column, name, _WANTED)
+    return [None if gone else number for gone, number in zip(absent, found.tolist(), strict=True)]

@@ -1,7 +1,7 @@
 """Robust: which coefficients bring a curve closest to many noisy points, for many problems at once?
 
 Problems are rows of a batch: starts of one fit, or bootstrap resamples of it, which share their
-points and differ in weights alone. One Levenberg-Marquardt loop serves them all.
+points and differ in weights or in what was observed. One Levenberg-Marquardt loop serves them all.
 """
 
 from collections.abc import Callable
@@ -60,18 +60,20 @@ def fit_curves(
     Args:
         curve: The law.
         starts: `(problem, coefficient)`.
-        log_loss: Observed, `(point,)`.
+        log_loss: Observed, `(point,)`, or a row for each problem.
         bounds: Lowest and highest coefficient, `(2, coefficient)`.
         weights: `(problem, point)`; `None` weighs all points alike.
         delta: Residual where points begin to count linearly.
         iterations: Most steps of one problem; few are enough to tell good starts from bad.
     """
-    size = max(1, _CHUNK // (starts.shape[1] * log_loss.size))
+    observed = np.broadcast_to(log_loss, (len(starts), log_loss.shape[-1]))
+    size = max(1, _CHUNK // (starts.shape[1] * observed.shape[1]))
     parts = []
     for low in range(0, len(starts), size):
         chosen = slice(low, low + size)
         part = None if weights is None else weights[chosen]
-        parts.append(_descend(curve, starts[chosen], log_loss, bounds, part, delta, iterations))
+        seen = observed[chosen]
+        parts.append(_descend(curve, starts[chosen], seen, bounds, part, delta, iterations))
     return Solution(
         coefficients=np.concatenate([part.coefficients for part in parts]),
         objective=np.concatenate([part.objective for part in parts]),
@@ -88,7 +90,7 @@ def _descend(
     iterations: int,
 ) -> Solution:
     theta = np.clip(starts, *bounds)
-    weight = np.ones((len(theta), log_loss.size)) if weights is None else weights
+    weight = np.ones(log_loss.shape) if weights is None else weights
     weight = weight / weight.sum(-1, keepdims=True)
     residual = curve(theta) - log_loss
     objective = _mean(residual, weight, delta)
@@ -97,7 +99,7 @@ def _descend(
     for _ in range(iterations):
         step = _step(curve, theta[active], residual[active], weight[active], damping[active], delta)
         trial = np.clip(theta[active] + step, *bounds)
-        new_residual = curve(trial) - log_loss
+        new_residual = curve(trial) - log_loss[active]
         new = _mean(new_residual, weight[active], delta)
         better = new < objective[active]
         fall = objective[active] - new

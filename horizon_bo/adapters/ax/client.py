@@ -199,6 +199,8 @@ def attach_finished(client: Client, trial: Trial) -> None:
     experiment.trials[index].update_run_metadata({METADATA_KEY: known})
     if trial.status == "diverged":
         mark_trial_diverged(client, index)
+    elif trial.status == "failed":
+        client.mark_trial_failed(index)
     else:
         assert trial.loss is not None, "only runs that have ended are attached here"
         outcome = (trial.loss, trial.loss_sd or 0.0)
