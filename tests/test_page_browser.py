@@ -12,7 +12,8 @@ from horizon_bo.adapters.page import report_page
 from horizon_bo.inference import believe
 from horizon_bo.tuner import import_runs
 from tests.beliefs import CELLS, WORLD, fresh, informed
-from tests.studies import small_study
+from tests.serving import renewed, served
+from tests.studies import logged, small_study, small_tuner
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
 pytestmark = pytest.mark.skipif(
@@ -42,14 +43,14 @@ def page_of(tmp_path_factory) -> dict[str, Path]:
     return written
 
 
-def opened(browser, path: Path, **how):
+def opened(browser, address: str, **how):
     """The page with all charts drawn, and what it said on the console meanwhile."""
     tab = browser.new_context(**how).new_page()
     said: list[str] = []
     tab.on("console", lambda message: said.append(message.text))
     tab.on("pageerror", lambda error: said.append(str(error)))
     tab.on("requestfailed", lambda request: said.append(request.url))
-    tab.goto(path.as_uri())
+    tab.goto(address)
     tab.wait_for_selector("html[data-drawn]")
     return tab, said
 
@@ -60,7 +61,7 @@ def opened(browser, path: Path, **how):
 def test_it_opens_without_a_word_and_passes_axe(browser, page_of, name, scheme, size):
     from axe_playwright_python.sync_playwright import Axe
 
-    tab, said = opened(browser, page_of[name], color_scheme=scheme, viewport=size)
+    tab, said = opened(browser, page_of[name].as_uri(), color_scheme=scheme, viewport=size)
     assert said == []
     violations = Axe().run(tab).response["violations"]
     assert [(entry["id"], entry["nodes"][0]["html"]) for entry in violations] == []
@@ -70,8 +71,8 @@ def test_it_opens_without_a_word_and_passes_axe(browser, page_of, name, scheme, 
 
 
 def test_every_chart_is_drawn_in_the_colours_of_its_theme(browser, page_of):
-    tab, _ = opened(browser, page_of["informed"], color_scheme="light", viewport=DESK)
-    assert tab.locator(".chart").count() == tab.locator(".chart .main-svg .plot").count() / 1
+    tab, _ = opened(browser, page_of["informed"].as_uri(), color_scheme="light", viewport=DESK)
+    assert tab.locator(".chart .cartesianlayer .subplot").count() == 7
     stroke = "document.querySelector('[data-chart=regret] .scatterlayer .js-line').style.stroke"
     assert tab.evaluate(stroke) == "rgb(0, 114, 178)"
     tab.evaluate("delete document.documentElement.dataset.drawn")
@@ -82,7 +83,7 @@ def test_every_chart_is_drawn_in_the_colours_of_its_theme(browser, page_of):
 
 
 def test_paper_gets_the_light_colours_whatever_the_screen_has(browser, page_of, tmp_path):
-    tab, _ = opened(browser, page_of["informed"], color_scheme="dark", viewport=DESK)
+    tab, _ = opened(browser, page_of["informed"].as_uri(), color_scheme="dark", viewport=DESK)
     tab.emulate_media(media="print", color_scheme="dark")
     ground = "getComputedStyle(document.body).backgroundColor"
     assert tab.evaluate(ground) == "rgb(255, 255, 255)"
@@ -92,13 +93,30 @@ def test_paper_gets_the_light_colours_whatever_the_screen_has(browser, page_of, 
 
 
 def test_the_config_is_copied_by_its_button(browser, page_of):
-    tab, _ = opened(browser, page_of["informed"], viewport=DESK)
+    tab, _ = opened(browser, page_of["informed"].as_uri(), viewport=DESK)
     tab.context.grant_permissions(["clipboard-read", "clipboard-write"])
     tab.locator("#copy").click()
     tab.get_by_text("Copied", exact=True).wait_for()
     copied = tab.evaluate("navigator.clipboard.readText()")
     assert copied == tab.locator("#config").text_content()
     tab.context.close()
+
+
+def test_a_live_page_shows_a_new_run_without_being_reloaded(browser, tmp_path):
+    path = tmp_path / "runs.db"
+    tuner = small_tuner(study=path, prior_center=1.5e-3)
+    with served(renewed(path)) as address:
+        tab, said = opened(browser, address, viewport=DESK)
+        tab.evaluate("window.kept = true")
+        assert tab.locator("main").get_attribute("data-revision") == "0"
+        tuner.observe(logged(), loss=3.1)
+        tab.wait_for_selector("main[data-revision='1']", timeout=60_000)
+        tab.wait_for_selector("[data-chart=regret] .subplot", state="attached")
+        assert tab.evaluate("window.kept")
+        shown = tab.locator(".headline data").get_attribute("value")
+        tab.context.close()
+    assert float(shown) == tuner.recommend().learning_rate
+    assert said == []
 
 
 @pytest.mark.slow
@@ -111,7 +129,7 @@ def test_the_page_of_200_runs_opens_within_two_seconds(browser, tmp_path):
     path.write_text(report_page(figures, "runs.db", "now"))
     loads = []
     for _ in range(5):  # the best of five: the machine may be busy
-        tab, _ = opened(browser, path, viewport=DESK)
+        tab, _ = opened(browser, path.as_uri(), viewport=DESK)
         navigation = "performance.getEntriesByType('navigation')[0].loadEventEnd"
         loads.append(tab.evaluate(navigation))
         tab.context.close()

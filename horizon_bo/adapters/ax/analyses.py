@@ -6,7 +6,6 @@ Three cards of plotly figures, each with the numbers it draws: the bowl at the t
 rate against the horizon, and the expected regret against what was spent.
 """
 
-import math
 from typing import Any
 
 import pandas as pd
@@ -22,15 +21,11 @@ from torch import Tensor
 
 from horizon_bo.adapters.ax.client import fitted_generator
 from horizon_bo.adapters.ax.generator import HorizonGenerator
+from horizon_bo.adapters.figure_series import BAND, bowl_figure
+from horizon_bo.decision import decide
 from horizon_bo.horizons import FLOPS_PER_PARAM_TOKEN
-from horizon_bo.laws import clip_offset, linex
 from horizon_bo.surrogate import draw_departures
-from horizon_bo.tuner import Recommendation
 
-#: Posterior quantiles drawn as a band, and the middle.
-_SHARES = (0.05, 0.5, 0.95)
-_RATES = 81  # on the bowl
-_BEYOND = 4.0  # the bowl is drawn this factor past the 90 % interval
 _DRAWS = 8  # of the cells' departures per coefficient set
 
 
@@ -51,7 +46,7 @@ class LearningRateBowl(Analysis):
         """Card with the columns `learning_rate`, `low`, `excess`, `high` (90 %, loss units)."""
         generator = _generator(experiment, generation_strategy)
         answer = generator.recommend()
-        frame = bowl_frame(generator, answer)
+        frame = bowl_frame(generator)
         figure = _figure("learning rate", "loss above the best rate's", log_y=False)
         _draw_band(figure, frame, "learning_rate", "excess")
         low, high = answer.interval_90
@@ -158,17 +153,11 @@ class RegretAgainstSpend(Analysis):
         return _why_not(experiment, generation_strategy)
 
 
-def bowl_frame(generator: HorizonGenerator, answer: Recommendation) -> pd.DataFrame:
+def bowl_frame(generator: HorizonGenerator) -> pd.DataFrame:
     """Quantiles of the target's excess loss at rates about the 90 % interval of the best one."""
-    low, high = answer.interval_90
-    edges = math.log(low / _BEYOND), math.log(high * _BEYOND)
-    log_lr = torch.linspace(*edges, _RATES, dtype=torch.float64)
-    draws = generator.belief.target
-    offset = clip_offset(log_lr.unsqueeze(-1) - draws.log_optimum, draws.asymmetry)
-    excess = draws.curvature * linex(offset, draws.asymmetry)
-    bands = _quantiles(excess * generator.belief.loss_scale)
-    columns = dict(zip(("low", "excess", "high"), bands.tolist(), strict=True))
-    return pd.DataFrame({"learning_rate": log_lr.exp().tolist(), **columns})
+    bowl = bowl_figure(generator.belief, decide(generator.belief))
+    columns = {"low": bowl.low, "excess": bowl.median, "high": bowl.high}
+    return pd.DataFrame({"learning_rate": bowl.learning_rate, **columns})
 
 
 def optimum_frame(generator: HorizonGenerator) -> pd.DataFrame:
@@ -216,7 +205,7 @@ def spend_frame(generator: HorizonGenerator, experiment: Experiment) -> pd.DataF
 
 
 def _quantiles(values: Float[Tensor, "*point draw"]) -> Float[Tensor, "share *point"]:
-    return torch.quantile(values, torch.tensor(_SHARES, dtype=values.dtype), dim=-1)
+    return torch.quantile(values, torch.tensor(BAND, dtype=values.dtype), dim=-1)
 
 
 def _generator(
