@@ -121,7 +121,8 @@ def test_a_rival_answers_a_rate_in_its_interval_after_every_run(entry: Entry):
 
 @pytest.mark.parametrize("entry", [marked(entry) for entry in ENTRIES])
 def test_the_same_seed_gives_the_same_replay(entry: Entry):
-    assert replayed(entry, job(seed=3), runs=RUNS) == replayed(entry, job(seed=3), runs=RUNS)
+    runs = RUNS - 1 if entry.slow else RUNS  # the answer after the last run needs the model too
+    assert replayed(entry, job(seed=3), runs=runs) == replayed(entry, job(seed=3), runs=runs)
 
 
 @pytest.mark.parametrize("entry", [marked(entry) for entry in ENTRIES if entry.uses_center])
