@@ -93,7 +93,7 @@ def pages() -> Mapping[str, str]:
     }
 
 
-EXAMPLES = """The notebooks of the folder `notebooks`. Each makes one claim, and ends by checking it.
+EXAMPLES = """The notebooks of the folder `notebooks`. Each makes one claim and ends by checking it.
 Continuous integration runs them all."""
 #: The page has a heading for a module already.
 MODULE_OPTIONS = """    options:
