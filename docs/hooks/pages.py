@@ -1,8 +1,8 @@
 """Pages: what does the build write from the code, so that it cannot go stale?
 
 The command line's own help, the public names, the modules of published laws and of the trainer,
-the catalogue of laws, the table of priors, a figure, the notebooks; and the benchmark page with its pictures, its
-log, the changes and what the README says of the results, which people also read beside the code.
+the catalogue of laws, the table of priors, a figure; and what people also read beside the code: the
+notebooks, the benchmark page with its pictures, its log, the changes and the README's results.
 """
 
 from collections.abc import Iterator, Mapping
@@ -93,8 +93,8 @@ def pages() -> Mapping[str, str]:
     }
 
 
-EXAMPLES = """The notebooks of the folder `notebooks`. Each makes one claim, and ends by checking it;
-continuous integration runs them all."""
+EXAMPLES = """The notebooks of the folder `notebooks`. Each makes one claim and ends by checking it.
+Continuous integration runs them all."""
 #: The page has a heading for a module already.
 MODULE_OPTIONS = """    options:
       show_root_heading: false
