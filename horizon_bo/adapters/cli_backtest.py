@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
     """Add the command of this file to the application."""
     app.command(
         epilog=example(
-            "horizon-bo backtest stdlib_gpt.csv --cells 1 --budget 0.1 --out backtest.jsonl",
+            "horizon-bo backtest stdlib_gpt.csv --cells 1 --out backtest.jsonl",
             "--figure backtest.png",
         )
     )(backtest)
