@@ -279,7 +279,7 @@ def runs_chart(figures: StudyFigures) -> Chart:
 def opinions_chart(figures: StudyFigures) -> Chart:
     """Our recommendation above those of others, with what each states as its interval."""
     others, best = figures.opinions, figures.recommendation
-    order = np.argsort(others.learning_rate)
+    order = [int(k) for k in np.argsort(others.learning_rate)]
     names = [*(opinion_title(figures, str(others.name[k])) for k in order), "this study"]
     rows = list(range(len(names)))
     low, high = best.interval_90
@@ -305,11 +305,11 @@ def opinions_chart(figures: StudyFigures) -> Chart:
     )
 
 
-def _opinion_traces(others: OpinionsFigure, order: np.ndarray, names: list[str]) -> list[Chart]:
+def _opinion_traces(others: OpinionsFigure, order: list[int], names: list[str]) -> list[Chart]:
     """Rates of others, a row each, and the intervals of those that state one."""
     bars_x: list[float | None] = []
     bars_y: list[float | None] = []
-    for row, k in enumerate(order.tolist()):
+    for row, k in enumerate(order):
         if math.isfinite(others.low_90[k]):
             bars_x += [*points([others.low_90[k], others.high_90[k]]), None]
             bars_y += [row, row, None]
@@ -317,7 +317,7 @@ def _opinion_traces(others: OpinionsFigure, order: np.ndarray, names: list[str])
         f"{name}: {shown(others.learning_rate[k], 'rate')}"
         f"<br>expected to lose {shown(others.expected_regret[k], 'loss')} nats"
         f"{'' if others.inside[k] else '<br>the target lies outside the runs behind it'}"
-        for name, k in zip(names, order.tolist(), strict=False)  # ours is the last name
+        for name, k in zip(names, order, strict=False)  # ours is the last name
     ]
     symbols = ["circle" if inside else "circle-open" for inside in others.inside[order]]
     return [

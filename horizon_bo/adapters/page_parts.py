@@ -38,7 +38,7 @@ def band(x: list[float], low: list[float], high: list[float], name: str) -> list
     ]
 
 
-def line(x: list[float], y: list[float], name: str, **how: Any) -> Chart:
+def line(x: Sequence[float], y: Sequence[float], name: str, **how: Any) -> Chart:
     """A line through points."""
     return {
         "x": x,
