@@ -78,7 +78,7 @@ def load(folder: Path) -> list[Replay]:
 
 
 def twice(replays: Iterable[Replay]) -> Iterator[Replay]:
-    """Each replay as it was, and, if it made any run, as the shared read-out would have answered."""
+    """Each replay as it was and, if it made a run, as the shared read-out would have answered."""
     for replay in replays:
         yield replay
         if len(replay.states) < 2:
