@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import import_module
 
 import numpy as np
@@ -131,6 +132,18 @@ def test_before_the_first_run_the_answer_is_the_centre(entry: Entry):
         given = job(center=center)
         answer = entry.make(given).recommend()
         assert answer.learning_rate == pytest.approx(given.center, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["botorch-mfmes", "ples", "grid-law-spread", "token-horizon"])
+def test_a_pool_of_a_single_cell_is_enough(name: str):
+    whole = job()
+    given = replace(whole, points=tuple(p for p in whole.points if p.cell == whole.points[0].cell))
+    asked, answers = replayed(named(name), given, runs=RUNS)
+    assert len(asked) >= 5
+    assert given.ranges.keys() == {"learning_rate"}
+    if name != "token-horizon":  # nothing but the rate varies, so the cell's optimum is the answer
+        small = math.exp(log_optimum(6e7, 1e9))
+        assert answers[-1].learning_rate == pytest.approx(small, rel=0.35)
 
 
 @pytest.mark.parametrize("name", ["grid-law", "grid-law-spread"])
