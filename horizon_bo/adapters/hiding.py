@@ -55,6 +55,11 @@ class Terms:
     params_ratio: float
     tokens_ratio: float
 
+    def __post_init__(self) -> None:
+        if self.cells < 1:
+            raise InvalidSpaceError(f"cells is {self.cells}, expected at least 1; hide one or more")
+        positive(self.budget, "budget", InvalidSpaceError, "give it in target runs")
+
 
 @dataclass(frozen=True, kw_only=True)
 class HiddenCell:
