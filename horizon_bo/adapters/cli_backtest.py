@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from horizon_bo.adapters.cli_replay import Jobs, show_progress
+from horizon_bo.adapters.cli_trackers import Mapped, checked_table
 from horizon_bo.adapters.terminal import (
     AsJson,
     errors_as_exit_codes,
@@ -39,6 +40,7 @@ def backtest(
             "batch_tokens, schedule, averaging, source, flops, diverged.",
         ),
     ],
+    mapped: Mapped = None,
     cells: Annotated[int, typer.Option(min=1, metavar="K", help="Most cells to hide.")] = 4,
     budget: Annotated[
         str, typer.Option(metavar="F", help="What may be spent on each, in runs of that cell.")
@@ -89,7 +91,7 @@ def backtest(
         from horizon_bo.adapters.backtest_view import draw_backtest, print_backtest, records
 
         result = backtests.backtest(
-            sweep,
+            sweep if mapped is None else checked_table(sweep, mapped).frame,
             cells=cells,
             budget=positive_number(budget, "--budget"),
             params_ratio=optional(params_ratio, "--params-ratio"),
