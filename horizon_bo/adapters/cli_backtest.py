@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from horizon_bo.adapters.cli_replay import Jobs, show_progress
+from horizon_bo.adapters.cli_trackers import Mapped, checked_table
 from horizon_bo.adapters.terminal import (
     AsJson,
     errors_as_exit_codes,
@@ -79,6 +80,7 @@ def register(app: typer.Typer) -> None:
 
 def backtest(
     sweep: Sweep,
+    mapped: Mapped = None,
     cells: Cells = 4,
     budget: Budget = "0.1",
     target_params: TargetParams = None,
@@ -106,7 +108,7 @@ def backtest(
         from horizon_bo.adapters.backtest_view import draw_backtest
 
         result = backtests.backtest(
-            sweep,
+            sweep if mapped is None else checked_table(sweep, mapped).frame,
             cells=cells,
             budget=positive_number(budget, "--budget"),
             **{name: optional(text, f"--{name.replace('_', '-')}") for name, text in given.items()},

@@ -120,7 +120,7 @@ class _Cell:
 
     @property
     def trained(self) -> list[LoggedRun]:
-        return [run for run in self.runs if not run.diverged]
+        return [run for run in self.runs if not (run.diverged or run.failed)]
 
     @property
     def rates(self) -> list[float]:
