@@ -95,13 +95,18 @@ def twice(replays: Iterable[Replay]) -> Iterator[Replay]:
         yield _changed(replay, method=replay.method + SHARED, states=read)
 
 
-def at_centers(replays: Iterable[Replay], centers: Sequence[float]) -> Iterator[Replay]:
-    """Replays without a prior centre, once for each centre."""
-    for replay in replays:
+def at_centers(replays: Iterable[Replay]) -> Iterator[Replay]:
+    """Replays without a prior centre, once for each centre that others started from."""
+    given = list(replays)
+    centers: dict[str, set[float]] = {}
+    for replay in given:
+        if replay.center is not None:
+            centers.setdefault(replay.case, set()).add(replay.center)
+    for replay in given:
         if replay.center is not None:
             yield replay
             continue
-        for center in centers:
+        for center in sorted(centers.get(replay.case, ())):
             states = tuple(
                 {**state, "learning_rate": center}
                 if state["step"] == 0 and state["learning_rate"] == state["guess"]
