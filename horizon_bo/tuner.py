@@ -5,6 +5,7 @@ stateful shell around them, lives in `adapters.session`, because it also writes 
 """
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -33,6 +34,7 @@ __all__ = [
     "start",
     "suggest",
     "suggestion",
+    "unknown_runs",
 ]
 
 #: Rounding may make the last affordable run seem dearer than what is left.
@@ -180,6 +182,29 @@ def import_runs(study: Study, runs: Sequence[LoggedRun], *, count_cost: bool = F
         for k, run in enumerate(runs)
     ]
     return study.with_trials(*trials)
+
+
+def unknown_runs(study: Study, runs: Sequence[LoggedRun]) -> tuple[LoggedRun, ...]:
+    """Those of a table's runs that the study does not hold yet, told by all their fields.
+
+    A run that the table has twice may be held once; then it is unknown once.
+    """
+    held = Counter(_fields(trial) for trial in study.trials)
+    unknown = []
+    for k, run in enumerate(runs):
+        key = _fields(study.trial_from(run, trial_id=k, charged=False, row=k))
+        if held[key]:
+            held[key] -= 1
+        else:
+            unknown.append(run)
+    return tuple(unknown)
+
+
+def _fields(trial: Trial) -> tuple[object, ...]:
+    """What a logged run says."""
+    place = (trial.learning_rate, trial.params, trial.tokens, trial.batch_tokens, trial.flops)
+    recipe = (trial.schedule, trial.averaging, trial.source)
+    return (*place, *recipe, trial.status, trial.loss, trial.loss_sd)
 
 
 def recommend(study: Study, belief: Belief, pool: Sequence[Trial] | None = None) -> Recommendation:

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # How far published laws disagree
-# Asked for the learning rate of one model of a billion parameters on a hundred billion tokens, five
-# published laws differ by a factor of more than six, and for longer runs by more. On a sweep of much
-# smaller models, which no law was fitted to, four of the five lose more on average than a rate wrong
-# by a factor of two, and none loses much less: a law is a place to start from.
+# Asked for the learning rate of one model of a billion parameters on a hundred billion tokens,
+# five published laws differ by a factor of more than six, and for longer runs by more. On a sweep
+# of much smaller models, which no law was fitted to, four of the five lose more on average than a
+# rate wrong by a factor of two, and none loses much less: a law is a place to start from.
 
 # %%
 import math

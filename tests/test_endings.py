@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from horizon_bo.adapters.cases import Case, problem_on
 from horizon_bo.adapters.tables import logged_table
 from horizon_bo.errors import InvalidTableError
 from horizon_bo.tuner import import_runs, observe
-from tests.studies import logged, small_study
+from tests.studies import logged, small_study, small_tuner
 
 
 def table_of(status: list[object], loss: list[object], **columns: object) -> pd.DataFrame:
@@ -95,6 +96,32 @@ def test_an_empty_cell_of_a_csv_is_no_loss_and_nan_is_one(tmp_path):
     assert [run.loss for run in table.runs] == [3.123456789012345, None, None]
     assert [run.diverged for run in table.runs] == [False, True, False]
     assert [run.failed for run in table.runs] == [False, False, True]
+
+
+def test_a_sweep_that_has_grown_is_imported_again_without_doubling_what_was_there(tmp_path):
+    path = tmp_path / "runs.csv"
+    status, loss = ["finished", "failed", "finished", "running"], [3.0, None, 3.0, None]
+    table_of(status, loss).to_csv(path, index=False)
+    tuner = small_tuner()
+    tuner.import_runs(path)
+    assert [trial.status for trial in tuner.study.trials] == ["completed", "failed", "completed"]
+    table_of([*status[:3], "finished"], [*loss[:3], 3.1]).to_csv(path, index=False)
+    remarks = tuner.import_runs(path)
+    assert [trial.loss for trial in tuner.study.trials] == [3.0, None, 3.0, 3.1]
+    assert "3 of 4 runs are in the study already: left out" in remarks
+
+
+def test_runs_handed_over_one_by_one_are_all_meant():
+    tuner = small_tuner()
+    for _ in range(2):
+        assert tuner.import_runs([logged()]) == ()
+    assert len(tuner.study.trials) == 2
+
+
+def test_a_failed_run_is_not_for_sale_in_a_replay():
+    runs = [logged(), logged(learning_rate=1e-3, loss=None, failed=True), logged(params=1.2e8)]
+    case = Case(name="c", sweep="s.csv", target_params=1.2e8, target_tokens=1e9)
+    assert [trial.row for trial in problem_on(case, runs).pool] == [0]
 
 
 def test_a_failed_run_says_nothing_and_costs_what_it_took():

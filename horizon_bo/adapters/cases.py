@@ -148,7 +148,7 @@ def problem_on(case: Case, runs: Sequence[LoggedRun]) -> Problem:
     pool = [
         (row, run)
         for row, run in enumerate(runs)
-        if not _in_target_cell(run, case) and _within_limits(run, case, target)
+        if not (run.failed or _in_target_cell(run, case)) and _within_limits(run, case, target)
     ]
     if not pool:
         raise InvalidSpaceError(

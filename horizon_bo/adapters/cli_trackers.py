@@ -62,7 +62,10 @@ def import_runs(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Learn from logged runs; they are free unless --count-cost is given."""
+    """Learn from logged runs; they are free unless --count-cost is given.
+
+    Of a table or tracker that is imported again only the runs that are new are added.
+    """
     with errors_as_exit_codes():
         from horizon_bo import HorizonTuner
 

@@ -184,6 +184,8 @@ class HorizonTuner:
     ) -> tuple[str, ...]:
         """Learn from logged runs: a table's path, a tracker, a data frame, or a list of runs.
 
+        Of a path or a tracker that is imported again only the runs that are new are added.
+
         Args:
             table: One run a row, with the columns of `LoggedRun`. A tracker is
                 `"mlflow:URI#EXPERIMENT"`, `"tensorboard:FOLDER"` or `"optuna:URL#STUDY"`.
@@ -196,11 +198,15 @@ class HorizonTuner:
             Remarks worth showing: rows taken as diverged or failed, rates outside the space.
         """
         logged: LoggedTable = logged_table(table, source=source, columns=columns)
-        self._record(
-            "imported",
-            lambda study: tuner.import_runs(study, logged.runs, count_cost=count_cost),
-        )
-        return (*logged.remarks, *remarks_about(logged, self._study))
+        kept = isinstance(table, str | PathLike)  # a sweep that may have grown since
+
+        def imported(study: Study) -> Study:
+            runs = tuner.unknown_runs(study, logged.runs) if kept else logged.runs
+            return tuner.import_runs(study, runs, count_cost=count_cost)
+
+        known = len(logged.runs) - len(self._record("imported", imported))
+        again = f"{known} of {len(logged.runs)} runs are in the study already: left out"
+        return (*logged.remarks, *([again] if known else []), *remarks_about(logged, self._study))
 
     def export(self, address: str) -> None:
         """Log every trial, the recommendation and its interval to a tracker.

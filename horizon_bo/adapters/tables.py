@@ -34,7 +34,7 @@ class LoggedTable:
     Args:
         runs: One per row that has ended, in order.
         remarks: What was taken in a way the author may not expect.
-        frame: The table as read, with the columns that runs do not use.
+        frame: The table as read, with our columns added and those that runs do not use.
     """
 
     runs: tuple[LoggedRun, ...]
