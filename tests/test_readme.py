@@ -57,3 +57,20 @@ def test_the_command_that_trains_works(tmp_path, monkeypatch):
     result = CliRunner().invoke(app, [*call, "--max-runs", "2"])  # as many as are pending
     assert result.exit_code == 0, result.output
     assert [trial.loss for trial in HorizonTuner.open("runs.db").study.trials] == [3.5, 3.5]
+
+
+def test_a_table_of_ones_own_becomes_a_recommendation_with_a_figure(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("export.csv").write_text(
+        "Name,State,optim.lr,n_params,steps,val/loss\n"
+        "a,finished,1e-3,6.0e7,4000,3.2\nb,finished,2e-3,6.0e7,4000,3.1\nc,crashed,8e-3,6.0e7,4000,NaN\n"
+    )
+    block = README.split("### From your own logs")[1].split("```")[1]
+    lines = block.strip().replace("\\\n", " ").splitlines()
+    assert len(lines) == 2
+    for line in lines:
+        result = CliRunner().invoke(app, shlex.split(line.removeprefix("horizon-bo ")))
+        assert result.exit_code == 0, result.output
+    statuses = [trial.status for trial in HorizonTuner.open("mine.db").study.trials]
+    assert statuses == ["completed", "completed", "diverged"]
+    assert Path("bowl.png").stat().st_size > 10_000
