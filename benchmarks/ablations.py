@@ -6,6 +6,8 @@ Each is the tuner with one idea taken out; what is left is what `horizon` uses.
   a Gaussian process over cells, four times as wide as the drift, has to find the trend.
 - `no-drift`: the optimum follows its power law strictly; neither drift nor bend.
 - `point-estimate`: the most probable coefficient set instead of the posterior.
+- `wide-exponents`: exponents of the optimum half as wide again, for sweeps unlike those that the
+  prior was taken from.
 - `greedy`: the single run that tells most per FLOP, instead of the first of a plan for the budget.
 
 Random runs instead of chosen ones are the method `horizon-random`; other prior centres, other
@@ -37,6 +39,10 @@ Priors = Mapping[str, Prior]
 _HELD = 1e-6
 
 
+#: How much wider the exponents of `wide-exponents` are.
+_WIDER = 1.5
+
+
 def _no_law(priors: Priors) -> Priors:
     slopes = [name for name in priors if "_per_" in name and not name.startswith("noise")]
     held = {name: Prior(0.0, _HELD) for name in slopes}
@@ -45,6 +51,12 @@ def _no_law(priors: Priors) -> Priors:
 
 def _no_drift(priors: Priors) -> Priors:
     return {**priors, "log_drift_sd": Prior(-12.0, _HELD)}
+
+
+def _wide_exponents(priors: Priors) -> Priors:
+    names = ("optimum_per_params", "optimum_per_tokens")
+    wide = {n: priors[n]._replace(scale=_WIDER * priors[n].scale) for n in names}
+    return {**priors, **wide}
 
 
 def _as_it_is(priors: Priors) -> Priors:
@@ -114,6 +126,7 @@ ABLATIONS: Mapping[str, Method] = MappingProxyType(
     {
         "no-law": Method(believed(_no_law), tuner.recommend, suggested_row),
         "no-drift": _without_bend(Method(believed(_no_drift), tuner.recommend, suggested_row)),
+        "wide-exponents": Method(believed(_wide_exponents), tuner.recommend, suggested_row),
         "point-estimate": Method(believed(_as_it_is, True), tuner.recommend, suggested_row),
         "greedy": Method(inference.believe, tuner.recommend, greedy_row),
     }
