@@ -15,12 +15,17 @@ help:  ## Show this list
 .PHONY: venv
 venv: $(READY)  ## Set up .venv with pinned versions
 
-# The CPU build of torch: from the configured index, else from PyTorch's own, else whatever build there is.
+# An environment with the CPU build of torch: from the configured index, else from PyTorch's own, else
+# whatever build there is.
+define environment
+test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
+$(1)/bin/python -m pip install --quiet '$(TORCH)+cpu' \
+  || $(1)/bin/python -m pip install --quiet --index-url https://download.pytorch.org/whl/cpu '$(TORCH)' \
+  || $(1)/bin/python -m pip install --quiet '$(TORCH)'
+endef
+
 $(READY): pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet '$(TORCH)+cpu' \
-	  || $(BIN)/python -m pip install --quiet --index-url https://download.pytorch.org/whl/cpu '$(TORCH)' \
-	  || $(BIN)/python -m pip install --quiet '$(TORCH)'
+	$(call environment,$(VENV))
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs,parquet]'
 	touch $@
 
@@ -56,6 +61,27 @@ docs: $(READY)  ## The documentation in site/; a dead link or any other warning 
 .PHONY: test
 test: lint types docs  ## Everything: lint, types, documentation, all tests
 	$(BIN)/pytest -q -m "not gpu"
+
+RIVALS := peers neps hebo vizier
+# CARBS is in no package index; a folder with its source will do too.
+CARBS ?= carbs @ git+https://github.com/imbue-ai/carbs@8f7fee08658ad567d9dd6b6233247bc37d9962ea
+
+.PHONY: rivals
+rivals: $(RIVALS:%=.rivals/%/.ready)  ## Set up an environment for each group of rival libraries
+	.rivals/peers/bin/python -m pip install --quiet --no-deps '$(CARBS)' \
+	  || echo 'CARBS is not installed: its repository is not reachable'
+
+# The pins are complete, and some of them contradict what their packages say they need.
+.rivals/%/.ready: benchmarks/rivals/requirements/%.txt
+	$(call environment,.rivals/$*)
+	.rivals/$*/bin/python -m pip install --quiet --no-deps --requirement $<
+	touch $@
+
+.PHONY: rivals-test
+rivals-test: rivals  ## Each rival library against the protocol, in its own environment
+	for name in $(RIVALS); do \
+	  .rivals/$$name/bin/python -m pytest -q -W ignore tests/benchmarks/test_rivals.py || exit 1; \
+	done
 
 #: Folder of the public sweeps and their cases; the budgets and centres of the benchmark.
 CASES ?= $(HORIZON_BO_DATA)/cases.json

@@ -100,7 +100,9 @@ def _beside(state: dict[str, Any], study: Study, contest: Watched) -> dict[str, 
     asked = contest.race.asked if contest.race else []
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     proposal = asked[state["step"]] if state["step"] < len(asked) else {}
+    guess = {"guess": contest.race.job.center} if contest.race else {}
     return {
+        **_rounded(guess),
         "readout": float(f"{law_readout(study).learning_rate:.6g}"),
         "flops": study.spent,
         "peak_mib": round(peak),

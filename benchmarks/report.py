@@ -97,8 +97,7 @@ def main(
     """Write the page, its figures, and the table of the main README."""
     known = {case.name: case for file in cases for case in load_cases(file)}
     replays = [replay for replay in load(results) if replay.case in known]
-    centers = sorted({replay.center for replay in replays if replay.center is not None})
-    replays = list(at_centers(twice(replays), centers))
+    replays = list(at_centers(twice(replays)))
     parts = {
         **standings(replays, known),
         "proof": proof.table(),

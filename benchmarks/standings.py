@@ -4,8 +4,8 @@ Reads the lines that `bench` wrote. Every method is scored twice: by its own rec
 the shared read-out (a least-squares law) on its runs, under its name with `+ law`. The score at a
 budget is that of the replay that was told this budget, or of the next larger one where there is
 none. A replay that failed counts with the last thing it said. A method that makes no use of the
-prior centre was replayed once and counts under each centre, the centre itself being its answer
-before its first run.
+prior centre was replayed once and counts under each; where it had only a guess before its first
+run, that is the centre.
 """
 
 import gzip
@@ -78,9 +78,11 @@ def load(folder: Path) -> list[Replay]:
 
 
 def twice(replays: Iterable[Replay]) -> Iterator[Replay]:
-    """Each replay as it was, and as the shared read-out would have answered."""
+    """Each replay as it was and, if it made a run, as the shared read-out would have answered."""
     for replay in replays:
         yield replay
+        if len(replay.states) < 2:
+            continue
         read = tuple(
             {
                 **state,
@@ -93,16 +95,25 @@ def twice(replays: Iterable[Replay]) -> Iterator[Replay]:
         yield _changed(replay, method=replay.method + SHARED, states=read)
 
 
-def at_centers(replays: Iterable[Replay], centers: Sequence[float]) -> Iterator[Replay]:
-    """Replays without a prior centre, once for each centre."""
-    for replay in replays:
+def at_centers(replays: Iterable[Replay]) -> Iterator[Replay]:
+    """Replays without a prior centre, once for each centre that others started from."""
+    given = list(replays)
+    centers: dict[str, set[float]] = {}
+    for replay in given:
+        if replay.center is not None:
+            centers.setdefault(replay.case, set()).add(replay.center)
+    for replay in given:
         if replay.center is not None:
             yield replay
             continue
-        for center in centers:
-            first = {**replay.states[0], "learning_rate": center} if replay.states else None
-            states = (first, *replay.states[1:]) if first else ()
-            yield _changed(replay, center=center, states=tuple(states))
+        for center in sorted(centers.get(replay.case, ())):
+            states = tuple(
+                {**state, "learning_rate": center}
+                if state["step"] == 0 and state["learning_rate"] == state["guess"]
+                else state
+                for state in replay.states
+            )
+            yield _changed(replay, center=center, states=states)
 
 
 def _changed(replay: Replay, **values: Any) -> Replay:

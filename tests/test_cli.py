@@ -69,13 +69,15 @@ def write_cases_of(lines: Path) -> None:
 def test_every_example_in_the_help_works(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_inputs_of_examples(tmp_path)
-    for name in ("init", "suggest", "observe", "import", "recommend", "export", "replay", "score"):
+    names = ("init", "suggest", "observe", "import", "recommend", "export", "replay", "score")
+    for name in (*names, "backtest"):
         if name == "score":
             write_cases_of(tmp_path / "out.jsonl")
         result = call(example(name))
         assert result.exit_code == 0, (name, result.output)
         assert result.stdout
-    assert (tmp_path / "f.png").stat().st_size > 10_000
+    for figure in ("f.png", "backtest.png"):
+        assert (tmp_path / figure).stat().st_size > 10_000
 
 
 @pytest.mark.slow

@@ -98,7 +98,7 @@ def hooks(monkeypatch) -> ModuleType:
 )
 def test_what_a_page_shows_can_be_typed(page: str, desk: Path):
     names: dict[str, object] = {"train": train}
-    if page == "how-to/resume.md":
+    if page in ("how-to/resume.md", "how-to/report.md"):
         tuner_with_pending(desk / "runs.db")
     if page == "how-to/clusters.md":  # a budget of four runs
         names["tuner"] = small_tuner(budget=0.013 * small_tuner().study.target.flops)

@@ -202,14 +202,13 @@ def test_the_command_serves_until_ctrl_c(tmp_path):
     path = tmp_path / "runs.db"
     small_tuner(study=path)
     code = "from horizon_bo.adapters.cli import app; app()"
-    call = [sys.executable, "-c", code, "serve", str(path), "--port", "0"]
+    call = [sys.executable, "-c", code, "serve", str(path), "--port", "0", "--json"]
     environment = {**os.environ, "HORIZON_BO_TOKEN": TOKEN}
     with subprocess.Popen(call, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None
-        line = process.stdout.readline()
-        found = re.match(r"(http://127\.0\.0\.1:\d+/)\?token=… shows runs\.db", line)
-        assert found, line
-        assert TOKEN not in line
-        assert "no run yet" in asked(f"{found[1]}main?token={TOKEN}")[1]
+        told = json.loads(process.stdout.readline())
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", told["address"])
+        assert told == {"address": told["address"], "study": "runs.db", "needs_token": True}
+        assert "no run yet" in asked(f"{told['address']}main?token={TOKEN}")[1]
         process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE_S) == 0

@@ -84,10 +84,19 @@ def test_every_chart_is_drawn_in_the_colours_of_its_theme(browser, page_of):
 
 def test_paper_gets_the_light_colours_whatever_the_screen_has(browser, page_of, tmp_path):
     tab, _ = opened(browser, page_of["informed"].as_uri(), color_scheme="dark", viewport=DESK)
-    tab.emulate_media(media="print", color_scheme="dark")
     ground = "getComputedStyle(document.body).backgroundColor"
+    line = "document.querySelector('[data-chart=regret] .scatterlayer .js-line').style.stroke"
+    tab.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert tab.evaluate(ground) == "rgb(255, 255, 255)"
+    assert tab.evaluate(line) == "rgb(0, 114, 178)"
+    tab.emulate_media(media="print")
     assert tab.locator("#copy").is_hidden()
+    tab.emulate_media(media="screen")
+    tab.evaluate("delete document.documentElement.dataset.drawn")
+    tab.evaluate("dispatchEvent(new Event('afterprint'))")
+    tab.wait_for_selector("html[data-drawn]")
+    assert tab.evaluate(ground) == "rgb(16, 20, 24)"
+    assert tab.evaluate(line) == "rgb(86, 180, 233)"
     assert tab.pdf(path=tmp_path / "page.pdf")[:5] == b"%PDF-"
     tab.context.close()
 
@@ -120,17 +129,20 @@ def test_a_live_page_shows_a_new_run_without_being_reloaded(browser, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_page_of_200_runs_opens_within_two_seconds(browser, tmp_path):
+def test_the_page_of_200_runs_costs_less_than_two_seconds_with_all_charts_drawn(browser, tmp_path):
     runs = WORLD.sweep(CELLS, np.linspace(-2, 3, 67))[:200]
     study = import_runs(small_study(prior_center=1.5e-3), runs, count_cost=True)
     belief = believe(study)
+    # one belief stands for all of the history, whose drawing is what counts here
     figures = study_figures(study, belief, state=lambda _: state_of(belief))
     path = tmp_path / "report.html"
     path.write_text(report_page(figures, "runs.db", "now"))
-    loads = []
-    for _ in range(5):  # the best of five: the machine may be busy
-        tab, _ = opened(browser, path.as_uri(), viewport=DESK)
-        navigation = "performance.getEntriesByType('navigation')[0].loadEventEnd"
-        loads.append(tab.evaluate(navigation))
-        tab.context.close()
-    assert min(loads) < 2000
+    tab = browser.new_context(viewport=DESK).new_page()
+    session = tab.context.new_cdp_session(tab)
+    # time of the page's thread, which other work on the machine does not stretch
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
+    tab.goto(path.as_uri())
+    tab.wait_for_selector("html[data-drawn]")
+    metrics = {m["name"]: m["value"] for m in session.send("Performance.getMetrics")["metrics"]}
+    tab.context.close()
+    assert metrics["TaskDuration"] < 2

@@ -6,6 +6,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from horizon_bo import LoggedRun
@@ -142,6 +143,24 @@ def test_a_target_with_several_batches_asks_for_one():
     case = Case(name="c", sweep="", target_params=1e9, target_tokens=2e10)
     with pytest.raises(InvalidSpaceError, match="give --batch-tokens"):
         problem_on(case, world_runs())
+
+
+def test_a_sweep_that_changed_on_disk_is_read_again(tmp_path):
+    path = tmp_path / "sweep.csv"
+    case = replace(WORLD, sweep=str(path))
+    for count in (20, 60):
+        pd.DataFrame([run.__dict__ for run in world_runs()[-count:]]).to_csv(path, index=False)
+        os.utime(path, ns=(count, count))
+        assert len(load_problem(case).pool) == count / 2 - 5
+
+
+def test_a_case_of_one_recipe_buys_that_recipe_alone():
+    old = [replace(run, source="old", schedule="wsd") for run in world_runs()]
+    case = replace(WORLD, recipe=("old", "wsd", "none"))
+    problem = problem_on(case, [*world_runs(), *old])
+    assert (problem.source, problem.target.schedule) == ("old", "wsd")
+    assert {(trial.source, trial.schedule) for trial in problem.pool} == {("old", "wsd")}
+    assert len(problem.pool) == 25
 
 
 def test_an_empty_pool_is_said():

@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 
 from benchmarks.rivals.protocol import Entry, Job
-from benchmarks.rivals.searches import AT_PROXY, JOINT, AtProxy, Joint, Ranges, quiet
+from benchmarks.rivals.searches import AT_PROXY, JOINT, AtProxy, Joint, Ranges, quiet, seed_globally
 
 #: Sobol runs before the model; its default is the number of inputs and one.
 STARTUP_RUNS = 4
@@ -21,12 +21,10 @@ class HeboSearch:
 
     def __init__(self, job: Job, ranges: Ranges) -> None:
         import pandas as pd
-        import torch
         from hebo.design_space.design_space import DesignSpace
         from hebo.optimizers.hebo import HEBO
 
-        torch.manual_seed(job.seed)  # it draws from the global generators
-        np.random.seed(job.seed)  # noqa: NPY002
+        seed_globally(job.seed)
         self._frame = pd.DataFrame
         space = [
             {"name": name, "type": "pow", "lb": low, "ub": high}

@@ -7,13 +7,10 @@ more than one run's curve.
 """
 
 import logging
-import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
-
-import numpy as np
 
 from benchmarks.rivals.protocol import Entry, Job, Rival
 from benchmarks.rivals.searches import (
@@ -25,6 +22,7 @@ from benchmarks.rivals.searches import (
     OnLadder,
     Ranges,
     quiet,
+    seed_globally,
 )
 
 #: Runs before the surrogate of πBO and Bayesian optimization is asked.
@@ -78,14 +76,11 @@ class NepsSearch:
     """One ask-and-tell loop; tokens as a fidelity count in units of the shortest."""
 
     def __init__(self, job: Job, ranges: Ranges, algorithm: Algorithm) -> None:
-        import torch
         from neps.optimizers.ask_and_tell import AskAndTell
         from neps.space import HPOFloat, SearchSpace
 
         logging.getLogger("neps").setLevel(logging.ERROR)
-        torch.manual_seed(job.seed)  # it draws from the global generators
-        np.random.seed(job.seed)  # noqa: NPY002
-        random.seed(job.seed)
+        seed_globally(job.seed)
         self._takes_fidelity = algorithm.takes_fidelity
         self._shortest = ranges["tokens"][0] if self._takes_fidelity else 1.0
         inputs = {}

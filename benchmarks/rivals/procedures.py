@@ -4,8 +4,8 @@ All of them run grids of learning rates in small cells and read a parabola in ln
 
 - `grid-law`: the cheapest cells in order of price, then a power law through the optima, read at the
   target. Source: the fitting paradigm as in Li et al. (2025), arXiv 2503.04715.
-- `grid-law-spread`: the same in three cells, those that pin the law down best at the target of all
-  whose grids fit into the budget.
+- `grid-law-spread`: the same in two or three cells, of all whose grids fit into the budget those
+  that pin the law down best at the target.
 - `token-horizon`: one cell, moved to the target by the joint law of Bjorck et al. (2025), arXiv
   2409.19913.
 - `mutransfer`: one cell, its optimum reused unchanged. Source: Yang et al. (2021).
@@ -28,6 +28,9 @@ LOG_SPACING = math.log(2)
 
 #: Two rates of a sweep that rounding has moved apart count as the wanted spacing still.
 _SLACK = 0.9
+
+#: What somebody who spreads grids expects: scatter of a cell's ln LR*, and size of the exponents.
+OPTIMUM_SD, EXPONENT_SD = 0.2, 0.5
 
 Cell = tuple[float, float, float | None]
 
@@ -188,35 +191,26 @@ def by_token_horizon(job: Job, optima: Sequence[tuple[Horizon, float]]) -> float
 
 
 def spread(job: Job) -> Sequence[Grid]:
-    """Three grids within the budget, or else two, whose law has the least variance at the target.
+    """The two or three grids within the budget whose law has the least variance at the target.
 
-    Two make a line in log compute. Falls back on the cheapest ones where two are too many.
+    Falls back on the cheapest ones where two are too many.
     """
     candidates = grids(job)
-    for count in (3, 2):
-        chosen = [
-            (variance, some)
-            for some in combinations(candidates, count)
-            if sum(grid.cost for grid in some) <= job.budget
-            and (variance := law_variance(job, [grid.horizon for grid in some])) < math.inf
-        ]
-        if chosen:
-            return min(chosen, key=lambda pair: pair[0])[1]
-    return candidates
+    payable = [
+        some
+        for count in (2, 3)
+        for some in combinations(candidates, count)
+        if sum(grid.cost for grid in some) <= job.budget
+    ]
+    spreads = lambda some: law_variance(job, [grid.horizon for grid in some])  # noqa: E731
+    return min(payable, key=spreads, default=candidates)
 
 
 def law_variance(job: Job, horizons: Sequence[Horizon]) -> float:
-    """Variance at the target of a law through two or three optima, in that of one optimum.
-
-    Infinite where they leave it undetermined, as three cells on a line do.
-    """
+    """Variance of ln LR* at the target by a power law through optima at these cells."""
     x = _regressors(job, horizons)
-    if len(horizons) == 2:
-        x = np.column_stack([x[:, 0], x[:, 1:].sum(1)])
-    if np.linalg.matrix_rank(x) < len(horizons):
-        return math.inf
-    weights = np.linalg.solve(x.T, np.eye(len(horizons))[0])
-    return float(weights @ weights)
+    free = np.diag([0.0, EXPONENT_SD**-2, EXPONENT_SD**-2])
+    return float(np.linalg.solve(x.T @ x / OPTIMUM_SD**2 + free, np.eye(3)[0])[0])
 
 
 def cheapest(job: Job) -> Sequence[Grid]:
@@ -243,7 +237,7 @@ ENTRIES = (
         "grid-law-spread",
         spread,
         power_law,
-        "Grids in the three cells within the budget that pin a power law down best at the target",
+        "Grids in two or three cells, those within the budget that pin a power law down best",
     ),
     _entry("token-horizon", cheapest, by_token_horizon, "Cheapest cell's optimum, Bjorck's law"),
     _entry(

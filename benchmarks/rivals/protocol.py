@@ -31,9 +31,7 @@ class Point:
     @property
     def cost(self) -> float:
         """Training FLOPs, `6 · params · tokens` unless measured."""
-        return (
-            FLOPS_PER_PARAM_TOKEN * self.params * self.tokens if self.flops is None else self.flops
-        )
+        return FLOPS_PER_PARAM_TOKEN * self.params * self.tokens if self.flops is None else self.flops
 
     @property
     def cell(self) -> tuple[float, float, float | None]:

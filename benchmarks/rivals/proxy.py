@@ -28,7 +28,9 @@ def proxy_cell(job: Job, runs: int = PROXY_RUNS) -> tuple[Point, ...]:
     A cell with fewer rows must be affordable whole. Of one size and length it is the cell whose
     batch is nearest the target's.
     """
-    return _dearest(_tunable_cells(job), job.budget, runs)
+    cells = _tunable_cells(job)
+    paid = _paid(cells, job.budget, runs)
+    return max(paid, key=_cost) if paid else min(cells, key=_cost)
 
 
 @dataclass(frozen=True)
@@ -55,12 +57,14 @@ class Ladder:
 def ladder(job: Job) -> Ladder:
     """The dearest cell of which the budget buys a few runs, with the shorter ones of its size.
 
-    Sizes with one length are left out where another has more.
+    Sizes with one length are left out where another has more. A budget too small for any ladder
+    gets one of a single cell.
     """
     cells = _tunable_cells(job)
     shortest = {held[0].params: held[0].tokens for held in sorted(cells, key=_tokens, reverse=True)}
     above = [held for held in cells if held[0].tokens > shortest[held[0].params]]
-    top = _dearest(above or cells, job.budget, LADDER_RUNS)[0]
+    ladders = _paid(above, job.budget, LADDER_RUNS)
+    top = (max(ladders, key=_cost) if ladders else proxy_cell(job, LADDER_RUNS))[0]
     same_size = [held for held in cells if held[0].params == top.params]
     return Ladder(tuple(held for held in same_size if held[0].tokens <= top.tokens))
 
@@ -80,9 +84,9 @@ def nearest_rate(points: Sequence[Point], learning_rate: float) -> Point:
     return min(points, key=lambda point: abs(math.log(point.learning_rate / learning_rate)))
 
 
-def _dearest(cells: Sequence[tuple[Point, ...]], budget: float, runs: int) -> tuple[Point, ...]:
-    paid = [held for held in cells if min(runs, len(held)) * held[0].cost <= budget]
-    return max(paid, key=_cost) if paid else min(cells, key=_cost)
+def _paid(cells: Sequence[tuple[Point, ...]], budget: float, runs: int) -> list[tuple[Point, ...]]:
+    """The cells of which a budget buys that many runs, or every row."""
+    return [held for held in cells if min(runs, len(held)) * held[0].cost <= budget]
 
 
 def _cost(held: tuple[Point, ...]) -> float:

@@ -10,11 +10,15 @@ do, by the best rate at the dearest cell:
 
 import logging
 import math
+import random
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Protocol
+
+import numpy as np
+import torch
 
 from benchmarks.rivals.protocol import INPUTS, Answer, Job, Point, best_at_largest
 from benchmarks.rivals.proxy import (
@@ -52,6 +56,13 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(level)
+
+
+def seed_globally(seed: int) -> None:
+    """Seed the generators of the process, for libraries that draw from them."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
+    torch.manual_seed(seed)
 
 
 class Search(Protocol):

@@ -22,6 +22,7 @@ from benchmarks.rivals.searches import (
     OnLadder,
     Ranges,
     quiet,
+    seed_globally,
 )
 
 
@@ -29,6 +30,7 @@ class WholeRunSearch:
     """CQR on finished runs."""
 
     def __init__(self, job: Job, ranges: Ranges) -> None:
+        seed_globally(job.seed)
         with quiet():
             from syne_tune.optimizer.baselines import CQR
 
@@ -62,6 +64,7 @@ class RungSearch:
         halvings = round(math.log(self._longest / shortest) / math.log(HALVING))
         self._top = HALVING**halvings
         rates = {"learning_rate": ranges["learning_rate"]}
+        seed_globally(job.seed)
         with quiet():
             self._scheduler = scheduler(
                 _space(rates),

@@ -23,4 +23,6 @@ def on_page_content(content: str, **_: Any) -> str:
 def _drawn(found: re.Match[str]) -> str:
     tag, display = found["tag"], "block" if found["tag"] == "div" else "inline"
     formula = convert(html.unescape(found["tex"]).strip(), display=display)
-    return f'<{tag} class="formula">{formula}</{tag}>'
+    # a wide formula scrolls, and the keyboard must reach what scrolls
+    reached = ' tabindex="0"' if display == "block" else ""
+    return f'<{tag} class="formula"{reached}>{formula}</{tag}>'

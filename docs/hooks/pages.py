@@ -1,8 +1,8 @@
 """Pages: what does the build write from the code, so that it cannot go stale?
 
 The command line's own help, the public names, the modules of published laws and of the trainer,
-the catalogue of laws, the table of priors, a figure; and the benchmark page with its pictures, its
-log, the changes and what the README says of the results, which people also read beside the code.
+the catalogue of laws, the table of priors, a figure; and what people also read beside the code: the
+notebooks, the benchmark page with its pictures, its log, the changes and the README's results.
 """
 
 from collections.abc import Iterator, Mapping
@@ -84,6 +84,7 @@ def pages() -> Mapping[str, str]:
     """Every generated page, by its path below `docs`."""
     return {
         **{page: _linked((ROOT / path).read_text()) for page, path in BESIDE.items()},
+        "examples.md": "\n".join(examples_page()),
         "reference/cli.md": "\n".join(cli_page()),
         "reference/python.md": "\n".join(python_page()),
         "reference/published.md": "\n".join(package_page("published", PUBLISHED)),
@@ -92,6 +93,8 @@ def pages() -> Mapping[str, str]:
     }
 
 
+EXAMPLES = """The notebooks of the folder `notebooks`. Each makes one claim and ends by checking it.
+Continuous integration runs them all."""
 #: The page has a heading for a module already.
 MODULE_OPTIONS = """    options:
       show_root_heading: false
@@ -127,6 +130,20 @@ def priors_table() -> Iterator[str]:
     for name, prior in DEFAULT_PRIORS.items():
         tails = "heavy" if prior.heavy else "normal"
         yield f"| `{name}` | {prior.location:g} | {prior.scale:g} | {tails} |"
+
+
+def examples_page() -> Iterator[str]:
+    """Every notebook, its text as text and its code as code."""
+    yield f"# Worked examples\n\n{EXAMPLES}\n"
+    for path in sorted((ROOT / "notebooks").glob("*.py")):
+        yield f"<!-- {path.name} -->\n"
+        for cell in path.read_text().split("# %%")[1:]:
+            kind, _, text = cell.partition("\n")
+            if "[markdown]" in kind:
+                lines = (line.removeprefix("#").removeprefix(" ") for line in text.splitlines())
+                yield "\n".join(f"#{line}" if line.startswith("#") else line for line in lines)
+            else:
+                yield f"```python\n{text.strip()}\n```\n"
 
 
 def cli_page() -> Iterator[str]:

@@ -175,8 +175,6 @@ def backtest(
         jobs: Processes, of one thread each.
         watch: Runs the replays by exhausting an iterator of the fraction done.
     """
-    if cells < 1:
-        raise InvalidSpaceError(f"cells is {cells}, expected at least 1; hide one or more")
     with _files(table, out) as (sweep, logged, lines):
         planned = (
             _planned_ratio(target_params, "target_params", [run.params for run in logged.runs]),
@@ -184,7 +182,7 @@ def backtest(
         )
         terms = Terms(
             cells=cells,
-            budget=positive(budget, "budget", InvalidSpaceError, "give it in target runs"),
+            budget=budget,
             params_ratio=pool_ratio(params_ratio, "params_ratio", planned[0]),
             tokens_ratio=pool_ratio(tokens_ratio, "tokens_ratio", planned[1]),
         )

@@ -181,7 +181,7 @@ def _draw_coverage(axis: Axes, result: Backtest) -> None:
             label=start,
         )
     axis.set(xlim=(0, 100), ylim=(-3, 103))
-    axis.set_title(f"Intervals over {len(result.cells)} hidden cells, 95 % exact", fontsize=11)
+    axis.set_title(f"Intervals (hidden cells: {len(result.cells)}; 95 % exact)", fontsize=11)
     axis.set_xlabel("claimed coverage (%)")
     axis.set_ylabel("intervals that held the best rate (%)")
     axis.legend(frameon=False, loc="lower left")

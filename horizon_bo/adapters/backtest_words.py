@@ -34,10 +34,11 @@ def regret(score: Scored) -> float:
 def _loss(result: Backtest) -> Iterator[str]:
     ours = result.of("horizon", OWN_PRIOR)
     worst = max(ours, key=regret)
-    ratios = [cell.compute_ratio for cell in result.cells]
+    ratios = sorted(cell.compute_ratio for cell in result.cells)
+    times = " to ".join(dict.fromkeys(f"{ratio:.3g}" for ratio in (ratios[0], ratios[-1])))
     yield (
-        f"On {_cells(len(ours))}, {min(ratios):.3g} to {max(ratios):.3g} times the compute of the "
-        f"largest run it could buy, it spent {_spent(ours)} and lost "
+        f"On {_cells(len(ours))}, {times} times the compute of the largest run it "
+        f"could buy, it spent {_spent(ours)} and lost "
         f"{mean_of(ours, regret):.1f} thousandths of the loss unit "
         f"({mean_of(ours, lambda s: s.regret_percent):.2f} % of the loss) on average, "
         f"{regret(worst):.1f} ({worst.regret_percent:.2f} %) at worst."

@@ -80,7 +80,11 @@ def report(
 
 
 def serve(
-    study: StudyArgument, host: Host = "127.0.0.1", port: Port = 8765, token: Token = None
+    study: StudyArgument,
+    host: Host = "127.0.0.1",
+    port: Port = 8765,
+    token: Token = None,
+    as_json: AsJson = False,
 ) -> None:
     """Show the page of `report` in a browser, kept up to date while runs come in, until Ctrl-C.
 
@@ -98,8 +102,10 @@ def serve(
         with believing() as told:
             page.renew(told)
     name = f"[{host}]" if ":" in host else host
-    asked = "" if token is None else "?token=…"
-    typer.echo(f"http://{name}:{listener.getsockname()[1]}/{asked} shows {store.name}; Ctrl-C ends")
+    address = f"http://{name}:{listener.getsockname()[1]}/"
+    record = {"address": address, "study": store.name, "needs_token": token is not None}
+    said = f"{address}{'?token=…' if token else ''} shows {store.name}; Ctrl-C ends it"
+    show(record, said, as_json=as_json)
     with suppress(KeyboardInterrupt):
         live.serve_page(page, listener, token)
 

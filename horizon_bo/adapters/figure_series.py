@@ -34,7 +34,8 @@ from horizon_bo.tuner import recommend
 BAND = (0.05, 0.5, 0.95)
 
 _RATES = 121  # on the bowl
-_BEYOND = 4.0  # the bowl is drawn this factor past the 90 % interval
+#: The bowl is drawn past the 90 % interval by as much as that is wide, within these factors.
+_LEAST_BEYOND, _MOST_BEYOND = 1.5, 4.0
 _PLACES = 17  # along tokens, and along params
 _MARGIN = 1.5  # the curves go this factor past the runs and the target
 _DRAWS = 4  # of the departures per coefficient set
@@ -81,7 +82,7 @@ def study_figures(
 def bowl_figure(belief: Belief, decision: Decision) -> BowlFigure:
     """The loss at the target above that of its best rate, as believed."""
     low, high = decision.log_interval_90
-    beyond = math.log(_BEYOND)
+    beyond = min(max(high - low, math.log(_LEAST_BEYOND)), math.log(_MOST_BEYOND))
     grid = torch.linspace(low - beyond, high + beyond, _RATES, dtype=torch.float64)
     log_lr = torch.cat([grid, grid.new_tensor([decision.log_lr])]).unique()
     draws = belief.target

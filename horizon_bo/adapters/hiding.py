@@ -26,12 +26,15 @@ from horizon_bo.trials import OWN_SOURCE, LoggedRun, Trial
 LEAST_RATES, LEAST_BESIDE = 5, 2
 #: A best rate known worse than this (standard deviation, ln units: half an octave) judges nobody.
 MOST_LOG_SD = 0.35
-#: Runs there must be to buy; fewer leave no choice to judge.
-LEAST_POOL = 5
+#: Runs there must be to buy, and how many of them the budget must buy together; fewer leave no
+#: choice to judge.
+LEAST_POOL, LEAST_BOUGHT = 5, 3
 #: Largest run to buy, relative to the hidden size or length, where the user plans no target.
 DEFAULT_RATIO = 0.5
 #: Rates from which the lowest loss of a cell counts as its best.
 _LEAST_RATES_OF_BEST = 3
+#: Cells that the error names when none can be hidden.
+_SHOWN = 3
 #: Token counts are rounded to whole steps: 1,000,448 is half of 1,999,872.
 _ROUNDING = 1.01
 
@@ -51,6 +54,11 @@ class Terms:
     budget: float
     params_ratio: float
     tokens_ratio: float
+
+    def __post_init__(self) -> None:
+        if self.cells < 1:
+            raise InvalidSpaceError(f"cells is {self.cells}, expected at least 1; hide one or more")
+        positive(self.budget, "budget", InvalidSpaceError, "give it in target runs")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,9 +172,9 @@ def hidden_cells(sweep: Path, runs: Sequence[LoggedRun], terms: Terms) -> Hiding
     if not found:
         raise InvalidSpaceError(
             f"{sweep.name} has {len(unused)} cells of which none can be hidden "
-            f"({unused[0]}{'; …' if len(unused) > 1 else ''}), expected one with {LEAST_RATES} "
-            f"rates about its best and smaller runs beside it; log more rates, or raise "
-            "--params-ratio, --tokens-ratio or --budget"
+            f"({'; '.join(unused[:_SHOWN])}{'; …' if len(unused) > _SHOWN else ''}), expected one "
+            f"with {LEAST_RATES} rates about its best and smaller runs beside it; log more rates, "
+            "or raise --params-ratio, --tokens-ratio or --budget"
         )
     if alike:
         unused.append(
@@ -196,6 +204,12 @@ def _hidden(cell: _Cell, sweep: Path, runs: Sequence[LoggedRun], terms: Terms) -
         return (
             f"affordable runs of at most {terms.params_ratio:.3g} of its size and "
             f"{terms.tokens_ratio:.3g} of its tokens: {len(pool)}, expected {LEAST_POOL}"
+        )
+    least = sum(sorted(trial.flops for trial in pool)[:LEAST_BOUGHT]) / cell.flops
+    if least > terms.budget:
+        return (
+            f"its {LEAST_BOUGHT} cheapest runs to buy cost {100 * least:.3g} % of it, expected "
+            f"within the budget of {100 * terms.budget:.3g} %"
         )
     log_rates, losses = _losses(cell)
     bowl = smoothed(log_rates, losses)

@@ -17,7 +17,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from horizon_bo import __version__
-from horizon_bo.adapters.figures import StudyFigures
+from horizon_bo.adapters.figures import OptimumFigure, StudyFigures
 from horizon_bo.adapters.page_charts import charts, opinion_title, spend_counts
 from horizon_bo.adapters.page_text import numeral, plain_count, plain_rate, shown
 from horizon_bo.diagnostics import LEAST_ACCEPTANCE, SURPRISE
@@ -63,6 +63,10 @@ def report_page(
         charts=charts(figures),
         config=config_text(figures, name),
         missing=missing(figures),
+        per_doubling={
+            "tokens": _per_doubling(figures.over_tokens),
+            "params": _per_doubling(figures.over_params),
+        },
         counts=_counts(figures),
         opinions=_opinions(figures),
         runs=_runs(figures),
@@ -127,6 +131,12 @@ def missing(figures: StudyFigures) -> str | None:
         "No run of this study has reported a loss yet. Everything below is the guess it started "
         "from; report the runs that are under way."
     )
+
+
+def _per_doubling(curve: OptimumFigure) -> float:
+    """Factor by which the best rate moves when tokens or params double, along the curve."""
+    rates, counts = curve.median[[0, -1]], curve.at[[0, -1]]
+    return float(2.0 ** (np.log(rates[1] / rates[0]) / np.log(counts[1] / counts[0])))
 
 
 def _counts(figures: StudyFigures) -> dict[str, int]:

@@ -7,13 +7,15 @@ import math
 
 import numpy as np
 
-from horizon_bo.adapters.figures import OptimumFigure, RunsFigure, StudyFigures
+from horizon_bo.adapters.figures import OpinionsFigure, OptimumFigure, RunsFigure, StudyFigures
 from horizon_bo.adapters.page_parts import (
     Chart,
     band,
     chart,
     count_label,
+    diamond,
     line,
+    linear_axis,
     log_axis,
     loss_label,
     points,
@@ -59,41 +61,31 @@ def bowl_chart(figures: StudyFigures) -> Chart:
     inside = (bowl.learning_rate >= low) & (bowl.learning_rate <= high)
     top = 1.25 * max(float(bowl.expected_regret[inside].max()), float(bowl.high[inside].min()))
     rate = points(bowl.learning_rate)
+    columns = (bowl.learning_rate, bowl.median, bowl.low, bowl.high, bowl.divergence)
     text = [
         f"rate {shown(r, 'rate')}<br>median {shown(m, 'loss')} nats above the best rate's"
         f"<br>90 % of the belief: {shown(a, 'loss')} to {shown(b, 'loss')}"
         f"<br>diverges with probability {shown(d, 'probability')}"
-        for r, m, a, b, d in zip(
-            bowl.learning_rate, bowl.median, bowl.low, bowl.high, bowl.divergence, strict=True
-        )
+        for r, m, a, b, d in zip(*columns, strict=True)
     ]
-    traces = [
-        *band(rate, points(bowl.low), points(bowl.high), "90 % band"),
-        line(rate, points(bowl.median), "median", hovertext=text, hoverinfo="text"),
-        line(
-            rate,
-            points(bowl.expected_regret),
-            "expected regret",
-            hoverinfo="skip",
-            line={"color": "$second", "width": 2, "dash": "dash"},
-        ),
-        {
-            "x": [best.learning_rate],
-            "y": [best.expected_regret],
-            "mode": "markers",
-            "name": "recommended",
-            "marker": {"color": "$second", "size": 13, "symbol": "diamond"},
-            "hovertext": f"recommended {shown(best.learning_rate, 'rate')}<br>expected regret "
-            f"{shown(best.expected_regret, 'loss')} nats",
-            "hoverinfo": "text",
-        },
-    ]
-    shapes = [span(*best.interval_90, "$span"), span(*best.interval_50, "$span")]
+    said = (
+        f"recommended {shown(best.learning_rate, 'rate')}"
+        f"<br>expected regret {shown(best.expected_regret, 'loss')} nats"
+    )
+    dashed = {"color": "$second", "width": 2, "dash": "dash"}
     return chart(
-        traces,
+        [
+            *band(rate, points(bowl.low), points(bowl.high), "90 % band"),
+            line(rate, points(bowl.median), "median", hovertext=text, hoverinfo="text"),
+            {
+                **line(rate, points(bowl.expected_regret), "expected regret", hoverinfo="skip"),
+                "line": dashed,
+            },
+            diamond(best.learning_rate, best.expected_regret, said),
+        ],
         x=log_axis("learning rate at the target", rate[0], rate[-1], rate_label),
-        y={"title": {"text": "loss above the best rate's (nats)"}, "range": [0, top]},
-        shapes=shapes,
+        y=linear_axis("loss above the best rate's (nats)", top, loss_label),
+        shapes=[span(*best.interval_90, "$span"), span(*best.interval_50, "$span")],
     )
 
 
@@ -103,33 +95,27 @@ def optimum_chart(figures: StudyFigures, curve: OptimumFigure) -> Chart:
     at = points(curve.at)
     own = target.tokens if curve.along == "tokens" else target.params
     low, high = best.interval_90
-    traces = [
-        *band(at, points(curve.low), points(curve.high), "90 % band"),
-        line(at, points(curve.median), "best rate", hoverinfo="skip"),
-        *_run_traces(figures.runs, curve),
-        {
-            "x": [own],
-            "y": [best.learning_rate],
-            "error_y": {
-                "array": [high - best.learning_rate],
-                "arrayminus": [best.learning_rate - low],
-                "color": "$second",
-                "thickness": 2,
-                "width": 5,
-            },
-            "mode": "markers",
-            "name": "recommended",
-            "marker": {"color": "$second", "size": 13, "symbol": "diamond"},
-            "hovertext": f"the target: {shown(best.learning_rate, 'rate')}<br>90 % sure: "
-            f"{shown(low, 'rate')} to {shown(high, 'rate')}",
-            "hoverinfo": "text",
-        },
-    ]
+    said = (
+        f"the target: {shown(best.learning_rate, 'rate')}"
+        f"<br>90 % sure: {shown(low, 'rate')} to {shown(high, 'rate')}"
+    )
+    error = {
+        "array": [high - best.learning_rate],
+        "arrayminus": [best.learning_rate - low],
+        "color": "$second",
+        "thickness": 2,
+        "width": 5,
+    }
     rates = [*curve.low, *curve.high, *curve.run_rate, low, high]
     size = "the target's size" if curve.along == "tokens" else "the target's tokens"
     name = "training tokens" if curve.along == "tokens" else "parameters"
     return chart(
-        traces,
+        [
+            *band(at, points(curve.low), points(curve.high), "90 % band"),
+            line(at, points(curve.median), "best rate", hoverinfo="skip"),
+            *_run_traces(figures.runs, curve),
+            {**diamond(own, best.learning_rate, said), "error_y": error},
+        ],
         x=log_axis(f"{name}, at {size}", at[0], at[-1], count_label),
         y=log_axis("best learning rate", min(rates), max(rates), rate_label),
     )
@@ -255,7 +241,7 @@ def _spend_axis(figures: StudyFigures) -> tuple[Chart, list[float]]:
     spend = _spends(figures)
     first = float(spend[spend > 0].min()) / 2
     placed = points(np.where(spend > 0, spend, first))
-    what = "compute spent" if spend_counts(figures) else "compute of the logged runs"
+    what = "spent" if spend_counts(figures) else "logged compute"
     axis = log_axis(f"{what} (share of a target run)", first, placed[-1], share_label)
     kept = [k for k, value in enumerate(axis["tickvals"]) if value > 1.5 * first]
     axis["tickvals"] = [first, *(axis["tickvals"][k] for k in kept)]
@@ -293,50 +279,21 @@ def runs_chart(figures: StudyFigures) -> Chart:
 def opinions_chart(figures: StudyFigures) -> Chart:
     """Our recommendation above those of others, with what each states as its interval."""
     others, best = figures.opinions, figures.recommendation
-    order = np.argsort(others.learning_rate)
+    order = [int(k) for k in np.argsort(others.learning_rate)]
     names = [*(opinion_title(figures, str(others.name[k])) for k in order), "this study"]
     rows = list(range(len(names)))
-    lows, highs = [*others.low_90[order]], [*others.high_90[order]]
-    rates = [*others.learning_rate[order]]
-    bars_x: list[float | None] = []
-    bars_y: list[float | None] = []
-    for row, low, high in zip(rows[:-1], lows, highs, strict=True):
-        if math.isfinite(low):
-            bars_x += [*points([low, high]), None]
-            bars_y += [row, row, None]
-    text = [
-        f"{name}: {shown(rate, 'rate')}<br>expected to lose {shown(lost, 'loss')} nats"
-        f"<br>{'' if inside else 'the target lies outside the runs behind it'}"
-        for name, rate, lost, inside in zip(
-            names, rates, others.expected_regret[order], others.inside[order], strict=False
-        )
-    ]
-    symbols = ["circle" if inside else "circle-open" for inside in others.inside[order]]
     low, high = best.interval_90
-    line = {"mode": "lines", "hoverinfo": "skip"}
-    traces = [
-        {**line, "x": bars_x, "y": bars_y, "line": {"color": "$muted", "width": 2}},
-        {**line, "x": [low, high], "y": [rows[-1]] * 2, "line": {"color": "$ours", "width": 5}},
-        {
-            "x": points(rates),
-            "y": rows[:-1],
-            "mode": "markers",
-            "marker": {"color": "$text", "size": 10, "symbol": symbols, "line": {"width": 2}},
-            "hovertext": text,
-            "hoverinfo": "text",
-        },
-        {
-            "x": [best.learning_rate],
-            "y": rows[-1:],
-            "mode": "markers",
-            "marker": {"color": "$second", "size": 13, "symbol": "diamond"},
-            "hovertext": f"this study: {shown(best.learning_rate, 'rate')}",
-            "hoverinfo": "text",
-        },
-    ]
-    ends = [low, high, *rates, *(v for v in (*lows, *highs) if math.isfinite(v))]
+    stated = [*others.low_90[order], *others.high_90[order]]
+    ends = [low, high, *others.learning_rate, *filter(math.isfinite, stated)]
     return chart(
-        traces,
+        [
+            *_opinion_traces(others, order, names),
+            {
+                **line([low, high], rows[-1:] * 2, "our 90 % interval", hoverinfo="skip"),
+                "line": {"color": "$ours", "width": 5},
+            },
+            diamond(best.learning_rate, rows[-1], f"ours: {shown(best.learning_rate, 'rate')}"),
+        ],
         x=log_axis("learning rate at the target", min(ends), max(ends), rate_label),
         y={
             "tickvals": rows,
@@ -346,6 +303,41 @@ def opinions_chart(figures: StudyFigures) -> Chart:
         },
         shapes=[span(low, high, "$span")],
     )
+
+
+def _opinion_traces(others: OpinionsFigure, order: list[int], names: list[str]) -> list[Chart]:
+    """Rates of others, a row each, and the intervals of those that state one."""
+    bars_x: list[float | None] = []
+    bars_y: list[float | None] = []
+    for row, k in enumerate(order):
+        if math.isfinite(others.low_90[k]):
+            bars_x += [*points([others.low_90[k], others.high_90[k]]), None]
+            bars_y += [row, row, None]
+    text = [
+        f"{name}: {shown(others.learning_rate[k], 'rate')}"
+        f"<br>expected to lose {shown(others.expected_regret[k], 'loss')} nats"
+        f"{'' if others.inside[k] else '<br>the target lies outside the runs behind it'}"
+        for name, k in zip(names, order, strict=False)  # ours is the last name
+    ]
+    symbols = ["circle" if inside else "circle-open" for inside in others.inside[order]]
+    return [
+        {
+            "x": bars_x,
+            "y": bars_y,
+            "name": "an interval they state",
+            "mode": "lines",
+            "hoverinfo": "skip",
+            "line": {"color": "$muted", "width": 2},
+        },
+        {
+            "x": points(others.learning_rate[order]),
+            "y": list(range(len(order))),
+            "mode": "markers",
+            "marker": {"color": "$text", "size": 10, "symbol": symbols, "line": {"width": 2}},
+            "hovertext": text,
+            "hoverinfo": "text",
+        },
+    ]
 
 
 def opinion_title(figures: StudyFigures, name: str) -> str:

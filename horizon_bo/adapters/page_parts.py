@@ -16,6 +16,7 @@ from horizon_bo.adapters.page_text import power_of_ten, shown
 _DIGITS = 5
 #: More tick labels than this crowd a phone.
 _MOST_TICKS = 6
+_MOST_STEPS = 8  # up an axis, where there is more room
 _MANTISSAS = ((1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0), (1.0, 2.0, 5.0), (1.0, 3.0), (1.0,))
 #: A narrower axis would have no two round labels.
 _LEAST_DECADES = 0.6
@@ -37,7 +38,7 @@ def band(x: list[float], low: list[float], high: list[float], name: str) -> list
     ]
 
 
-def line(x: list[float], y: list[float], name: str, **how: Any) -> Chart:
+def line(x: Sequence[float], y: Sequence[float], name: str, **how: Any) -> Chart:
     """A line through points."""
     return {
         "x": x,
@@ -46,6 +47,19 @@ def line(x: list[float], y: list[float], name: str, **how: Any) -> Chart:
         "mode": "lines",
         "line": {"color": "$ours", "width": 3},
         **how,
+    }
+
+
+def diamond(x: float, y: float, text: str) -> Chart:
+    """The recommendation, exact, with what to say of it."""
+    return {
+        "x": [x],
+        "y": [y],
+        "name": "recommended",
+        "mode": "markers",
+        "marker": {"color": "$second", "size": 13, "symbol": "diamond"},
+        "hovertext": text,
+        "hoverinfo": "text",
     }
 
 
@@ -80,6 +94,19 @@ def log_axis(title: str, low: float, high: float, label: Callable[[float], str])
         "type": "log",
         "title": {"text": title},
         "range": [ends[0] - margin, ends[1] + margin],
+        "tickvals": ticks,
+        "ticktext": [label(tick) for tick in ticks],
+    }
+
+
+def linear_axis(title: str, high: float, label: Callable[[float], str]) -> Chart:
+    """A linear axis from zero, labelled at four to eight round numbers."""
+    power = 10.0 ** math.floor(math.log10(high))
+    step = next(power * s for s in (0.1, 0.2, 0.5, 1.0, 2.0) if high / (power * s) < _MOST_STEPS)
+    ticks = [float(f"{step * k:.6g}") for k in range(math.floor(high / step) + 1)]
+    return {
+        "title": {"text": title},
+        "range": [0, high],
         "tickvals": ticks,
         "ticktext": [label(tick) for tick in ticks],
     }

@@ -22,7 +22,7 @@ def shown(value: float, kind: str) -> str:
     Args:
         value: The number; what is not finite becomes a dash.
         kind: `rate`, `loss`, `level` (a loss to be told apart from others), `share` (of a target
-            run), `probability`, `flops`, `count`, `octaves`, `deviations` or `whole`.
+            run), `probability`, `flops`, `count`, `octaves`, `factor`, `deviations` or `whole`.
     """
     if not math.isfinite(value):
         return "–"
@@ -91,6 +91,12 @@ def _probability(value: float) -> str:
     return f"{100 * value:.1f} %"
 
 
+def _octaves(value: float) -> str:
+    digits = 1 if abs(value) >= 1 else 2
+    # adding zero turns a negative zero into zero
+    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
+
+
 _WRITERS = {
     "rate": lambda value: power_of_ten(value, 2),
     "loss": _loss,
@@ -99,8 +105,8 @@ _WRITERS = {
     "probability": _probability,
     "flops": _flops,
     "count": _count,
-    # adding zero turns a negative zero into zero
-    "octaves": lambda value: f"{round(value, 1) + 0.0:.1f}".replace("-", "−"),
+    "octaves": _octaves,
+    "factor": lambda value: f"{value:.2f}",
     "deviations": lambda value: f"{value:.1f}",
     "whole": lambda value: f"{value:,.0f}",
 }

@@ -27,7 +27,7 @@ from horizon_bo.surrogate import AMPLITUDE
 
 FloatArray = NDArray[np.float64]
 
-#: The bowl's shape errs by this share of its height. Of 0.05, 0.1 and 0.2 the one whose optima lie
+#: The bowl's shape errs by this share of its height. Of 0.1, 0.2 and 0.3 the one whose optima lie
 #: closest to the frozen truths of the twelve public cells.
 SHAPE_ERROR = 0.2
 #: Noise between seeds before a cell has been looked at, as a share of its loss, and how many runs

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import import_module
 
 import numpy as np
@@ -121,7 +122,8 @@ def test_a_rival_answers_a_rate_in_its_interval_after_every_run(entry: Entry):
 
 @pytest.mark.parametrize("entry", [marked(entry) for entry in ENTRIES])
 def test_the_same_seed_gives_the_same_replay(entry: Entry):
-    assert replayed(entry, job(seed=3), runs=RUNS) == replayed(entry, job(seed=3), runs=RUNS)
+    runs = RUNS - 1 if entry.slow else RUNS  # the answer after the last run needs the model too
+    assert replayed(entry, job(seed=3), runs=runs) == replayed(entry, job(seed=3), runs=runs)
 
 
 @pytest.mark.parametrize("entry", [marked(entry) for entry in ENTRIES if entry.uses_center])
@@ -130,6 +132,18 @@ def test_before_the_first_run_the_answer_is_the_centre(entry: Entry):
         given = job(center=center)
         answer = entry.make(given).recommend()
         assert answer.learning_rate == pytest.approx(given.center, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["botorch-mfmes", "ples", "grid-law-spread", "token-horizon"])
+def test_a_pool_of_a_single_cell_is_enough(name: str):
+    whole = job()
+    given = replace(whole, points=tuple(p for p in whole.points if p.cell == whole.points[0].cell))
+    asked, answers = replayed(named(name), given, runs=RUNS)
+    assert len(asked) >= 5
+    assert given.ranges.keys() == {"learning_rate"}
+    if name != "token-horizon":  # nothing but the rate varies, so the cell's optimum is the answer
+        small = math.exp(log_optimum(6e7, 1e9))
+        assert answers[-1].learning_rate == pytest.approx(small, rel=0.35)
 
 
 @pytest.mark.parametrize("name", ["grid-law", "grid-law-spread"])
@@ -158,14 +172,14 @@ def test_a_grid_goes_outwards_from_the_guess_in_factors_of_two():
     assert (np.diff(distance) >= -1e-9).all()
 
 
-def test_two_optima_extrapolate_like_a_line_in_log_compute():
+def test_a_law_through_cells_along_the_way_to_the_target_beats_one_along_an_axis():
     given = job()
-    small, large = Horizon(params=6e7, tokens=1e9), Horizon(params=1.2e8, tokens=3e9)
-    share = math.log(TARGET.flops / small.flops) / math.log(large.flops / small.flops)
-    expected = (1 - share) ** 2 + share**2
-    assert law_variance(given, [small, large]) == pytest.approx(expected, rel=1e-9)
-    on_a_line = [Horizon(params=6e7 * 2**k, tokens=1e9 * 2**k) for k in range(3)]
-    assert law_variance(given, on_a_line) == math.inf
+    start = Horizon(params=6e7, tokens=1e9)
+    diagonal = law_variance(given, [start, Horizon(params=2.4e8, tokens=4e9)])
+    along_tokens = law_variance(given, [start, Horizon(params=6e7, tokens=1.6e10)])
+    assert diagonal < along_tokens
+    third = [start, Horizon(params=2.4e8, tokens=4e9), Horizon(params=6e7, tokens=4e9)]
+    assert law_variance(given, third) < diagonal
 
 
 def test_spread_grids_fit_the_budget_and_extrapolate_better_than_the_cheapest_three():

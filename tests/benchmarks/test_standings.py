@@ -92,7 +92,8 @@ def test_a_replay_that_failed_before_it_spoke_stands_by_its_guess():
 
 
 def test_the_shared_read_out_claims_no_interval():
-    native = replay_of("a", state(0, 0.0, 2, interval_90=[1e-3, 1e-2], stop=True))
+    first = state(0, 0.0, 2, interval_90=[1e-3, 1e-2], stop=True)
+    native = replay_of("a", first, state(1, 0.1, 2))
     as_it_was, read = twice([native])
     assert as_it_was is native
     assert read.method == "a" + SHARED
@@ -101,12 +102,24 @@ def test_the_shared_read_out_claims_no_interval():
     assert not read.states[0]["stop"]
 
 
+def test_where_nothing_was_run_there_is_nothing_to_read():
+    assert len(list(twice([replay_of("a", state(0, 0.0, 2))]))) == 1
+
+
 def test_a_method_without_a_guess_counts_under_each_and_answers_it_before_its_first_run():
-    blind = replay_of("a", state(0, 0.0, 4), state(1, 0.1, 1), center=None)
-    spread = list(at_centers([blind], [1e-3, 2e-3]))
+    blind = replay_of("a", state(0, 0.0, 4, guess=2.0**-2), state(1, 0.1, 1), center=None)
+    others = [replay_of("b", center=1e-3), replay_of("b", center=2e-3)]
+    elsewhere = replay_of("b", center=3e-3, case="same-2M")
+    spread = [r for r in at_centers([blind, *others, elsewhere]) if r.method == "a"]
     assert [r.center for r in spread] == [1e-3, 2e-3]
     assert [r.states[0]["learning_rate"] for r in spread] == [1e-3, 2e-3]
     assert all(r.states[1] == blind.states[1] for r in spread)
+
+
+def test_a_law_without_a_guess_keeps_its_own_answer_under_each_centre():
+    law = replay_of("a", state(0, 0.0, 4, guess=1e-3), center=None)
+    spread = list(at_centers([law, replay_of("b", center=1e-3), replay_of("b", center=2e-3)]))
+    assert [r.states for r in spread if r.method == "a"] == [law.states] * 2
 
 
 def test_found_is_where_the_regret_comes_to_stay():

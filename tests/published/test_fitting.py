@@ -228,6 +228,18 @@ def test_the_batched_solver_agrees_with_scipy():
     assert (found.objective <= scipys.fun * (1 + 1e-5)).all()
 
 
+def test_problems_may_differ_in_what_was_observed():
+    rng = np.random.default_rng(3)
+    x = np.linspace(-1, 1, 20)
+    observed = rng.standard_normal((4, 2)) @ [np.ones(20), x] + 1e-4 * rng.standard_normal((4, 20))
+    line = lambda theta: theta[:, :1] + theta[:, 1:] * x  # noqa: E731
+    bounds = np.array([[-10.0, -10.0], [10.0, 10.0]])
+    together = fit_curves(line, np.zeros((4, 2)), observed, bounds).coefficients
+    for row, alone in zip(observed, together, strict=True):
+        (single,) = fit_curves(line, np.zeros((1, 2)), row, bounds).coefficients
+        np.testing.assert_allclose(alone, single, rtol=1e-6)
+
+
 def test_the_sampler_draws_from_a_known_normal():
     covariance = np.array([[1.0, 0.9], [0.9, 1.0]])
     precision = np.linalg.inv(covariance)

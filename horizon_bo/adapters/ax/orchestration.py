@@ -5,8 +5,8 @@ split into arguments first and filled afterwards, and no shell sees what it is f
 trial has a folder with its output and its exit code, so that another process can go on polling.
 
 Early stopping is off, and stays off under `Client.run_trials`. A loss read before the schedule has
-ended ranks learning rates wrongly: the best rate of the stable phase is up to four times that of
-the decayed run, so a strategy that compares curves would stop the very runs that win.
+ended ranks learning rates wrongly: the best rate of the decayed run is up to four times that of the
+stable phase, so a strategy that compares curves would stop the very runs that win.
 """
 
 import json

@@ -17,7 +17,7 @@ function coloured(value, style) {
 
 function dressed(chart) {
   const axis = {
-    gridcolor: "$line", linecolor: "$soft", zeroline: false, ticks: "outside", tickcolor: "$line",
+    gridcolor: "$line", linecolor: "$soft", zeroline: false, tickangle: 0, ticks: "outside", tickcolor: "$line",
     automargin: true, fixedrange: !matchMedia("(pointer: fine)").matches,
   };
   const title = (own) => ({ ...own.title, standoff: 10, font: { size: 13, color: "$soft" } });
@@ -59,7 +59,7 @@ function swatch(trace) {
     shape += `<path d="M0 7h22" stroke-width="3" ${dash}/>`;
   }
   if (trace.mode.includes("markers")) {
-    const name = marker.symbol || "circle";
+    const name = [marker.symbol || "circle"].flat()[0];
     const open = name.endsWith("-open");
     shape += `<g fill-opacity="${open ? 0 : 1}">${SYMBOLS[name.replace("-open", "")]}</g>`;
   }
@@ -80,6 +80,10 @@ function label(place, traces) {
 function drawOne(place, chart, style) {
   const { data, layout } = coloured(dressed(chart), style);
   label(place, data);
+  if (document.documentElement.dataset.paper) {
+    layout.width = place.clientWidth;
+    layout.height = place.clientHeight;
+  }
   Plotly.react(place, data, layout, { displayModeBar: false, responsive: true });
 }
 
@@ -96,10 +100,16 @@ async function draw() {
   document.documentElement.dataset.drawn = "yes";
 }
 
-// Paper does not wait.
-function drawAtOnce() {
+// Paper does not wait, and has a width and colours of its own.
+function onPaper() {
   drawing++;
+  document.documentElement.dataset.paper = "yes";
   for (const turn of turns()) turn();
+}
+
+function offPaper() {
+  delete document.documentElement.dataset.paper;
+  draw();
 }
 
 function turns() {
@@ -151,6 +161,6 @@ async function follow() {
 draw();
 listen();
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
-addEventListener("beforeprint", drawAtOnce);
-addEventListener("afterprint", draw);
+addEventListener("beforeprint", onPaper);
+addEventListener("afterprint", offPaper);
 if (document.getElementById("live")) setTimeout(follow, POLL_MS);
