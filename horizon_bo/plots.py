@@ -243,5 +243,5 @@ def _finished(ax: Axes, x: str, y: str) -> Axes:
     ax.grid(visible=True, alpha=0.25)
     ax.spines[["top", "right"]].set_visible(False)
     if ax.get_legend_handles_labels()[0]:
-        ax.legend(frameon=False, fontsize="small")
+        ax.legend(framealpha=0.85, edgecolor="none", fontsize="small")
     return ax
