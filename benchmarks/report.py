@@ -2,7 +2,7 @@
 
 Reads JSON lines only and writes Markdown and figures, so that no figure is typed:
 
-    python -m benchmarks.report "$HORIZON_BO_DATA/cases.json"
+    python -m benchmarks.report "$HORIZON_BO_DATA/cases.json" build/*/cases.json
 
 writes `benchmarks/README.md`, `benchmarks/figures/`, and the table in the main README.
 """
@@ -20,18 +20,24 @@ from benchmarks.ablations import ABLATIONS
 from benchmarks.standings import Replay, at_centers, load, twice
 from benchmarks.standings_figures import draw_extrapolation, draw_regret
 from benchmarks.standings_tables import (
+    OURS,
     Cases,
+    complete,
     detail_table,
     extrapolation_table,
     found_table,
     given_list,
+    methods_of,
     of,
+    of_experiment,
     overhead_table,
     paired_table,
     parallel_table,
     regret_table,
     short_table,
+    worlds_table,
 )
+from benchmarks.synthetic import KINDS
 from horizon_bo.adapters.cases import load_cases
 
 HERE = Path(__file__).parent
@@ -41,6 +47,8 @@ FIGURES = HERE / "figures"
 MAIN_README = HERE.parent / "README.md"
 
 BUDGETS = (0.01, 0.02, 0.05, 0.10, 0.25)
+#: Groups of synthetic cases.
+WORLDS = ("ples", *KINDS)
 #: Budget of the experiments on harder pools.
 HARDER_BUDGET = 0.05
 
@@ -57,26 +65,41 @@ def speeds() -> str:
 
 def standings(replays: Sequence[Replay], cases: Cases) -> dict[str, str]:
     """Every table of the comparison with rivals."""
-    everyone = of(replays, "main", "same")
-    rivals = [r for r in everyone if r.method.split(" ")[0] not in ABLATIONS]
-    ablated = [r for r in everyone if r.method in ("horizon", "horizon-random", *ABLATIONS)]
+    everyone = [r for r in of(replays, "main", "same") if r.method.split(" ")[0] not in ABLATIONS]
+    rivals, partly = complete(everyone)
+    shared = {r.case for r in partly}
+    slow = [r for r in everyone if r.case in shared and r.method in {OURS, *methods_of(partly)}]
+    ablated = [
+        r for r in of(replays, "main", "same") if r.method in (OURS, "horizon-random", *ABLATIONS)
+    ]
     tables = {
         "regret": regret_table(rivals, cases, BUDGETS),
         "overhead": overhead_table(rivals, cases, BUDGETS[1:]),
-        "detail": detail_table(rivals, cases, 0.10),
+        "slow": regret_table(slow, cases, BUDGETS[1:4]),
+        "slow_overhead": overhead_table(slow, cases, BUDGETS[1:4]),
+        "detail": detail_table(everyone, cases, 0.10),
         "found": found_table(rivals, cases),
-        "paired": paired_table(rivals, cases),
+        "paired": paired_table(everyone, cases),
         "ablations": regret_table(ablated, cases, BUDGETS[:4]),
         "ablations_overhead": overhead_table(ablated, cases, (0.05, 0.10)),
+        "ablations_detail": detail_table(ablated, cases, 0.10),
         "extrapolation": extrapolation_table(replays, cases, "same", HARDER_BUDGET),
         "parallel": parallel_table(replays, cases, "same"),
+        "worlds": worlds_table(replays, cases, WORLDS),
         "given": given_list(replays),
-        "groups": "\n\n".join(
-            f"`{group}`:\n\n{regret_table(of(replays, 'main', group), cases, BUDGETS[:4])}"
-            for group in sorted({r.group for r in replays if r.experiment == "main"} - {"same"})
-        ),
     }
-    return {name: text.rstrip("\n") for name, text in tables.items()}
+    others = sorted({r.group for r in of_experiment(replays, "main")} - {"same", *WORLDS})
+    tables["groups"] = "\n\n".join(
+        f"### `{group}`\n\n{_both(of(replays, 'main', group), cases)}" for group in others
+    )
+    return tables
+
+
+def _both(replays: Sequence[Replay], cases: Cases) -> str:
+    """Regret and overhead of one group of cases."""
+    return "\n\n".join(
+        (regret_table(replays, cases, BUDGETS[2:]), overhead_table(replays, cases, BUDGETS[2:]))
+    )
 
 
 def filled(template: str, parts: dict[str, str]) -> str:
@@ -109,9 +132,9 @@ def main(
     (HERE / "README.md").write_text(filled(TEMPLATE.read_text(), parts))
     FIGURES.mkdir(exist_ok=True)
     everyone = of(replays, "main", "same")
-    draw_regret(everyone, known, FIGURES / "regret.png")
+    draw_regret(complete(everyone)[0], known, FIGURES / "regret.png")
     draw_extrapolation(replays, known, "same", HARDER_BUDGET, FIGURES / "extrapolation.png")
-    table = short_table(everyone, known)
+    table = short_table(complete(everyone)[0], known)
     MAIN_README.write_text(between_marks(MAIN_README.read_text(), "standings", table))
 
 

@@ -44,6 +44,29 @@ def of(replays: Sequence[Replay], experiment: str, group: str) -> list[Replay]:
     return [r for r in replays if (r.experiment, r.group) == (experiment, group)]
 
 
+def of_experiment(replays: Sequence[Replay], experiment: str) -> list[Replay]:
+    """The replays of one experiment."""
+    return [r for r in replays if r.experiment == experiment]
+
+
+def methods_of(replays: Sequence[Replay]) -> list[str]:
+    """The methods that were replayed, in the order met."""
+    return list(dict.fromkeys(r.method for r in replays))
+
+
+def complete(replays: Sequence[Replay]) -> tuple[list[Replay], list[Replay]]:
+    """Replays of the methods that met every case and centre that ours met, and of the others."""
+    met: dict[str, set[tuple[str, float | None]]] = {}
+    for r in replays:
+        if r.budget == MAIN_BUDGET:
+            met.setdefault(r.method, set()).add((r.case, r.center))
+    whole = {name for name, places in met.items() if places >= met[OURS]}
+    return (
+        [r for r in replays if r.method in whole],
+        [r for r in replays if r.method not in whole],
+    )
+
+
 def by_method(found: Sequence[Result]) -> dict[str, list[Result]]:
     """Results of each method, in the order met."""
     held: dict[str, list[Result]] = {}
