@@ -31,6 +31,7 @@ from horizon_bo.adapters.cases import Case, Problem, load_cases, load_problem
 from horizon_bo.adapters.readout import law_readout
 from horizon_bo.adapters.replay import METHODS, Method, replay
 from horizon_bo.adapters.replay_runs import Task, read_lines, run_replays
+from horizon_bo.errors import InvalidSpaceError
 from horizon_bo.trials import Study
 
 #: Budgets of the benchmark, in target runs; each is a replay of its own.
@@ -201,6 +202,19 @@ def narrowed(cases: Sequence[Case], ratio: float | None) -> list[Case]:
     ]
 
 
+def with_rows(cases: Sequence[Case], beside: Path) -> list[Case]:
+    """The cases whose limits leave something to buy."""
+    kept = []
+    for case in cases:
+        try:
+            load_problem(case, beside)
+        except InvalidSpaceError as error:
+            typer.echo(f"left out: {error}", err=True)
+        else:
+            kept.append(case)
+    return kept
+
+
 def main(
     cases: Annotated[Path, typer.Option(help="Cases to replay.")],
     out: Annotated[Path, typer.Option(help="Folder of the results.")],
@@ -216,7 +230,7 @@ def main(
 ) -> None:
     """Replay methods on cases; run it again to go on. Exit code 1 where a replay failed."""
     chosen = [case for case in load_cases(cases) if fnmatch(case.name, only)]
-    chosen = narrowed(chosen, EXPERIMENTS[experiment])
+    chosen = with_rows(narrowed(chosen, EXPERIMENTS[experiment]), cases.parent)
     names = chosen_methods(methods)
     centers = [float(center) for center in prior_center or ()] or [None]
     failures: list[dict[str, Any]] = []

@@ -7,10 +7,20 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
 from benchmarks.ablations import ABLATIONS
 from benchmarks.standings import BUDGETS, SHARED, Replay, results, table_row
-from benchmarks.standings_tables import OURS, POOLS, Cases, by_method, in_sample, of, ordered
+from benchmarks.standings_tables import (
+    OURS,
+    POOLS,
+    Cases,
+    at_pools,
+    by_method,
+    in_sample,
+    of,
+    ordered,
+)
 from horizon_bo.adapters.score_view import PALETTE
 
 #: Rivals drawn beside ours: more lines than this nobody can tell apart.
@@ -44,7 +54,7 @@ def draw_extrapolation(
     figure = Figure(figsize=(10, 4), layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
-    at = {e: by_method(results(of(replays, e, group), cases, budget)) for e in POOLS}
+    at = at_pools(replays, cases, group, budget)
     names = [n for n in _worth_drawing(of(replays, "main", group), cases) if n in at["eighth"]]
     for index, name in enumerate(names):
         rows = [table_row(at[experiment][name]) for experiment in POOLS]
@@ -62,8 +72,7 @@ def draw_extrapolation(
         axes.set_xticks([2, 4, 8], ["1/2", "1/4", "1/8"])
         axes.set_xlabel("largest run's share of the target's size and of its tokens")
         _plain(axes)
-    left.yaxis.set_major_formatter("{x:g}")
-    left.yaxis.set_minor_formatter("{x:g}")
+    _plain_logs(left)
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     figure.savefig(path, dpi=150)
 
@@ -86,11 +95,18 @@ def _spend_axis(axes: Axes, label: str) -> None:
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xticks([2, 5, 10, 25], ["2 %", "5 %", "10 %", "25 %"])
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("budget (% of one target run)")
     axes.set_ylabel(label)
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter("{x:g}")
+    _plain_logs(axes)
     _plain(axes)
+
+
+def _plain_logs(axes: Axes) -> None:
+    """Numbers at 1, 2 and 5 of each decade only: more would overlap."""
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _plain(axes: Axes) -> None:

@@ -250,9 +250,22 @@ def _on_same(ours: Sequence[Result], theirs: Sequence[Result]) -> list[Result]:
     return [result for result in ours if _place(result) in places]
 
 
+def at_pools(
+    replays: Sequence[Replay], cases: Cases, group: str, budget: float
+) -> dict[str, dict[str, list[Result]]]:
+    """Results of each experiment on pools, of the cases that the hardest one leaves rows to buy."""
+    hardest = {r.case for r in of(replays, list(POOLS)[-1], group)}
+    return {
+        experiment: by_method(
+            results([r for r in of(replays, experiment, group) if r.case in hardest], cases, budget)
+        )
+        for experiment in POOLS
+    }
+
+
 def extrapolation_table(replays: Sequence[Replay], cases: Cases, group: str, budget: float) -> str:
     """Regret and hit rate where the largest runs are a half, a quarter, an eighth of the target."""
-    at = {e: by_method(results(of(replays, e, group), cases, budget)) for e in POOLS}
+    at = at_pools(replays, cases, group, budget)
     shared = [name for name in at["main"] if all(name in at[e] for e in POOLS)]
     first = list(POOLS)[-1]
     shared.sort(key=lambda name: np.mean([r.outcome.regret for r in at[first][name]]))
