@@ -107,5 +107,5 @@ bench: $(READY)  ## Replay every method that is installed on all cases; hours, g
 .PHONY: bench-smoke
 bench-smoke: $(READY)  ## Every method of the core environment once, on the sweep that ships
 	rm -rf build/smoke
-	$(BIN)/python -m benchmarks.bench --cases benchmarks/smoke.json --budget 0.3 --prior-center 0.01 \
+	$(BIN)/python -m benchmarks.bench --cases benchmarks/smoke.json --budget 0.2 --prior-center 0.01 \
 	  --out build/smoke
