@@ -83,26 +83,36 @@ rivals-test: rivals  ## Each rival library against the protocol, in its own envi
 	  .rivals/$$name/bin/python -m pytest -q -W ignore tests/benchmarks/test_rivals.py || exit 1; \
 	done
 
-#: Folder of the public sweeps and their cases; the budgets and centres of the benchmark.
+# Folder of the public sweeps and their cases, and the benchmark's budgets and prior centres.
 CASES ?= $(HORIZON_BO_DATA)/cases.json
-BENCH := -m benchmarks.bench --jobs 2 --out build/bench --cases $(CASES) \
-  --prior-center 0.5e-3 --prior-center 1.5e-3 --prior-center 4.5e-3
+BENCH := -W ignore -m benchmarks.bench --jobs 2 --out build/bench
+AROUND = --prior-center $(1)e-3 --prior-center $(2)e-3 --prior-center $(3)e-3
+STEPLAW := $(BENCH) --cases $(CASES) $(call AROUND,0.5,1.5,4.5)
 
 .PHONY: bench
 bench: $(READY)  ## Replay every method that is installed on all cases; hours, goes on where it was
 	test -f "$(CASES)" || { echo "CASES is '$(CASES)', expected cases.json; set HORIZON_BO_DATA" >&2; exit 2; }
-	for bin in $(BIN) $(wildcard .rivals/*/bin); do \
-	  $$bin/python -W ignore $(BENCH) --only 'same-*'; \
-	  $$bin/python -W ignore $(BENCH) --only 'same-*' --experiment quarter --budget 0.05; \
-	  $$bin/python -W ignore $(BENCH) --only 'same-*' --experiment eighth --budget 0.05; \
-	  $$bin/python -W ignore $(BENCH) --only 'any-*' --budget 0.1; \
-	  $$bin/python -W ignore $(BENCH) --only 'own-size-*' --budget 0.1; \
+	$(BIN)/python -m benchmarks.cache unpack build/bench
+	$(BIN)/python -m benchmarks.synthetic build/worlds --seeds 3
+	$(BIN)/python -m benchmarks.hidden_cases horizon_bo/data/stdlib_gpt.csv build/stdlib
+	$(BIN)/python -m benchmarks.problems get steplaw-moe --folder build/moe \
+	  && $(BIN)/python -m benchmarks.hidden_cases build/moe/steplaw-moe.csv build/moe \
+	  || echo "no network: the expert models are left out"
+	-for bin in $(BIN) $(wildcard .rivals/*/bin); do \
+	  $$bin/python $(STEPLAW) --only 'same-*'; \
+	  $$bin/python $(STEPLAW) --only 'same-*' --experiment quarter --budget 0.05; \
+	  $$bin/python $(STEPLAW) --only 'same-*' --experiment eighth --budget 0.05; \
+	  $$bin/python $(STEPLAW) --only 'same-*' --experiment parallel --budget 0.1; \
+	  $$bin/python $(BENCH) --cases build/worlds/cases.json --prior-center 1.5e-3 --budget 0.1; \
+	  $$bin/python $(BENCH) --cases build/stdlib/cases.json $(call AROUND,2,6,18) --budget 0.1 --budget 0.25; \
+	  test ! -f build/moe/cases.json || $$bin/python $(BENCH) --cases build/moe/cases.json \
+	    $(call AROUND,0.2,0.6,1.8) --budget 0.1 --budget 0.25; \
 	done
-	$(BIN)/python $(BENCH) --only 'same-*' --methods ablations --budget 0.1
-	for folder in build/bench/*/; do \
-	  cat $$folder*.jsonl | gzip -9n > benchmarks/results/bench/$$(basename $$folder).jsonl.gz; \
-	done
-	$(BIN)/python -m benchmarks.report $(CASES)
+	-$(BIN)/python $(STEPLAW) --only 'same-*' --methods ablations --budget 0.1
+	-$(BIN)/python $(STEPLAW) --only 'any-*' --methods horizon,zero --budget 0.1
+	-$(BIN)/python $(STEPLAW) --only 'own-size-*' --methods horizon,zero --budget 0.1
+	$(BIN)/python -m benchmarks.cache pack build/bench
+	$(BIN)/python -m benchmarks.report $(CASES) build/*/cases.json
 
 .PHONY: bench-smoke
 bench-smoke: $(READY)  ## Every method of the core environment once, on the sweep that ships

@@ -353,8 +353,8 @@ def short_table(replays: Sequence[Replay], cases: Cases) -> str:
     shown: set[str] = set()
     for name in ordered(replays, cases):
         base = name.removesuffix(SHARED)
-        hidden = in_sample(name, cases, replays) or base in ABLATIONS or base in shown
-        if hidden or (base == OURS and name != OURS):
+        ours = base in (*ABLATIONS, "horizon-random", "zero") or (base == OURS != name)
+        if ours or base in shown or in_sample(name, cases, replays):
             continue
         shown.add(base)
         cells = [f"{table_row(at[b][name])['regret_mean']:.1f}" for b in budgets]

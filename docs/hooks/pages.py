@@ -31,6 +31,7 @@ BESIDE = {
 LINKS = {
     "](LOG.md)": "](benchmark-log.md)",
     "](benchmarks/README.md)": "](benchmarks.md)",
+    "](benchmarks/figures/": "](figures/",
     "](benchmarks/LOG.md)": "](benchmark-log.md)",
 }
 #: Pictures of the benchmark page.
