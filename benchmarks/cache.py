@@ -1,7 +1,7 @@
 """Cache: how do results travel with the project?
 
-    python -m benchmarks.cache unpack build/bench     # before a benchmark: what is done is not repeated
-    python -m benchmarks.cache pack build/bench       # after it
+    python -m benchmarks.cache unpack build/bench   # before: what is done is not repeated
+    python -m benchmarks.cache pack build/bench     # after
 
 Packed, the files of one experiment and budget are one compressed file of lines.
 """
