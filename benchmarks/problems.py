@@ -49,6 +49,17 @@ class PublicSweep:
     columns: Mapping[str, Callable[[pd.DataFrame], pd.Series]]
 
 
+def _steplaw_columns(params: str) -> Mapping[str, Callable[[pd.DataFrame], pd.Series]]:
+    """Columns of Step Law's own files, which name their sizes differently."""
+    return {
+        "learning_rate": lambda t: t["lr"],
+        "params": lambda t: t[params],
+        "tokens": lambda t: t["D"],
+        "batch_tokens": lambda t: t["bs"] * _SEQUENCE,
+        "loss": lambda t: t["smooth loss"],
+    }
+
+
 SWEEPS = (
     PublicSweep(
         name="steplaw-dense",
@@ -56,13 +67,7 @@ SWEEPS = (
         sha256="9e46181076c04d450294d75dfe6f72adc416e231e154a07b337e378f9410002c",
         licence="none stated in the repository",
         source="Li et al. (2025), arXiv:2503.04715; dense transformers",
-        columns={
-            "learning_rate": lambda t: t["lr"],
-            "params": lambda t: t["N"],
-            "tokens": lambda t: t["D"],
-            "batch_tokens": lambda t: t["bs"] * _SEQUENCE,
-            "loss": lambda t: t["smooth loss"],
-        },
+        columns=_steplaw_columns("N"),
     ),
     PublicSweep(
         name="steplaw-moe",
@@ -70,13 +75,7 @@ SWEEPS = (
         sha256="653d585244a7b227423007e8b796bc16d76f6d24eb87b1919b8f048a91897b92",
         licence="none stated in the repository",
         source="Li et al. (2025), arXiv:2503.04715; experts, `params` being the active ones",
-        columns={
-            "learning_rate": lambda t: t["lr"],
-            "params": lambda t: t["Na"],
-            "tokens": lambda t: t["D"],
-            "batch_tokens": lambda t: t["bs"] * _SEQUENCE,
-            "loss": lambda t: t["smooth loss"],
-        },
+        columns=_steplaw_columns("Na"),
     ),
     PublicSweep(
         name="scalebench-lr",
