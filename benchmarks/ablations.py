@@ -17,16 +17,17 @@ batches in the pool or not, and the plain parametric fit are columns and rows of
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
 import torch
 
-from horizon_bo import inference, surrogate, tuner
+from horizon_bo import surrogate, tuner
 from horizon_bo.acquisition import TargetInformation
 from horizon_bo.adapters.replay import Method, suggested_row
-from horizon_bo.inference import Belief, finished_runs, placed, study_center, target_draws
-from horizon_bo.mean import Prior, study_priors
+from horizon_bo.inference import Belief, believe, believe_with, placed
+from horizon_bo.mean import Prior
 from horizon_bo.model import HorizonModel
 from horizon_bo.outlook import Candidates, Known
 from horizon_bo.sampler import Posterior, sample
@@ -63,22 +64,10 @@ def _as_it_is(priors: Priors) -> Priors:
     return priors
 
 
-def believed(
-    priors_of: Callable[[Priors], Priors], point: bool = False
-) -> Callable[[Study], Belief]:
-    """`inference.believe` under other priors, or with its posterior shrunk to its likeliest set."""
-
-    def believe(study: Study) -> Belief:
-        runs, recipes, loss_scale = finished_runs(study)
-        center = study_center(study)
-        priors = priors_of(study_priors(center.log_lr, center.log_sd, study.parametrization))
-        generator = torch.Generator().manual_seed(study.seed * 1_000_003 + len(study.trials))
-        posterior = sample(runs, priors, generator)
-        posterior = _likeliest(posterior, runs, priors) if point and len(runs.loss) else posterior
-        draws = target_draws(posterior, runs, generator)
-        return Belief(runs, recipes, loss_scale, priors, center, posterior, draws)
-
-    return believe
+def _likeliest_sampled(runs: Runs, priors: Priors, generator: torch.Generator) -> Posterior:
+    """The posterior shrunk to its likeliest set; before the first run all sets are alike."""
+    posterior = sample(runs, priors, generator)
+    return _likeliest(posterior, runs, priors) if len(runs.loss) else posterior
 
 
 def _likeliest(posterior: Posterior, runs: Runs, priors: Priors) -> Posterior:
@@ -122,12 +111,21 @@ def greedy_row(study: Study, belief: Belief, pool: Sequence[Trial]) -> Trial | N
         return pool[int(worth(rows[:, None, :]).argmax())]
 
 
+def _ours_with(
+    priors_of: Callable[[Priors], Priors],
+    sampler: Callable[[Runs, Priors, torch.Generator], Posterior] = sample,
+) -> Method:
+    """The tuner under other priors, or with another sampler."""
+    believe = partial(believe_with, priors_of=priors_of, sampler=sampler)
+    return Method(believe, tuner.recommend, suggested_row)
+
+
 ABLATIONS: Mapping[str, Method] = MappingProxyType(
     {
-        "no-law": Method(believed(_no_law), tuner.recommend, suggested_row),
-        "no-drift": _without_bend(Method(believed(_no_drift), tuner.recommend, suggested_row)),
-        "wide-exponents": Method(believed(_wide_exponents), tuner.recommend, suggested_row),
-        "point-estimate": Method(believed(_as_it_is, True), tuner.recommend, suggested_row),
-        "greedy": Method(inference.believe, tuner.recommend, greedy_row),
+        "no-law": _ours_with(_no_law),
+        "no-drift": _without_bend(_ours_with(_no_drift)),
+        "wide-exponents": _ours_with(_wide_exponents),
+        "point-estimate": _ours_with(_as_it_is, _likeliest_sampled),
+        "greedy": Method(believe, tuner.recommend, greedy_row),
     }
 )

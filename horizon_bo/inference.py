@@ -6,7 +6,7 @@ at the target. It is a pure function: the same study gives the same belief, bit 
 
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -68,11 +68,26 @@ class Belief:
 
 def believe(study: Study) -> Belief:
     """Infer everything from a study's trials."""
+    return believe_with(study, lambda priors: priors, sample)
+
+
+def believe_with(
+    study: Study,
+    priors_of: Callable[[Mapping[str, Prior]], Mapping[str, Prior]],
+    sampler: Callable[[Runs, Mapping[str, Prior], torch.Generator], Posterior],
+) -> Belief:
+    """What `believe` infers, under other priors or with another sampler.
+
+    Args:
+        study: The study.
+        priors_of: The priors to use, made from the study's own.
+        sampler: Draws coefficient sets given runs.
+    """
     runs, recipes, loss_scale = finished_runs(study)
     center = study_center(study)
-    priors = study_priors(center.log_lr, center.log_sd, study.parametrization)
+    priors = priors_of(study_priors(center.log_lr, center.log_sd, study.parametrization))
     generator = torch.Generator().manual_seed(study.seed * 1_000_003 + len(study.trials))
-    posterior = sample(runs, priors, generator)
+    posterior = sampler(runs, priors, generator)
     draws = target_draws(posterior, runs, generator)
     return Belief(runs, recipes, loss_scale, priors, center, posterior, draws)
 
