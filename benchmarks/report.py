@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from benchmarks import averaging, exponents, proof
+from benchmarks import averaging, bench, exponents, proof
 from benchmarks.ablations import ABLATIONS
 from benchmarks.standings import Replay, at_centers, load, twice
 from benchmarks.standings_figures import draw_extrapolation, draw_regret
@@ -29,7 +29,6 @@ from benchmarks.standings_tables import (
     given_list,
     methods_of,
     of,
-    of_experiment,
     overhead_table,
     paired_table,
     parallel_table,
@@ -46,7 +45,8 @@ SPEEDS = HERE / "results" / "trainer_speed.jsonl"
 FIGURES = HERE / "figures"
 MAIN_README = HERE.parent / "README.md"
 
-BUDGETS = (0.01, 0.02, 0.05, 0.10, 0.25)
+#: Budgets of the tables of regret, in target runs: those replayed, and one read on the way.
+BUDGETS = (0.01, *bench.BUDGETS)
 #: Groups of synthetic cases.
 WORLDS = ("ples", *KINDS)
 #: Budget of the experiments on harder pools.
@@ -88,17 +88,21 @@ def standings(replays: Sequence[Replay], cases: Cases) -> dict[str, str]:
         "worlds": worlds_table(replays, cases, WORLDS),
         "given": given_list(replays),
     }
-    others = sorted({r.group for r in of_experiment(replays, "main")} - {"same", *WORLDS})
+    others = sorted({r.group for r in replays if r.experiment == "main"} - {"same", *WORLDS})
     tables["groups"] = "\n\n".join(
-        f"### `{group}`\n\n{_both(of(replays, 'main', group), cases)}" for group in others
+        f"### `{group}`\n\n{_other_tables(of(replays, 'main', group), cases)}" for group in others
     )
     return tables
 
 
-def _both(replays: Sequence[Replay], cases: Cases) -> str:
-    """Regret and overhead of one group of cases."""
+def _other_tables(replays: Sequence[Replay], cases: Cases) -> str:
+    """Regret, overhead and calibration of one group of cases."""
     return "\n\n".join(
-        (regret_table(replays, cases, BUDGETS[2:]), overhead_table(replays, cases, BUDGETS[2:]))
+        (
+            regret_table(replays, cases, BUDGETS[2:]),
+            overhead_table(replays, cases, BUDGETS[2:]),
+            detail_table(replays, cases, 0.10),
+        )
     )
 
 

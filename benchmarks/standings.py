@@ -24,7 +24,6 @@ from horizon_bo.adapters.score import Outcome, group_of, outcome, state_at, summ
 
 Line = Mapping[str, Any]
 
-BUDGETS = (0.005, 0.01, 0.02, 0.05, 0.10, 0.25)
 #: What counts as found: a loss this share above the best one at the target.
 FOUND = 1e-3
 SHARED = " + law"

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
 from benchmarks.ablations import ABLATIONS
-from benchmarks.standings import BUDGETS, SHARED, Replay, results, table_row
+from benchmarks.bench import BUDGETS
+from benchmarks.standings import SHARED, Replay, results, table_row
 from benchmarks.standings_tables import (
     OURS,
     POOLS,
@@ -33,10 +34,9 @@ def draw_regret(replays: Sequence[Replay], cases: Cases, path: Path) -> None:
     figure = Figure(figsize=(10, 4), layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
-    budgets = [b for b in BUDGETS if b >= 0.02]
     for index, name in enumerate(names):
-        at = [by_method(results(replays, cases, b)).get(name) for b in budgets]
-        shown = [(b, table_row(found)) for b, found in zip(budgets, at, strict=True) if found]
+        at = [by_method(results(replays, cases, b)).get(name) for b in BUDGETS]
+        shown = [(b, table_row(found)) for b, found in zip(BUDGETS, at, strict=True) if found]
         spends = [100 * b for b, _ in shown]
         style = {**_style(index, name), "label": name}
         left.plot(spends, [row["regret_mean"] for _, row in shown], **style)

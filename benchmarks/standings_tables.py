@@ -1,7 +1,4 @@
-"""Standings view: what do the standings look like as tables and figures?
-
-python -m benchmarks.standings_view CASES.json [CASES.json …] --results benchmarks/results/bench
-"""
+"""Standings tables: what do the standings look like as Markdown?"""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -42,11 +39,6 @@ Cases = Mapping[str, Case]
 def of(replays: Sequence[Replay], experiment: str, group: str) -> list[Replay]:
     """The replays of one experiment on one group of cases."""
     return [r for r in replays if (r.experiment, r.group) == (experiment, group)]
-
-
-def of_experiment(replays: Sequence[Replay], experiment: str) -> list[Replay]:
-    """The replays of one experiment."""
-    return [r for r in replays if r.experiment == experiment]
 
 
 def methods_of(replays: Sequence[Replay]) -> list[str]:
@@ -283,8 +275,7 @@ def extrapolation_table(replays: Sequence[Replay], cases: Cases, group: str, bud
 def worlds_table(replays: Sequence[Replay], cases: Cases, groups: Sequence[str]) -> str:
     """Mean regret at the main budget, in target runs so that loss units do not matter."""
     at = {g: by_method(results(of(replays, "main", g), cases, MAIN_BUDGET)) for g in groups}
-    names = {name for group in groups for name in at[group]}
-    everywhere = [name for name in names if all(name in at[group] for group in groups)]
+    everywhere = [name for name in at[groups[0]] if all(name in at[group] for group in groups)]
     lines = [f"| method | {' | '.join(groups)} | mean |", "| --- " * (len(groups) + 2) + "|"]
     means = {name: [_bought_back(at[group][name]) for group in groups] for name in everywhere}
     for name in sorted(everywhere, key=lambda name: np.mean(means[name])):
