@@ -85,18 +85,18 @@ rivals-test: rivals  ## Each rival library against the protocol, in its own envi
 
 # Folder of the public sweeps and their cases, and the benchmark's budgets and prior centres.
 CASES ?= $(HORIZON_BO_DATA)/cases.json
-BENCH := -W ignore -m benchmarks.bench --jobs 2 --out build/bench
+BENCH := -W ignore -m benchmarks.harness.bench --jobs 2 --out build/bench
 AROUND = --prior-center $(1)e-3 --prior-center $(2)e-3 --prior-center $(3)e-3
 STEPLAW := $(BENCH) --cases $(CASES) $(call AROUND,0.5,1.5,4.5)
 
 .PHONY: bench
 bench: $(READY)  ## Replay every method that is installed on all cases; hours, goes on where it was
 	test -f "$(CASES)" || { echo "CASES is '$(CASES)', expected cases.json; set HORIZON_BO_DATA" >&2; exit 2; }
-	$(BIN)/python -m benchmarks.cache unpack build/bench
-	$(BIN)/python -m benchmarks.synthetic build/worlds --seeds 3
-	$(BIN)/python -m benchmarks.hidden_cases horizon_bo/data/stdlib_gpt.csv build/stdlib
-	$(BIN)/python -m benchmarks.problems get steplaw-moe --folder build/moe \
-	  && $(BIN)/python -m benchmarks.hidden_cases build/moe/steplaw-moe.csv build/moe \
+	$(BIN)/python -m benchmarks.harness.cache unpack build/bench
+	$(BIN)/python -m benchmarks.problems.synthetic build/worlds --seeds 3
+	$(BIN)/python -m benchmarks.problems.hidden_cases horizon_bo/data/stdlib_gpt.csv build/stdlib
+	$(BIN)/python -m benchmarks.problems.sweeps get steplaw-moe --folder build/moe \
+	  && $(BIN)/python -m benchmarks.problems.hidden_cases build/moe/steplaw-moe.csv build/moe \
 	  || echo "no network: the expert models are left out"
 	-for bin in $(BIN) $(wildcard .rivals/*/bin); do \
 	  $$bin/python $(STEPLAW) --only 'same-*'; \
@@ -111,11 +111,11 @@ bench: $(READY)  ## Replay every method that is installed on all cases; hours, g
 	-$(BIN)/python $(STEPLAW) --only 'same-*' --methods ablations --budget 0.1
 	-$(BIN)/python $(STEPLAW) --only 'any-*' --methods horizon,zero --budget 0.1
 	-$(BIN)/python $(STEPLAW) --only 'own-size-*' --methods horizon,zero --budget 0.1
-	$(BIN)/python -m benchmarks.cache pack build/bench
-	$(BIN)/python -m benchmarks.report $(CASES) build/*/cases.json
+	$(BIN)/python -m benchmarks.harness.cache pack build/bench
+	$(BIN)/python -m benchmarks.report.page $(CASES) build/*/cases.json
 
 .PHONY: bench-smoke
 bench-smoke: $(READY)  ## Every method of the core environment once, on the sweep that ships
 	rm -rf build/smoke
-	$(BIN)/python -m benchmarks.bench --cases benchmarks/smoke.json --budget 0.2 --prior-center 0.01 \
+	$(BIN)/python -m benchmarks.harness.bench --cases benchmarks/smoke.json --budget 0.2 --prior-center 0.01 \
 	  --out build/smoke

@@ -1,383 +1,334 @@
-"""Tuner: from a study to the next run, and to the rate to train the target with.
+"""Tuner: who holds the study while a tuning loop runs?
 
-Pure functions on values: each takes a `Study` and gives another value. `HorizonTuner`, the
-stateful shell around them, lives in `adapters.session`, because it also writes to disk.
+`HorizonTuner` is a thin shell around pure functions (`study.changes`, `core.policy`): it holds a
+`Study`, swaps it for another when something happens, and writes what happened to
+disk before it returns.
 """
 
-import math
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
 
-import torch
+from horizon_bo.core import policy
+from horizon_bo.core.inference import Belief, believe
+from horizon_bo.core.threads import one_thread
+from horizon_bo.errors import InvalidSpaceError, StorageError
+from horizon_bo.runs.commands import Command, Train, objective_from
+from horizon_bo.runs.jobs import Watch
+from horizon_bo.runs.loop import run_loop
+from horizon_bo.runs.plan import RunPlan, RunReport
+from horizon_bo.runs.progress import watching
+from horizon_bo.store.events import StaleStudyError, StudyStore, study_store
+from horizon_bo.study import changes
+from horizon_bo.study.horizons import Horizon, SearchSpace
+from horizon_bo.study.trials import OWN_SOURCE, LoggedRun, Study, Suggestion, Trial
+from horizon_bo.tables.logged import LoggedTable, logged_table, remarks_about
+from horizon_bo.tables.trackers import log_study
 
-from horizon_bo import acquisition
-from horizon_bo.acquisition import Plan
-from horizon_bo.blocks import EMPTY, NO_TRUNKS
-from horizon_bo.candidates import pool_of_space, trunks_of_space
-from horizon_bo.decision import Decision, decide, probability_within
-from horizon_bo.diagnostics import warnings
-from horizon_bo.errors import BudgetExhaustedError, InvalidTrialError
-from horizon_bo.horizons import BRANCHING_SCHEDULE, Scale
-from horizon_bo.inference import Belief, believe, placed
-from horizon_bo.outlook import Candidates, Known, outlook
-from horizon_bo.sampler import Posterior
-from horizon_bo.trials import LoggedRun, Study, Suggestion, Trial
-from horizon_bo.trunks import awaited, charged, reading_flops, readings
+if TYPE_CHECKING:
+    import pandas as pd
 
-__all__ = [
-    "Recommendation",
-    "believe",
-    "import_runs",
-    "observe",
-    "recommend",
-    "start",
-    "suggest",
-    "suggestion",
-    "unknown_runs",
-]
-
-#: Rounding may make the last affordable run seem dearer than what is left.
-_ROUNDING = 1e-9
+#: How often a call starts over because another process wrote in between.
+_ATTEMPTS = 20
 
 
-@dataclass(frozen=True, kw_only=True)
-class Recommendation:
-    """The rate to train the target with, and what to expect of it.
+class HorizonTuner:
+    """Choose the learning rate of one large run from a few small ones.
 
     Args:
-        learning_rate: Rate of least expected regret, as given to the optimizer.
-        interval_50: Central half of the posterior of the optimal rate.
-        interval_90: Central 90 % of it.
-        expected_regret: Expected loss above the best rate's, in loss units.
-        predicted_loss: Expected loss of the target at that rate, in loss units.
-        expected_overhead: Compute spent plus the compute that would buy back the regret, as a
-            share of the target run's.
-        divergence_probability: Of the target at that rate.
-        spent: Training compute charged so far, FLOP.
-        value_of_next_run: Fall of expected regret by the next run of the plan, in loss units.
-        stop: No affordable run is expected to lower the overhead, or the regret is tolerable.
-        reason: Why to stop or go on, in a sentence.
-        warnings: Why to be careful, a sentence each.
+        target: The run that will be trained once.
+        space: The small runs that may be made.
+        budget: Training compute the tuner may spend in all, in FLOP.
+        parametrization: `"mup"` expects the optimum not to move with width.
+        prior_center: A guess of the optimal rate at the target; `None` asks published laws.
+        study: A path or an SQLAlchemy URL to keep the study in; `None` keeps it in memory.
+        seed: Seed of every random choice.
+        source: Name of the recipe that the suggested runs are made under.
+        regret_tolerance: Loss above the best that is good enough, in loss units; `None` stops
+            by cost alone.
+        regret_risk: Accepted probability of a regret above `regret_tolerance`.
     """
 
-    learning_rate: float
-    interval_50: tuple[float, float]
-    interval_90: tuple[float, float]
-    expected_regret: float
-    predicted_loss: float
-    expected_overhead: float
-    divergence_probability: float
-    spent: float
-    value_of_next_run: float
-    stop: bool
-    reason: str
-    warnings: tuple[str, ...]
+    def __init__(
+        self,
+        *,
+        target: Horizon,
+        space: SearchSpace,
+        budget: float,
+        parametrization: str = "standard",
+        prior_center: float | None = None,
+        study: str | PathLike[str] | None = None,
+        seed: int = 0,
+        source: str = OWN_SOURCE,
+        regret_tolerance: float | None = None,
+        regret_risk: float = 0.1,
+    ) -> None:
+        self._study = Study(
+            target=target,
+            space=space,
+            budget=budget,
+            parametrization=parametrization,
+            prior_center=prior_center,
+            seed=seed,
+            source=source,
+            regret_tolerance=regret_tolerance,
+            regret_risk=regret_risk,
+        )
+        self._store: StudyStore | None = None
+        self._sequence = 0
+        self._belief: tuple[Study, Belief] | None = None
+        if study is not None:
+            self._store = study_store(study)
+            self._sequence = self._store.create(self._study).sequence
 
+    @classmethod
+    def open(cls, address: str | PathLike[str]) -> "HorizonTuner":
+        """Go on with a study that is kept at a path or an SQLAlchemy URL."""
+        tuner_ = cls.__new__(cls)
+        tuner_._store = study_store(address)
+        tuner_._belief = None
+        tuner_._reload(tuner_._store)
+        return tuner_
 
-def suggest(
-    study: Study, belief: Belief, n: int = 1, pool: Sequence[Trial] | None = None
-) -> tuple[Suggestion, ...]:
-    """The next `n` runs to make at once, best first.
+    @property
+    def study(self) -> Study:
+        """All that is known: target, space, budget and every trial."""
+        return self._study
 
-    Args:
-        study: The study, its pending runs included.
-        belief: `believe(study)`.
-        n: How many runs.
-        pool: Choose among these instead of the search space, each at most once.
+    @property
+    def belief(self) -> Belief:
+        """What all runs together say: the posterior that suggestions and figures rest on."""
+        with one_thread():
+            return self._believed(self._study)
 
-    Raises:
-        BudgetExhaustedError: No run fits into what is left of the budget.
-    """
-    offers = _offers(study, pool)
-    if not offers:
-        raise BudgetExhaustedError(_nothing_affordable(study, pool))
-    plan, units = _plan(study, belief, offers, repeatable=pool is None, least=n)
-    runs: list[Suggestion] = []
-    first = len(study.trials)
-    for k in plan.index[:n]:
-        runs.append(_suggested(units[k], study, first))
-        first += len(units[k])
-    return tuple(runs)
+    @overload
+    def suggest(self, *, without: Sequence[float] = ()) -> Suggestion: ...
+    @overload
+    def suggest(self, n: int, *, without: Sequence[float] = ()) -> list[Suggestion]: ...
+    def suggest(
+        self, n: int | None = None, *, without: Sequence[float] = ()
+    ) -> Suggestion | list[Suggestion]:
+        """Name the next run worth making, or the next `n` to make at once.
 
+        Args:
+            n: How many runs.
+            without: Sizes of scales to leave out, counts of parameters.
 
-def start(study: Study, suggestions: Sequence[Suggestion]) -> Study:
-    """The study with the suggested runs pending, each branch a trial of its own."""
-    for run in suggestions:
-        study = study.with_trials(*readings(run, len(study.trials), study.source))
-    return study
+        Raises:
+            BudgetExhaustedError: No run fits into what is left of the budget.
+        """
+        if n is not None and (not isinstance(n, int) or isinstance(n, bool) or n < 1):
+            raise InvalidSpaceError(f"n is {n!r}, expected a whole number >= 1; ask for one run")
+        runs: list[Suggestion] = []
 
+        def started(study: Study) -> Study:
+            with one_thread():
+                runs[:] = policy.suggest(_without(study, without), self._believed(study), n=n or 1)
+            return changes.start(study, runs)
 
-def observe(
-    study: Study,
-    run: Suggestion | LoggedRun | int,
-    *,
-    loss: float | None = None,
-    loss_sd: float | None = None,
-    diverged: bool = False,
-    failed: bool = False,
-    flops: float | None = None,
-    branch: float | None = None,
-) -> Study:
-    """The study with a run's outcome; a loss that is not finite means that it diverged.
+        self._record("suggested", started)
+        return runs if n is not None else runs[0]
 
-    Readings of one trunk enter the likelihood as independent runs. Their noise is not (see
-    `blocks.SHARED_NOISE`), and the worth of a trunk takes that into account; the likelihood
-    does not, because its outliers are told one by one, by a latent factor on each run's variance.
-    So k readings at one rate count for somewhat more than they are, never for more than k runs.
+    def observe(
+        self,
+        run: Suggestion | LoggedRun | int,
+        *,
+        loss: float | None = None,
+        loss_sd: float | None = None,
+        diverged: bool = False,
+        failed: bool = False,
+        flops: float | None = None,
+        branch: float | None = None,
+    ) -> tuple[str, ...]:
+        """Record how a run ended; once this returns, the outcome is durable.
 
-    Args:
-        study: The study.
-        run: A suggestion, its id, or a run that was never suggested, which is charged.
-        loss: Final loss.
-        loss_sd: Known standard deviation of `loss`.
-        diverged: Training blew up.
-        failed: The run says nothing about the loss; its compute is charged all the same.
-        flops: Compute it really took, FLOP; `None` keeps what was planned.
-        branch: Token count of the reading, for a run with branches. Without it, `diverged` and
-            `failed` are said of all branches still pending.
-    """
-    if isinstance(run, LoggedRun):
-        if branch is not None:
-            raise InvalidTrialError(
-                f"branch of a logged run is {branch!r}, expected none; "
-                "log each reading as a run of its own"
-            )
-        run = replace(
+        Args:
+            run: A suggestion, its id, or a run that was never suggested.
+            loss: Final loss; NaN and infinity mean that it diverged.
+            loss_sd: Known standard deviation of `loss`.
+            diverged: Training blew up.
+            failed: The run says nothing (a crash, a lost machine).
+            flops: Compute it really took, in FLOP; `None` keeps what was planned.
+            branch: Token count of the reading, for a run with branches. Without it, `diverged`
+                and `failed` are said of all branches still pending.
+
+        Returns:
+            Remarks worth showing, none in the ordinary case.
+        """
+        observed = lambda study: changes.observe(  # noqa: E731
+            study,
             run,
-            loss=run.loss if loss is None else loss,
-            loss_sd=run.loss_sd if loss_sd is None else loss_sd,
-            diverged=run.diverged or diverged,
-            failed=run.failed or failed,
-            flops=run.flops if flops is None else flops,
+            loss=loss,
+            loss_sd=loss_sd,
+            diverged=diverged,
+            failed=failed,
+            flops=flops,
+            branch=branch,
         )
-        return study.with_trials(study.trial_from(run, trial_id=len(study.trials), charged=True))
-    run_id = run.id if isinstance(run, Suggestion) else run
-    trials = awaited(study, run_id, branch, whole=loss is None)
-    said = [
-        name
-        for name, given in (("loss", loss is not None), ("diverged", diverged), ("failed", failed))
-        if given
-    ]
-    if len(said) != 1:
-        raise InvalidTrialError(
-            f"outcome of trial {trials[0].id} is {' and '.join(said) or 'missing'}, "
-            "expected exactly one of loss, diverged or failed; report one"
+        ended = self._record("observed", observed)
+        given = run.loss if isinstance(run, LoggedRun) else loss
+        said_so = diverged or (isinstance(run, LoggedRun) and run.diverged)
+        return tuple(
+            f"loss of trial {trial.id} is {given}: recorded as diverged"
+            for trial in ended
+            if trial.status == "diverged" and not said_so
         )
-    for trial in charged(trials, flops):
-        ended = (
-            replace(trial, status="diverged" if diverged else "failed")
-            if loss is None
-            else (trial.completed(loss, loss_sd))
+
+    def import_runs(
+        self,
+        table: "str | PathLike[str] | pd.DataFrame | Sequence[LoggedRun | Mapping[str, Any]]",
+        *,
+        count_cost: bool = False,
+        source: str | None = None,
+        columns: Mapping[str, str] | None = None,
+    ) -> tuple[str, ...]:
+        """Learn from logged runs: a table's path, a tracker, a data frame, or a list of runs.
+
+        Of a path or a tracker that is imported again only the runs that are new are added.
+
+        Args:
+            table: One run a row, with the columns of `LoggedRun`. A tracker is
+                `"mlflow:URI#EXPERIMENT"`, `"tensorboard:FOLDER"` or `"optuna:URL#STUDY"`.
+            count_cost: Charge their compute to the budget.
+            source: Recipe of runs that do not name theirs; `None` means the study's own.
+            columns: Where the columns bear other names, which is which, or a product of them:
+                `{"learning_rate": "optim.lr", "tokens": "steps*524288"}`.
+
+        Returns:
+            Remarks worth showing: rows taken as diverged or failed, rates outside the space.
+        """
+        logged: LoggedTable = logged_table(table, source=source, columns=columns)
+        kept = isinstance(table, str | PathLike)  # a sweep that may have grown since
+
+        def imported(study: Study) -> Study:
+            runs = changes.unknown_runs(study, logged.runs) if kept else logged.runs
+            return changes.import_runs(study, runs, count_cost=count_cost)
+
+        known = len(logged.runs) - len(self._record("imported", imported))
+        again = f"{known} of {len(logged.runs)} runs are in the study already: left out"
+        return (*logged.remarks, *([again] if known else []), *remarks_about(logged, self._study))
+
+    def export(self, address: str) -> None:
+        """Log every trial, the recommendation and its interval to a tracker.
+
+        Logged again, nothing is doubled: what is new or has changed takes its place.
+
+        Args:
+            address: `"mlflow:URI#EXPERIMENT"` or `"tensorboard:FOLDER"`.
+        """
+        log_study(address, self._study, self.recommend())
+
+    def recommend(self, *, without: Sequence[float] = ()) -> policy.Recommendation:
+        """Say which rate to train the target with, how sure that is, and whether to go on.
+
+        Args:
+            without: Sizes of scales to leave out where the next run is weighed.
+        """
+        with one_thread():
+            study = _without(self._study, without)
+            return policy.recommend(study, self.belief)
+
+    def run(
+        self,
+        objective: str | Sequence[str] | Train | Command,
+        *,
+        folder: str | PathLike[str],
+        parallel: int = 1,
+        gpus: Sequence[int | str] = (),
+        timeout_s: float | None = None,
+        retries: int = 1,
+        max_runs: int | None = None,
+        until_budget: bool = False,
+        without: Sequence[float] = (),
+        train_target: bool = False,
+        target_settings: Mapping[str, Any] | None = None,
+        watch: Watch | None = None,
+    ) -> RunReport:
+        """Suggest, train and observe until the budget or the advice to stop ends it.
+
+        Args:
+            objective: A command template such as `"python train.py --lr {learning_rate}"`, or a
+                function that trains a suggestion and gives its loss or a mapping with it. A
+                function runs in this process unless `parallel`, `gpus` or `timeout_s` forbid it.
+            folder: Where runs keep their config, logs and outcome, one folder a run; the same
+                folder goes on where an earlier loop ended.
+            parallel: Runs at once.
+            gpus: GPUs to share among them, by their names in `CUDA_VISIBLE_DEVICES`.
+            timeout_s: Longest time an attempt may take, seconds; `None` waits for ever.
+            retries: Further attempts after a kill, a time-out, lack of memory or a lost GPU.
+            max_runs: Runs to start at most; `None` sets no limit.
+            until_budget: Ignore the advice to stop.
+            without: Sizes of scales to leave out, counts of parameters; what is pending there
+                stays so.
+            train_target: At the end train the target itself once at the recommended rate.
+            target_settings: The target's settings, as a scale has them.
+            watch: Called with what happens; `None` shows it on standard error.
+
+        Raises:
+            InvalidObjectiveError: The objective cannot be run; nothing was started.
+            TrainingFailedError: Runs keep failing.
+        """
+        settings = dict(target_settings or {}) if train_target else None
+        plan = RunPlan(
+            parallel=parallel,
+            gpus=tuple(map(str, gpus)),
+            timeout_s=timeout_s,
+            retries=retries,
+            max_runs=max_runs,
+            until_budget=until_budget,
+            without=tuple(without),
+            target_settings=settings,
         )
-        study = study.with_outcome(ended)
-    return study
+        study = _without(self._study, plan.without)
+        given = objective_from(objective, study, elsewhere=plan.elsewhere, target_settings=settings)
+        with watching(watch) as seen:
+            return run_loop(self, given, Path(folder), plan, seen)
 
+    def _believed(self, study: Study) -> Belief:
+        if self._belief is None or self._belief[0] is not study:
+            self._belief = (study, believe(study))
+        return self._belief[1]
 
-def import_runs(study: Study, runs: Sequence[LoggedRun], *, count_cost: bool = False) -> Study:
-    """The study with logged runs added; they cost nothing unless `count_cost`."""
-    first = len(study.trials)
-    trials = [
-        study.trial_from(run, trial_id=first + k, charged=count_cost, row=k)
-        for k, run in enumerate(runs)
-    ]
-    return study.with_trials(*trials)
-
-
-def unknown_runs(study: Study, runs: Sequence[LoggedRun]) -> tuple[LoggedRun, ...]:
-    """Those of a table's runs that the study does not hold yet, told by all their fields.
-
-    A run that the table has twice may be held once; then it is unknown once.
-    """
-    held = Counter(_fields(trial) for trial in study.trials)
-    unknown = []
-    for k, run in enumerate(runs):
-        key = _fields(study.trial_from(run, trial_id=k, charged=False, row=k))
-        if held[key]:
-            held[key] -= 1
-        else:
-            unknown.append(run)
-    return tuple(unknown)
-
-
-def _fields(trial: Trial) -> tuple[object, ...]:
-    """What a logged run says."""
-    place = (trial.learning_rate, trial.params, trial.tokens, trial.batch_tokens, trial.flops)
-    recipe = (trial.schedule, trial.averaging, trial.source)
-    return (*place, *recipe, trial.status, trial.loss, trial.loss_sd)
-
-
-def recommend(study: Study, belief: Belief, pool: Sequence[Trial] | None = None) -> Recommendation:
-    """The rate to train the target with; before the first run it is the prior's.
-
-    Args:
-        study: The study.
-        belief: `believe(study)`.
-        pool: Judge whether to stop by these runs instead of the search space.
-    """
-    decision = decide(belief)
-    scale, target_flops = belief.loss_scale, study.target.flops
-    slope = decision.token_slope
-    offers = _offers(study, pool)
-    plan = _plan(study, belief, offers, repeatable=pool is None, least=1)[0] if offers else None
-    stop, reason = _advice(study, belief, decision, plan)
-    # a share, since the plan's regrets come from a linearised model
-    drop = 1 - plan.regret[0] / plan.start if plan and plan.regret and plan.start else 0.0
-    overhead = study.spent / target_flops + decision.expected_regret / slope
-    return Recommendation(
-        learning_rate=math.exp(decision.log_lr),
-        interval_50=_linear(decision.log_interval_50),
-        interval_90=_linear(decision.log_interval_90),
-        expected_regret=decision.expected_regret * scale,
-        predicted_loss=decision.predicted_loss * scale,
-        expected_overhead=overhead,
-        divergence_probability=decision.divergence_probability,
-        spent=study.spent,
-        value_of_next_run=max(0.0, drop) * decision.expected_regret * scale,
-        stop=stop,
-        reason=reason,
-        warnings=warnings(study, belief, decision),
-    )
-
-
-def _linear(log_interval: tuple[float, float]) -> tuple[float, float]:
-    return math.exp(log_interval[0]), math.exp(log_interval[1])
-
-
-def _advice(
-    study: Study, belief: Belief, decision: Decision, plan: Plan | None
-) -> tuple[bool, str]:
-    """Whether to stop, and why: by cost, and by the tolerated regret if the user gave one."""
-    if study.regret_tolerance is not None:
-        tolerance = study.regret_tolerance / belief.loss_scale
-        sure = probability_within(belief, decision.log_lr, tolerance)
-        if sure >= 1 - study.regret_risk:
-            return True, (
-                f"the regret is at most {study.regret_tolerance:.3g} with probability {sure:.0%}"
+    def _record(self, kind: str, change: Callable[[Study], Study]) -> tuple[Trial, ...]:
+        """Apply a change, on disk first; the trials it made or altered."""
+        for _ in range(_ATTEMPTS):
+            study = change(self._study)
+            before = self._study.trials
+            altered = tuple(
+                trial
+                for trial in study.trials
+                if trial.id >= len(before) or trial is not before[trial.id]
             )
-    if plan is None or not plan.regret:
-        return True, "no run fits into what is left of the budget"
-    best_saving, steps = _best_saving(plan, decision, study.target.flops)
-    if best_saving <= 0:
-        return True, (
-            "no affordable run is expected to save more target compute than it costs: "
-            f"the expected regret is worth {decision.expected_regret / decision.token_slope:.1%} "
-            "of the target run"
+            try:
+                if self._store is not None:
+                    self._sequence = self._store.append(kind, altered, after=self._sequence)
+            except StaleStudyError:
+                assert self._store is not None
+                self._reload(self._store)
+                continue
+            self._study = study
+            return altered
+        raise StorageError(
+            f"the study was written to by others {_ATTEMPTS} times during one call, expected it "
+            "to be free for a moment; repeat the call"
         )
-    return False, (
-        f"the next {steps} run{'s' if steps > 1 else ''} cost "
-        f"{plan.cost[steps - 1] / study.target.flops:.1%} of the target run and are expected to "
-        f"save {best_saving:.1%} more than that"
-    )
+
+    def _reload(self, store: StudyStore) -> None:
+        stored = store.read()
+        self._study, self._sequence = stored.study, stored.sequence
 
 
-def _best_saving(plan: Plan, decision: Decision, target_flops: float) -> tuple[float, int]:
-    """Largest expected fall of the overhead along a plan, in target runs, and its length.
-
-    The plan's regrets come from a linearised model; they are scaled to the decision's.
-    """
-    factor = decision.expected_regret / plan.start / decision.token_slope if plan.start else 0.0
-    savings = [
-        factor * (plan.start - regret) - cost / target_flops
-        for regret, cost in zip(plan.regret, plan.cost, strict=True)
-    ]
-    best = max(savings)
-    return best, 1 + savings.index(best)
-
-
-def _offers(study: Study, pool: Sequence[Trial] | None) -> list[Trial]:
-    """Runs that may be made and fit into what is left of the budget."""
-    runs = pool_of_space(study) if pool is None else pool
-    most = study.remaining + _ROUNDING * study.target.flops
-    return [run for run in runs if run.flops <= most]
-
-
-def _plan(
-    study: Study, belief: Belief, offers: Sequence[Trial], *, repeatable: bool, least: int
-) -> tuple[Plan, list[tuple[Trial, ...]]]:
-    """The plan for the remaining budget, and the readings of each run that its indices mean."""
-    pending = [trial for trial in study.trials if trial.status == "pending"]
-    recipes = _recipes(study, belief, (*pending, *offers))
-    known = Known(
-        _widened(belief.posterior, len(recipes) - len(belief.recipes)),
-        belief.runs,
-        _candidates(study, recipes, pending),
-    )
-    offered = _candidates(study, recipes, offers)
-    kept = acquisition.shortlist(known, offered, belief.priors)
-    trunks = trunks_of_space(study, offers) if repeatable else NO_TRUNKS
-    trunks = trunks.select(acquisition.shortlist_trunks(known, offered, trunks, belief.priors))
-    extra = trunks.readings[~torch.isin(trunks.readings, kept)]
-    seen = torch.cat([kept, extra])
-    plan = acquisition.best_plan(
-        outlook(known, offered.select(seen), belief.priors),
-        offered.cost[kept],
-        study.remaining + _ROUNDING * study.target.flops,
-        repeatable,
-        least,
-        trunks.among(seen),
-    )
-    units = [[k] for k in kept.tolist()] + trunks.members.tolist()
-    return plan, [tuple(offers[k] for k in unit if k != EMPTY) for unit in units]
-
-
-def _recipes(study: Study, belief: Belief, trials: Sequence[Trial]) -> tuple[str, ...]:
-    """Labels of the recipes that the belief knows, and of those that no run has ended under."""
-    labels = (study.recipe(trial) for trial in trials)
-    unseen = {label for label in labels if label is not None and label not in belief.recipes}
-    return (*belief.recipes, *sorted(unseen))
-
-
-def _widened(posterior: Posterior, recipes: int) -> Posterior:
-    """The posterior with the offsets of recipes no run has ended under, which are as before it."""
-    return replace(posterior, z=torch.nn.functional.pad(posterior.z, (0, recipes)))
-
-
-def _candidates(study: Study, recipes: tuple[str, ...], trials: Sequence[Trial]) -> Candidates:
-    log_lr, places, source = placed(study, list(trials), recipes)
-    cost = torch.tensor([trial.flops for trial in trials], dtype=torch.float64)
-    return Candidates(log_lr, places, source, cost)
-
-
-def _suggested(offers: Sequence[Trial], study: Study, trial_id: int) -> Suggestion:
-    """The run whose loss is to be read as these offers say, the longest last."""
-    flops = reading_flops([offer.flops for offer in offers], study.space.cooldown or 0.0)
-    priced = [
-        replace(offer, id=trial_id + k, flops=price)
-        for k, (offer, price) in enumerate(zip(offers, flops, strict=True))
-    ]
-    return suggestion(priced, study)
-
-
-def suggestion(read: Sequence[Trial], study: Study) -> Suggestion:
-    """The run that these trials read, as a training command needs to know it.
-
-    Args:
-        read: One trial, or all branches of one trunk, the longest last.
-        study: The study they belong to.
-    """
-    trial = read[-1]
-    scale = next((s for s in study.space.scales if s.params == trial.params), None)
-    return Suggestion(
-        id=read[0].id,
-        learning_rate=trial.learning_rate,
-        params=trial.params,
-        tokens=trial.tokens,
-        batch_tokens=trial.batch_tokens,
-        flops=math.fsum(t.flops for t in read),
-        scale=scale or Scale(params=trial.params, settings=trial.settings),
-        schedule=trial.schedule,
-        averaging=trial.averaging,
-        row=trial.row,
-        branches=tuple(t.tokens for t in read) if len(read) > 1 else (),
-        cooldown=study.space.cooldown if trial.schedule == BRANCHING_SCHEDULE else None,
-    )
-
-
-def _nothing_affordable(study: Study, pool: Sequence[Trial] | None) -> str:
-    runs = pool_of_space(study) if pool is None else pool
-    cheapest = min((run.flops for run in runs), default=math.inf)
-    return (
-        f"{study.remaining:.3g} FLOP of the budget are left and the cheapest run costs "
-        f"{cheapest:.3g} FLOP; raise the budget, allow smaller runs, or decide with recommend"
-    )
+def _without(study: Study, params: Sequence[float]) -> Study:
+    """The study as if it had not the scales of these sizes."""
+    if not params:
+        return study
+    sizes = [scale.params for scale in study.space.scales]
+    kept = [scale for scale in study.space.scales if scale.params not in params]
+    if len(kept) != len(sizes) - len(set(params)):
+        raise InvalidSpaceError(
+            f"the scales to leave out are {list(params)}, expected some of {sizes}; "
+            "give their counts of parameters"
+        )
+    return replace(study, space=replace(study.space, scales=kept))

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from horizon_bo import Horizon, HorizonTuner, Scale, SearchSpace
-from horizon_bo.adapters.ax import (
+from horizon_bo.ax import (
     HorizonClient,
     horizon_analyses,
     horizon_client,

@@ -4,9 +4,9 @@ from dataclasses import replace
 from functools import cache
 
 from horizon_bo import LoggedRun, SearchSpace
-from horizon_bo.inference import Belief, believe
-from horizon_bo.trials import Study
-from horizon_bo.tuner import import_runs
+from horizon_bo.core.inference import Belief, believe
+from horizon_bo.study.changes import import_runs
+from horizon_bo.study.trials import Study
 from tests.studies import SPACE, TARGET, small_study
 from tests.worlds import PlainWorld
 

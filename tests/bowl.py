@@ -2,7 +2,7 @@
 
 import math
 
-from horizon_bo.trials import Suggestion
+from horizon_bo.study.trials import Suggestion
 
 
 def bowl(run: Suggestion) -> float:

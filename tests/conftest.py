@@ -7,13 +7,9 @@ import pytest
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
-from tests.flow import FLOW
-
-# Shapes are checked at run time in the core. The edges (tuner, adapters, …) are left out:
-# they take what users pass and answer bad values themselves, which their tests want to see.
-EDGES = ("errors", "horizons", "trials", "trunks", "tuner", "adapters", "plots")
+# Shapes are checked at run time in the mathematics; the edges answer bad values themselves.
 install_import_hook(
-    [f"horizon_bo.{module}" for module in FLOW if module not in EDGES],
+    ["horizon_bo.core", "horizon_bo.published"],
     "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
 )
 

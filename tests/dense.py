@@ -9,8 +9,8 @@ import math
 import torch
 from torch import Tensor
 
-from horizon_bo.mean import coefficients
-from horizon_bo.surrogate import (
+from horizon_bo.core.priors import coefficients
+from horizon_bo.core.surrogate import (
     AMPLITUDE,
     BATCH_LEVEL_SD,
     BEND_SD,

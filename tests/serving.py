@@ -7,8 +7,8 @@ from pathlib import Path
 
 import uvicorn
 
-from horizon_bo.adapters.live import LivePage, application, listening
-from horizon_bo.adapters.storage import study_store
+from horizon_bo.report.live import LivePage, application, listening
+from horizon_bo.store.events import study_store
 
 
 @contextmanager

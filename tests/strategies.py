@@ -5,8 +5,8 @@ from dataclasses import fields
 import torch
 from hypothesis import strategies as st
 
-from horizon_bo.laws import HorizonLaw
-from horizon_bo.mean import DEFAULT_PRIORS
+from horizon_bo.core.laws import HorizonLaw
+from horizon_bo.core.priors import DEFAULT_PRIORS
 
 
 def within(name: str, width: float = 3.0) -> st.SearchStrategy[float]:

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from horizon_bo import Horizon, LoggedRun, Scale, SearchSpace
-from horizon_bo.adapters.session import HorizonTuner
-from horizon_bo.adapters.storage import study_store
-from horizon_bo.trials import Study, Trial
+from horizon_bo.store.events import study_store
+from horizon_bo.study.trials import Study, Trial
+from horizon_bo.tuner import HorizonTuner
 
 TARGET = Horizon(params=1e9, tokens=2e10, batch_tokens=262_144)
 SPACE = SearchSpace(

@@ -15,8 +15,8 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 import horizon_bo
-from horizon_bo import candidates, inference, outlook, sampler
-from horizon_bo.adapters.cli import app
+from horizon_bo.cli.app import app
+from horizon_bo.core import candidates, inference, sampler
 from horizon_bo.published.catalogue import catalogue
 from tests.studies import small_tuner, tuner_with_pending
 
@@ -153,7 +153,7 @@ def test_the_model_page_has_the_constants_of_the_code():
         f"{sampler.PARTICLES} coefficient sets go from the prior",
         f"More than {inference.MOST_RUNS} runs are condensed",
         f"more than {inference.MOST_CELLS} cells",
-        f"Around {outlook.LINEARISATIONS} of the coefficient sets",
+        f"Around {linearized.LINEARISATIONS} of the coefficient sets",
     ):
         assert claim in said
     assert candidates._RATE_STEP == 0.5

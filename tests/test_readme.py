@@ -8,8 +8,8 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
-from horizon_bo.adapters.cli import app
-from horizon_bo.adapters.session import HorizonTuner
+from horizon_bo.cli.app import app
+from horizon_bo.tuner import HorizonTuner
 from tests.studies import tuner_with_pending
 
 README = (Path(__file__).parents[1] / "README.md").read_text()

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from horizon_bo.outlook import Outlook
+from horizon_bo.core.linearized import Outlook
 
 
 def view_from(seed: int, runs: int, sets: int = 2) -> Outlook:

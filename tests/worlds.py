@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 import torch
 
 from horizon_bo import LoggedRun
-from horizon_bo.horizons import Horizon
-from horizon_bo.inference import assign_cells
-from horizon_bo.mean import DEFAULT_PRIORS, Prior, coefficients
-from horizon_bo.surrogate import CLIFF_WIDTH, NOISE_FREEDOM, Runs, cell_root, condition
+from horizon_bo.core.inference import assign_cells
+from horizon_bo.core.priors import DEFAULT_PRIORS, Prior, coefficients
+from horizon_bo.core.surrogate import CLIFF_WIDTH, NOISE_FREEDOM, Runs, cell_root, condition
+from horizon_bo.study.horizons import Horizon
 
 
 def runs_at(

@@ -19,9 +19,9 @@ from itertools import combinations
 import numpy as np
 
 from benchmarks.rivals.protocol import Answer, Entry, Job, Point, best_at_largest
-from horizon_bo.horizons import Horizon
-from horizon_bo.published.optimum import weighted_regression
+from horizon_bo.published.fits.optimum import weighted_regression
 from horizon_bo.published.transfer import transfer
+from horizon_bo.study.horizons import Horizon
 
 #: Rates of a grid are a factor of two apart, as people choose them.
 LOG_SPACING = math.log(2)

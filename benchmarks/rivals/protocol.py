@@ -12,7 +12,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Protocol
 
-from horizon_bo.horizons import FLOPS_PER_PARAM_TOKEN, Horizon
+from horizon_bo.study.horizons import FLOPS_PER_PARAM_TOKEN, Horizon
 
 #: The inputs of a run, in the order of every vector here.
 INPUTS = ("learning_rate", "params", "tokens", "batch_tokens")

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 import torch
 
 from benchmarks.rivals.protocol import Answer, Entry, Job, Point
-from horizon_bo.adapters.readout import law_readout
-from horizon_bo.adapters.replay import uniform_row
-from horizon_bo.horizons import Scale, SearchSpace
-from horizon_bo.trials import LoggedRun, Study
+from horizon_bo.evaluation.least_squares import law_readout
+from horizon_bo.evaluation.replay import uniform_row
+from horizon_bo.study.horizons import Scale, SearchSpace
+from horizon_bo.study.trials import LoggedRun, Study
 
 #: Names the next run, given the job, the runs so far and those still affordable.
 Choose = Callable[[Job, Study, Sequence[Point]], Point]

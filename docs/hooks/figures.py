@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from horizon_bo.adapters.score_view import PALETTE
+from horizon_bo.report.style import PALETTE
 
 #: Readable on white and on the dark theme's slate.
 GREY = "#808080"

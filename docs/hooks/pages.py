@@ -15,8 +15,8 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 import horizon_bo
-from horizon_bo.adapters.cli import app
-from horizon_bo.mean import DEFAULT_PRIORS
+from horizon_bo.cli.app import app
+from horizon_bo.core.priors import DEFAULT_PRIORS
 from horizon_bo.published.catalogue import Entry, catalogue
 
 ROOT = Path(__file__).parents[2]

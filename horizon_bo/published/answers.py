@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from horizon_bo.errors import InvalidSpaceError
-from horizon_bo.horizons import Horizon
 from horizon_bo.published import weight_decay
 from horizon_bo.published.batch import BATCH_LAWS
 from horizon_bo.published.catalogue import entries_named
@@ -19,6 +18,7 @@ from horizon_bo.published.schedule import (
     cooldown_schedule,
     cosine_schedule,
 )
+from horizon_bo.study.horizons import Horizon
 
 #: Entries that a schedule is evaluated on.
 _ENTRIES = 1000

@@ -4,10 +4,10 @@ import math
 from dataclasses import dataclass
 
 from horizon_bo.errors import InvalidSpaceError
-from horizon_bo.horizons import FLOPS_PER_PARAM_TOKEN, Horizon, positive
 from horizon_bo.published.compute import equivalent_tokens
 from horizon_bo.published.learning_rate import learning_rate_law
 from horizon_bo.published.loss import CHINCHILLA
+from horizon_bo.study.horizons import FLOPS_PER_PARAM_TOKEN, Horizon, positive
 
 #: Relative curvature of loss in ln LR, `k = L⁻¹ d²L/d(ln η)²`, at the centre below, and how it
 #: varies: a regression over the 156 curves of Step Law's grid with an optimum inside.

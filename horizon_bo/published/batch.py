@@ -7,8 +7,8 @@ from types import MappingProxyType
 from typing import Literal
 
 from horizon_bo.errors import InvalidSpaceError
-from horizon_bo.horizons import Horizon
 from horizon_bo.published.validity import UNSTATED, Validity
+from horizon_bo.study.horizons import Horizon
 
 BatchKind = Literal["optimal", "critical"]
 

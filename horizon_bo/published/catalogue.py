@@ -7,7 +7,7 @@ from typing import Literal
 from horizon_bo.errors import InvalidSpaceError
 from horizon_bo.published import weight_decay
 from horizon_bo.published.batch import BATCH_LAWS
-from horizon_bo.published.families import FAMILIES
+from horizon_bo.published.fits.families import FAMILIES
 from horizon_bo.published.learning_rate import LEARNING_RATE_LAWS
 from horizon_bo.published.loss import LOSS_LAWS
 from horizon_bo.published.mup import TRANSFER_RULES

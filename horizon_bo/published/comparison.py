@@ -7,10 +7,10 @@ import numpy as np
 from scipy.interpolate import LinearNDInterpolator
 
 from horizon_bo.errors import InvalidTableError
-from horizon_bo.horizons import Horizon
 from horizon_bo.published.batch import BATCH_LAWS
+from horizon_bo.published.fits.runs import Runs, Table, read_runs
 from horizon_bo.published.learning_rate import learning_rate_law
-from horizon_bo.published.runs import Runs, Table, read_runs
+from horizon_bo.study.horizons import Horizon
 
 #: Laws that come with a batch of their own; the others are given the best run's.
 _WITH_BATCH = ("step", "deepseek", "porian")

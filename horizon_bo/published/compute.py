@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from horizon_bo.errors import InvalidSpaceError
-from horizon_bo.horizons import FLOPS_PER_PARAM_TOKEN, Horizon
 from horizon_bo.published.batch import BatchLaw
 from horizon_bo.published.loss import ChinchillaLaw
+from horizon_bo.study.horizons import FLOPS_PER_PARAM_TOKEN, Horizon
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from horizon_bo.errors import InvalidSpaceError
-from horizon_bo.horizons import Horizon
 from horizon_bo.published.validity import UNSTATED, Validity
+from horizon_bo.study.horizons import Horizon
 
 #: Two-sided 90 % quantile of the standard normal.
 Z_90 = 1.6448536269514722

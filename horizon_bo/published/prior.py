@@ -11,10 +11,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from horizon_bo.errors import InvalidSpaceError
-from horizon_bo.horizons import PARAMETRIZATIONS, Horizon
 from horizon_bo.published.batch import batch_law
 from horizon_bo.published.learning_rate import LEARNING_RATE_LAWS, LearningRateLaw
 from horizon_bo.published.recipes import RECIPES, Recipe
+from horizon_bo.study.horizons import PARAMETRIZATIONS, Horizon
 
 #: Exponent of each quantity in LR* and its standard deviation between sources: our reading of
 #: the published exponents, whose sign for tokens is disputed (-0.35 to +0.31).

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from statistics import median
 
 from horizon_bo.errors import InvalidSpaceError
-from horizon_bo.horizons import Horizon, positive
 from horizon_bo.published.learning_rate import (
     LEARNING_RATE_LAWS,
     LearningRateLaw,
     LinearForm,
     learning_rate_law,
 )
+from horizon_bo.study.horizons import Horizon, positive
 
 #: Optimizers whose laws answer a user who names none.
 _ADAM = ("adamw", "any")

@@ -1,7 +1,7 @@
 """Weight decay: which decay goes with a learning rate, batch and horizon?"""
 
 from horizon_bo.errors import InvalidSpaceError
-from horizon_bo.horizons import Horizon
+from horizon_bo.study.horizons import Horizon
 
 #: Prefactor and exponent of the optimal timescale.
 #: Source: Bergsma et al. (2025), "Power Lines", arXiv:2505.13738 (R² 0.975).

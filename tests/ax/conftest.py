@@ -6,7 +6,7 @@ import pytest
 from ax.api.configs import StorageConfig
 from ax.utils.common.logger import set_ax_logger_levels
 
-from horizon_bo.adapters.ax import sql_storage
+from horizon_bo.ax import sql_storage
 
 
 @pytest.fixture(autouse=True)

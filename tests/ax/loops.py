@@ -6,7 +6,7 @@ from typing import Any
 from ax.api.client import Client
 
 from horizon_bo import HorizonTuner, Suggestion
-from horizon_bo.adapters.ax import HorizonClient, horizon_client
+from horizon_bo.ax import HorizonClient, horizon_client
 from tests.studies import SPACE, TARGET, small_tuner
 
 #: What every study of these tests starts from.

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from horizon_bo.adapters.ax import horizon_analyses, horizon_recommendation, horizon_study
-from horizon_bo.adapters.ax.analyses import LearningRateBowl
+from horizon_bo.ax import horizon_analyses, horizon_recommendation, horizon_study
+from horizon_bo.ax.analyses import LearningRateBowl
 from tests.ax.loops import ax_client, completed
 from tests.studies import TARGET
 

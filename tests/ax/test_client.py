@@ -7,14 +7,14 @@ from ax.api.client import Client
 from ax.core.trial_status import TrialStatus
 from ax.exceptions.generation_strategy import GenerationStrategyCompleted
 
-from horizon_bo.adapters.ax import (
+from horizon_bo.ax import (
     horizon_generation_strategy,
     horizon_recommendation,
     horizon_study,
     parameter_configs,
 )
-from horizon_bo.adapters.ax.client import fitted_generator
-from horizon_bo.adapters.ax.trials import METADATA_KEY
+from horizon_bo.ax.client import fitted_generator
+from horizon_bo.ax.trials import METADATA_KEY
 from horizon_bo.errors import HorizonBOError, InvalidSpaceError, InvalidTrialError
 from tests.ax.loops import GIVEN, ax_client, completed, loss_at, one_trial
 from tests.studies import SPACE, TARGET

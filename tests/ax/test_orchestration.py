@@ -12,14 +12,14 @@ import pytest
 from ax.core.trial_status import TrialStatus
 from ax.exceptions.core import AxError
 
-from horizon_bo.adapters.ax import (
+from horizon_bo.ax import (
     HorizonStopping,
     attach_command,
     horizon_recommendation,
     horizon_study,
     run_command,
 )
-from horizon_bo.adapters.ax.orchestration import CommandLoss, CommandRunner, filled, loss_in
+from horizon_bo.ax.orchestration import CommandLoss, CommandRunner, filled, loss_in
 from horizon_bo.errors import InvalidSpaceError, InvalidTrialError
 from tests.ax.loops import ax_client, completed, loss_at
 from tests.studies import TARGET

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from horizon_bo import LoggedRun, Scale
-from horizon_bo.adapters.ax import (
+from horizon_bo.ax import (
     attach_logged_runs,
     horizon_recommendation,
     horizon_study,

@@ -7,7 +7,7 @@ from ax.api.client import Client
 from ax.api.configs import ChoiceParameterConfig, RangeParameterConfig
 from ax.core.parameter import ChoiceParameter, FixedParameter, RangeParameter
 
-from horizon_bo.adapters.ax import horizon_generation_strategy, parameter_configs
+from horizon_bo.ax import horizon_generation_strategy, parameter_configs
 from horizon_bo.errors import InvalidSpaceError
 from tests.ax.loops import GIVEN, ax_client
 from tests.studies import SPACE, TARGET

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from ax.api.client import Client
 
-from horizon_bo.adapters.ax import (
+from horizon_bo.ax import (
     HorizonClient,
     attach_command,
     horizon_recommendation,
@@ -114,7 +114,7 @@ def test_what_is_no_url_is_said_in_one_line():
 def test_a_database_that_cannot_be_opened_is_said_in_one_line():
     """In a process of its own, since Ax remembers the first database."""
     url = "sqlite:////no/such/folder/a.db"
-    code = f"from horizon_bo.adapters.ax import sql_storage\nsql_storage({url!r})"
+    code = f"from horizon_bo.ax import sql_storage\nsql_storage({url!r})"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     last = said.stderr.strip().splitlines()[-1]
     assert last.startswith(f"horizon_bo.errors.StorageError: {url!r} cannot be used")
@@ -133,7 +133,7 @@ def test_a_study_goes_on_from_postgresql_in_another_process():
         pytest.skip("HORIZON_BO_POSTGRES is unset, expected the URL of an empty database")
     code = (
         "from tests.ax.loops import ax_client, completed, one_trial\n"
-        "from horizon_bo.adapters.ax import HorizonClient, sql_storage\n"
+        "from horizon_bo.ax import HorizonClient, sql_storage\n"
         f"storage = sql_storage({url!r})\n"
         "import sys\n"
         "if sys.argv[1] == 'start':\n"

@@ -2,7 +2,7 @@
 
 import json
 
-from benchmarks.cache import pack, unpack
+from benchmarks.harness.cache import pack, unpack
 
 
 def lines(method: str, rate: float) -> str:

@@ -14,8 +14,8 @@ from benchmarks.rivals.botorch_mfkg import plain_model
 from benchmarks.rivals.gaussian_process import Cube, initial_design, winsorised
 from benchmarks.rivals.procedures import bowl_vertex, law_variance, spread
 from benchmarks.rivals.protocol import Entry, Job, Point
-from horizon_bo.horizons import Horizon
 from horizon_bo.published.learning_rate import LEARNING_RATE_LAWS
+from horizon_bo.study.horizons import Horizon
 
 MODULES = (
     "ax_multifidelity",

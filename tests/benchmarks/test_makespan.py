@@ -2,11 +2,11 @@
 
 import pytest
 
-from benchmarks.makespan import flown
-from benchmarks.race import race_of
+from benchmarks.harness.race import race_of
+from benchmarks.measurements.makespan import flown
 from benchmarks.rivals.protocol import Answer, Entry
-from horizon_bo.adapters.cases import problem_on
-from horizon_bo.adapters.replay import METHODS, replay
+from horizon_bo.evaluation.cases import problem_on
+from horizon_bo.evaluation.replay import METHODS, replay
 from tests.benchmarks.test_race import CASE, runs
 
 

@@ -8,8 +8,8 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from benchmarks.problems import SWEEPS, fetched, table_of
-from horizon_bo.adapters.tables import logged_table
+from benchmarks.problems.sweeps import SWEEPS, fetched, table_of
+from horizon_bo.tables.logged import logged_table
 
 ROWS = "lr,N,D,bs,smooth loss\n1e-3,100000,2000000,16,3.5\n2e-3,100000,2000000,16,3.25\n"
 

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 import typer
 
-from benchmarks import bench
-from benchmarks.methods import entries
-from benchmarks.race import PENALTY, job_of, nearest, point_of, race_of
+from benchmarks.harness import bench
+from benchmarks.harness.methods import entries
+from benchmarks.harness.race import PENALTY, job_of, nearest, point_of, race_of
 from benchmarks.rivals.protocol import Answer, Entry, Job, Point, best_at_largest
-from horizon_bo.adapters.cases import Case, problem_on
-from horizon_bo.adapters.replay import replay
-from horizon_bo.adapters.replay_runs import Task
-from horizon_bo.trials import LoggedRun
+from horizon_bo.evaluation.cases import Case, problem_on
+from horizon_bo.evaluation.replay import replay
+from horizon_bo.evaluation.replays import Task
+from horizon_bo.study.trials import LoggedRun
 
 RATES = (1e-3, 2e-3, 4e-3, 8e-3)
 

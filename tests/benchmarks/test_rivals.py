@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.methods import entries, missing
+from benchmarks.harness.methods import entries, missing
 from benchmarks.rivals.protocol import Entry, Job, Point
 from benchmarks.rivals.proxy import ladder, nearest_rate, proxy_cell
 from benchmarks.rivals.searches import AtProxy, Joint, OnLadder
-from horizon_bo.horizons import Horizon
+from horizon_bo.study.horizons import Horizon
 
 TARGET = Horizon(params=1e9, tokens=2e10, batch_tokens=262_144)
 RATES = np.geomspace(1e-4, 2.6e-2, 9)

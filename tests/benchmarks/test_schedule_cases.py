@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import worlds
-from benchmarks.schedule_cases import posed, truth
-from horizon_bo.adapters.cases import load_cases, load_problem
+from benchmarks.problems import worlds
+from benchmarks.problems.schedule_cases import posed, truth
+from horizon_bo.evaluation.cases import load_cases, load_problem
 
 
 def test_the_truth_of_an_exact_cubic_is_that_cubic():

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from benchmarks.report import between_marks, filled
-from benchmarks.standings import (
+from benchmarks.report.page import between_marks, filled
+from benchmarks.report.standings import (
     SHARED,
     Replay,
     at_centers,
@@ -20,8 +20,13 @@ from benchmarks.standings import (
     spend_until_found,
     twice,
 )
-from benchmarks.standings_tables import overhead_table, paired_table, regret_table, short_table
-from horizon_bo.adapters.cases import Case
+from benchmarks.report.standings_tables import (
+    overhead_table,
+    paired_table,
+    regret_table,
+    short_table,
+)
+from horizon_bo.evaluation.cases import Case
 
 #: Regret of 1 mnat per octave of rate; a thousandth of the loss is two octaves.
 TRUTH = {

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import t
 
-from benchmarks import worlds
-from benchmarks.synthetic import (
+from benchmarks.problems import worlds
+from benchmarks.problems.synthetic import (
     KINDS,
     PLES_TARGET_PARAMS,
     PLES_TARGET_TOKENS,
@@ -17,8 +17,8 @@ from benchmarks.synthetic import (
     problem,
     world,
 )
-from horizon_bo.adapters.cases import load_cases, load_problem
-from horizon_bo.adapters.score import outcome
+from horizon_bo.evaluation.cases import load_cases, load_problem
+from horizon_bo.evaluation.score import outcome
 
 POSED = {posed[1]["name"]: posed for posed in all_posed(1)}
 EVERY = pytest.mark.parametrize("posed", POSED.values(), ids=POSED)

@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from horizon_bo.errors import InvalidSpaceError
-from horizon_bo.horizons import Horizon
 from horizon_bo.published.batch import (
     adam_rate_factor,
     batch_law,
@@ -15,6 +14,7 @@ from horizon_bo.published.batch import (
     steps_and_tokens,
 )
 from horizon_bo.published.weight_decay import optimal_timescale, optimal_weight_decay, timescale
+from horizon_bo.study.horizons import Horizon
 
 RUN = Horizon(params=1e9, tokens=1e11, batch_tokens=1e6)
 

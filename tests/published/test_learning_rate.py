@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from horizon_bo.errors import InvalidSpaceError
-from horizon_bo.horizons import Horizon
 from horizon_bo.published.learning_rate import (
     BJORCK,
     BJORCK_7B,
@@ -18,6 +17,7 @@ from horizon_bo.published.learning_rate import (
     STEP,
     learning_rate_law,
 )
+from horizon_bo.study.horizons import Horizon
 
 LLAMA_7B = Horizon(params=6.7e9, tokens=1e12)
 ONE_B = Horizon(params=1e9, tokens=1e11)

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from horizon_bo.errors import InvalidSpaceError
-from horizon_bo.horizons import Horizon
 from horizon_bo.published.batch import batch_law
 from horizon_bo.published.compute import (
     compute_optimal,
@@ -31,6 +30,7 @@ from horizon_bo.published.loss import (
     kaplan_tokens_only,
     loss_law,
 )
+from horizon_bo.study.horizons import Horizon
 
 log_params, log_tokens = st.floats(16, 27), st.floats(18, 33)
 

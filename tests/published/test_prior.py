@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from horizon_bo.errors import InvalidSpaceError
-from horizon_bo.horizons import Horizon
 from horizon_bo.published.prior import prior_center
+from horizon_bo.study.horizons import Horizon
 
 log_horizons = st.tuples(st.floats(7, 28), st.floats(9, 34), st.floats(6, 18))
 

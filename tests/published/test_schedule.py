@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from horizon_bo.errors import InvalidTableError
+from horizon_bo.published.fits.schedule import LossCurve, fit_schedule_law, loss_curves
 from horizon_bo.published.schedule import (
     MULTI_POWER_LAWS,
     AnnealingLaw,
@@ -17,7 +18,6 @@ from horizon_bo.published.schedule import (
     cooldown_schedule,
     cosine_schedule,
 )
-from horizon_bo.published.schedule_fit import LossCurve, fit_schedule_law, loss_curves
 
 PRINTED = {
     "mpl-25m": (3.040, 0.525, 0.508, 364, 2.07, 0.583, 0.641),

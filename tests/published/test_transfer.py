@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from horizon_bo.errors import InvalidSpaceError
-from horizon_bo.horizons import Horizon
 from horizon_bo.published.audit import audit, relative_excess
 from horizon_bo.published.mup import Factors, Growth, transfer_factors
 from horizon_bo.published.transfer import transfer
+from horizon_bo.study.horizons import Horizon
 
 SMALL = Horizon(params=2e8, tokens=1e10, batch_tokens=5e5)
 LONG = Horizon(params=2e8, tokens=1e11, batch_tokens=5e5)

@@ -8,7 +8,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.plain_gpt import PlainGPT
+from benchmarks.measurements.plain_gpt import PlainGPT
 from horizon_bo.training.config import ModelConfig, Recipe, TrainingConfigError
 from horizon_bo.training.experts import routed
 from horizon_bo.training.flops import flops_per_token

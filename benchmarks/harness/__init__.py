@@ -1,0 +1,1 @@
+"""Harness: how does every method buy from the same sweeps under the same terms?"""

@@ -1,0 +1,88 @@
+"""GPU trainer: what do stacking and a real model size give on an accelerator?
+
+    python -m benchmarks.measurements.gpu_trainer \
+        >> benchmarks/results/gpu_trainer.jsonl      # minutes, CUDA
+
+Three lines: sixteen rates of a small model one after the other, the same sixteen in one stack, and
+a model of GPT-2's size at context 1024 with its share of the device's dense bf16 peak.
+"""
+
+import argparse
+import json
+import subprocess
+import time
+from typing import Any
+
+import torch
+
+from horizon_bo.training.config import ModelConfig, Recipe, RunConfig
+from horizon_bo.training.corpus import Corpus, standard_library
+from horizon_bo.training.flops import flops_per_token, peak_flops
+from horizon_bo.training.loop import Training
+
+RATES = 16
+SMALL = ModelConfig(width=160, depth=5, head_dim=32, context=256)
+#: 12 blocks of width 768 and GPT-2's vocabulary padded to a multiple of 64: 124M with embedding.
+GPT2 = ModelConfig(width=768, depth=12, head_dim=64, vocab=50_304, context=1_024, tied=True)
+WARMUP = 5
+
+
+def speed(config: RunConfig, text: Corpus, device: str, steps: int) -> float:
+    """Tokens a second of all stacked runs together, after a few steps of warm-up."""
+    run = Training(config, text, device)
+    for _ in range(WARMUP):
+        run.advance(1.0)
+    _wait(device)
+    began = time.perf_counter()
+    for _ in range(steps):
+        run.advance(1.0)
+    _wait(device)
+    tokens = steps * config.recipe.batch_tokens * len(config.seeds)
+    return tokens / (time.perf_counter() - began)
+
+
+def _wait(device: str) -> None:
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+
+
+def stack(model: ModelConfig, batch_tokens: int, runs: int) -> RunConfig:
+    """Runs of one model at rates an eighth of an octave apart."""
+    return RunConfig(
+        model=model,
+        recipe=Recipe(batch_tokens=batch_tokens),
+        learning_rates=tuple(2.0 ** (-9 + k / 8) for k in range(runs)),
+        seeds=(0,) * runs,
+        tokens=batch_tokens * 100_000,
+    )
+
+
+def main() -> None:
+    """Print one JSON line per measurement."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--small-only", action="store_true", help="leave out the 124M model")
+    given = parser.parse_args()
+    commit = subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], text=True).strip()
+    text = standard_library()
+    on_cuda = given.device.startswith("cuda")
+    name = torch.cuda.get_device_name(given.device) if on_cuda else given.device
+    about: dict[str, Any] = {"commit": commit, "torch": torch.__version__, "device": name}
+    alone = speed(stack(SMALL, 4_096, 1), text, given.device, given.steps)
+    stacked = speed(stack(SMALL, 4_096, RATES), text, given.device, given.steps)
+    small = {"params": SMALL.params, **about}
+    print(json.dumps({"what": "alone", "tokens_per_second": alone, **small}), flush=True)
+    record = {"what": "stacked", "runs": RATES, "tokens_per_second": stacked}
+    print(json.dumps({**record, "ratio": stacked / alone, **small}), flush=True)
+    if given.small_only:
+        return
+    large = speed(stack(GPT2, 16_384, 1), text, given.device, given.steps)
+    peak = peak_flops(given.device)
+    share = None if peak is None else large * flops_per_token(GPT2) / peak
+    record = {"what": "124M", "params": GPT2.params, "tokens_per_second": large}
+    print(json.dumps({**record, "flops_utilization": share, **about}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

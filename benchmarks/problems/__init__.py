@@ -1,0 +1,1 @@
+"""Problems: what is there to be solved, and where does it come from?"""

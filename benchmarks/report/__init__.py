@@ -1,0 +1,1 @@
+"""Report: what do the results say, as a page?"""

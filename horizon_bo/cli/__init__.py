@@ -1,0 +1,1 @@
+"""Command line: the package in a shell."""

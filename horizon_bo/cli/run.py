@@ -1,0 +1,276 @@
+"""Command line, run: train the small runs themselves until the budget or the stop rule ends it."""
+
+import json
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from horizon_bo.cli.terminal import (
+    AsJson,
+    StudyArgument,
+    Without,
+    errors_as_exit_codes,
+    example,
+    optional,
+    remark,
+    show_json,
+    sizes,
+)
+
+if TYPE_CHECKING:
+    from horizon_bo import HorizonTuner
+    from horizon_bo.runs.commands import Command
+    from horizon_bo.runs.jobs import RunEvent, Watch, WatchedState
+    from horizon_bo.runs.plan import RunReport
+
+#: Exit code of a program ended by Ctrl-C.
+_INTERRUPTED = 130
+
+CommandOption = Annotated[
+    str | None,
+    typer.Option(
+        "--command",
+        metavar="TEMPLATE",
+        help="Training command, never passed through a shell. Filled in: {learning_rate} {params} "
+        "{tokens} {batch_tokens} {flops} {schedule} {averaging} {branches} {cooldown} {id} {seed} "
+        "{folder} and the scale's settings by name. It writes {folder}/result.json with the loss "
+        "(nats per token), or prints the loss as the only number of its last line.",
+    ),
+]
+Builtin = Annotated[
+    bool,
+    typer.Option("--builtin", help="Train with the built-in trainer; scales are shapes (32x2)."),
+]
+Texts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--text",
+        metavar="FILE",
+        help="Text for the built-in trainer, given once a file: plain, .bz2, or nanoGPT's "
+        "train.bin and val.bin. Left out: Python's standard library.",
+    ),
+]
+RecipeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe", metavar="JSON", help="Built-in trainer: optimizer, weight_decay, warmup, …"
+    ),
+]
+Folder = Annotated[
+    str | None,
+    typer.Option(metavar="DIR", help="Where runs keep config, logs, outcome; else STUDY.runs."),
+]
+Parallel = Annotated[
+    int | None, typer.Option(metavar="K", help="Runs at once; left out: one, or one a GPU.")
+]
+Gpus = Annotated[
+    str | None, typer.Option(metavar="0,1", help="GPUs to share, as CUDA_VISIBLE_DEVICES has them.")
+]
+Timeout = Annotated[
+    str | None, typer.Option(metavar="S", help="Longest time of an attempt, seconds.")
+]
+Retries = Annotated[
+    int,
+    typer.Option(
+        metavar="R", help="Further attempts after a kill, a time-out, no memory, a lost GPU."
+    ),
+]
+MaxRuns = Annotated[int | None, typer.Option(metavar="M", help="Runs to start at most.")]
+UntilBudget = Annotated[bool, typer.Option("--until-budget", help="Ignore the advice to stop.")]
+TrainTarget = Annotated[
+    bool,
+    typer.Option(
+        "--train-target", help="At the end train the target once; not part of the budget."
+    ),
+]
+TargetSettings = Annotated[
+    str | None, typer.Option(metavar="JSON", help="Settings of the target, as a scale has them.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command `run` to a command line."""
+    lines = (
+        "horizon-bo run runs.db --parallel 2 --max-runs 2 --command",
+        "  'python train.py --lr {learning_rate} --params {params} --tokens {tokens}'",
+    )
+    app.command(epilog=example(*lines))(run)
+
+
+def run(
+    study: StudyArgument,
+    command: CommandOption = None,
+    builtin: Builtin = False,
+    text: Texts = None,
+    recipe: RecipeOption = None,
+    folder: Folder = None,
+    parallel: Parallel = None,
+    gpus: Gpus = None,
+    timeout: Timeout = None,
+    retries: Retries = 1,
+    max_runs: MaxRuns = None,
+    until_budget: UntilBudget = False,
+    without: Without = None,
+    train_target: TrainTarget = False,
+    target_settings: TargetSettings = None,
+    as_json: AsJson = False,
+) -> None:
+    """Suggest, train and observe until the budget or the advice to stop ends it.
+
+    Ended at any point, the same command goes on where it was.
+    """
+    with errors_as_exit_codes():
+        from horizon_bo import HorizonTuner
+        from horizon_bo.runs.progress import watching
+
+        tuner = HorizonTuner.open(study)
+        devices = [] if gpus is None else [gpu.strip() for gpu in gpus.split(",")]
+        with _interruptible(tuner), watching() as seen:
+            report = tuner.run(
+                _objective(tuner, command, text or [], recipe, builtin=builtin),
+                folder=folder or default_folder(study),
+                parallel=max(1, len(devices)) if parallel is None else parallel,
+                gpus=devices,
+                timeout_s=optional(timeout, "--timeout"),
+                retries=retries,
+                max_runs=max_runs,
+                until_budget=until_budget,
+                without=sizes(without),
+                train_target=train_target,
+                target_settings=_json_object(target_settings, "--target-settings"),
+                watch=_with_json(seen) if as_json else seen,
+            )
+    _show_report(report, as_json=as_json)
+
+
+def default_folder(study: str) -> Path:
+    """Where a study's runs are kept unless the user says otherwise: beside it."""
+    from horizon_bo.errors import InvalidObjectiveError
+
+    if "://" in study:
+        raise InvalidObjectiveError(
+            f"{study} is a URL and no folder was given, expected a place for its runs; "
+            "name one with --folder"
+        )
+    return Path(study).with_suffix(".runs")
+
+
+@contextmanager
+def _interruptible(tuner: "HorizonTuner") -> Iterator[None]:
+    """On Ctrl-C say what is left and how to go on, and exit as programs do then."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        waiting = sum(trial.status == "pending" for trial in tuner.study.trials)
+        again = shlex.join(["horizon-bo", *sys.argv[1:]])
+        remark([f"interrupted, {waiting} runs stay pending; go on with: {again}"])
+        raise typer.Exit(code=_INTERRUPTED) from None
+
+
+def _objective(
+    tuner: "HorizonTuner",
+    command: str | None,
+    text: list[str],
+    recipe: str | None,
+    *,
+    builtin: bool,
+) -> "str | Command":
+    """The training command that the options mean: a template, or the built-in trainer."""
+    from horizon_bo.errors import InvalidObjectiveError
+
+    if builtin == (command is not None):
+        raise InvalidObjectiveError(
+            f"{'both' if builtin else 'neither'} of --command and --builtin arrived, expected one; "
+            "say how to train"
+        )
+    if command is not None:
+        if text or recipe:
+            raise InvalidObjectiveError(
+                "--text and --recipe came with --command, expected --builtin; put them into the "
+                "command"
+            )
+        return command
+    from horizon_bo.runs.builtin import builtin_command
+
+    given = _json_object(recipe, "--recipe")
+    return builtin_command(tuner.study, text=text, recipe=given)
+
+
+def _json_object(text: str | None, flag: str) -> dict[str, Any]:
+    from horizon_bo.errors import InvalidObjectiveError
+
+    try:
+        given = json.loads(text or "{}")
+    except ValueError:
+        given = None
+    if not isinstance(given, dict):
+        raise InvalidObjectiveError(
+            f'{flag} is {text!r}, expected a JSON object such as {{"width": 512}}; correct it'
+        )
+    return given
+
+
+def _with_json(seen: "Watch") -> "Watch":
+    """A watch that also prints one JSON object per run that ended."""
+
+    def watch(state: "WatchedState", event: "RunEvent | None") -> None:
+        seen(state, event)
+        if event is not None and event.outcome is not None:
+            trial, outcome = state.study.trials[event.run.id], event.outcome
+            kept = ("learning_rate", "params", "tokens", "batch_tokens", "flops", "status", "loss")
+            show_json(
+                {
+                    "id": trial.id,
+                    **{name: getattr(trial, name) for name in kept},
+                    "cause": outcome.cause,
+                    "detail": outcome.detail,
+                    "elapsed_s": outcome.elapsed_s,
+                    "folder": str(event.folder),
+                }
+            )
+
+    return watch
+
+
+def _show_report(report: "RunReport", *, as_json: bool) -> None:
+    best, target = report.recommendation, report.target
+    if as_json:
+        record = {field.name: getattr(best, field.name) for field in fields(best)}
+        check = None
+        if target is not None:
+            check = {
+                "learning_rate": target.learning_rate,
+                "predicted_loss": target.predicted_loss,
+                "status": target.outcome.status,
+                "loss": target.outcome.loss,
+                "cause": target.outcome.cause,
+                "detail": target.outcome.detail,
+            }
+        show_json({**record, "ended": report.reason, "target": check})
+        return
+    from horizon_bo.runs.progress import belief_line
+
+    typer.echo(f"{len(report.observed)} runs ended; no more: {report.reason}")
+    typer.echo(belief_line(best))
+    if target is not None:
+        typer.echo(_target_line(report))
+    remark(best.warnings)
+
+
+def _target_line(report: "RunReport") -> str:
+    target = report.target
+    assert target is not None
+    outcome = target.outcome
+    if outcome.loss is None:
+        return f"target  {outcome.status} at rate {target.learning_rate:.3g}: {outcome.detail}"
+    miss = outcome.loss - target.predicted_loss
+    return (
+        f"target  loss {outcome.loss:.4f} at rate {target.learning_rate:.3g}, predicted "
+        f"{target.predicted_loss:.4f} ({1e3 * miss:+.1f} thousandths)"
+    )

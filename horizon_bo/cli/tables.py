@@ -1,0 +1,125 @@
+"""Command line, trackers: runs come from tables and trackers, and a study goes to a tracker."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from horizon_bo.cli.terminal import (
+    AsJson,
+    StudyArgument,
+    errors_as_exit_codes,
+    example,
+    remark,
+    show,
+)
+
+if TYPE_CHECKING:
+    from horizon_bo.tables.logged import LoggedTable
+
+_TABLE = (
+    "CSV, JSON, JSONL or Parquet, a run a row (W&B's exports among them), or a tracker: "
+    "mlflow:URI#EXPERIMENT, tensorboard:FOLDER, optuna:URL#STUDY. Columns: learning_rate, params, "
+    "tokens, loss, and where known batch_tokens, schedule, averaging, source, flops, loss_sd, "
+    "diverged, status."
+)
+
+ImportedTable = Annotated[
+    str | None,
+    typer.Option("--import", metavar="TABLE", help="Logged runs to start from, as for import."),
+]
+Mapped = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--map",
+        metavar="OURS=THEIRS",
+        help="Which column is meant, given once a column: learning_rate=optim.lr; a number: "
+        "batch_tokens=524288; or a product: tokens=steps*batch_tokens.",
+    ),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands `import` and `export` to a command line."""
+    lines = (
+        "horizon-bo import runs.db export.csv --source old-recipe",
+        "--map learning_rate=optim.lr --map tokens=steps*524288",
+    )
+    app.command("import", epilog=example(*lines))(import_runs)
+    app.command(epilog=example("horizon-bo export runs.db tensorboard:events"))(export)
+
+
+def import_runs(
+    study: StudyArgument,
+    table: Annotated[str, typer.Argument(metavar="TABLE", help=_TABLE)],
+    mapped: Mapped = None,
+    count_cost: Annotated[
+        bool, typer.Option("--count-cost", help="Charge their compute to the budget.")
+    ] = False,
+    source: Annotated[
+        str | None,
+        typer.Option(help="Recipe of rows that name none; left out: the study's own."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Learn from logged runs; they are free unless --count-cost is given.
+
+    Of a table or tracker that is imported again only the runs that are new are added.
+    """
+    with errors_as_exit_codes():
+        from horizon_bo import HorizonTuner
+
+        tuner = HorizonTuner.open(study)
+        before = len(tuner.study.trials)
+        remarks = tuner.import_runs(
+            table, count_cost=count_cost, source=source, columns=_columns(mapped)
+        )
+    remark(remarks)
+    added = tuner.study.trials[before:]
+    ended = {word: sum(t.status == word for t in added) for word in ("diverged", "failed")}
+    record = {"imported": len(added), **ended, "trials": len(tuner.study.trials)}
+    said = f"{len(added)} runs imported, {ended['diverged']} of them diverged"
+    said += f" and {ended['failed']} failed" if ended["failed"] else ""
+    show(record, said, as_json=as_json)
+
+
+def export(
+    study: StudyArgument,
+    tracker: Annotated[
+        str,
+        typer.Argument(metavar="TRACKER", help="mlflow:URI#EXPERIMENT or tensorboard:FOLDER."),
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Log every trial and the recommendation to a tracker; again, and nothing is doubled."""
+    with errors_as_exit_codes():
+        from horizon_bo import HorizonTuner
+
+        tuner = HorizonTuner.open(study)
+        tuner.export(tracker)
+    count = len(tuner.study.trials)
+    record = {"tracker": tracker, "trials": count}
+    show(record, f"{count} trials and the recommendation are in {tracker}", as_json=as_json)
+
+
+def checked_table(table: str, mapped: Sequence[str] | None) -> "LoggedTable":
+    """The runs to start a study from, read before there is one."""
+    from horizon_bo.tables.logged import logged_table
+
+    return logged_table(table, columns=_columns(mapped))
+
+
+def _columns(mapped: Sequence[str] | None) -> Mapping[str, str]:
+    """The mapping that `--map OURS=THEIRS` gives, each of ours once."""
+    from horizon_bo.errors import InvalidTableError
+
+    columns: dict[str, str] = {}
+    for text in mapped or ():
+        ours, equals, theirs = text.partition("=")
+        if not (equals and ours.strip() and theirs.strip()) or ours.strip() in columns:
+            raise InvalidTableError(
+                f"--map is {text!r}, expected OURS=THEIRS with each of ours once; "
+                "write it like --map learning_rate=optim.lr"
+            )
+        columns[ours.strip()] = theirs.strip()
+    return columns

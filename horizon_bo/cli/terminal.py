@@ -1,0 +1,132 @@
+"""Terminal: how does a command read numbers, print results and fail?
+
+Results go to stdout, remarks to stderr. A deliberate error is one line and exit code 2; a bug
+keeps its traceback and exit code 1.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+
+from horizon_bo.errors import HorizonBOError, InvalidSpaceError
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
+StudyArgument = Annotated[
+    str, typer.Argument(metavar="STUDY", help="Path or SQLAlchemy URL of the study.")
+]
+Without = Annotated[
+    str | None,
+    typer.Option(metavar="N1,N2,…", help="Scales to leave out, by parameters (count)."),
+]
+
+#: WIDTHxDEPTH or WIDTHxDEPTHxHEAD_DIM.
+
+
+@contextmanager
+def errors_as_exit_codes() -> Iterator[None]:
+    """Show a deliberate error as one line on stderr and exit 2; let bugs show a traceback."""
+    try:
+        yield
+    except HorizonBOError as error:
+        line = " ".join(str(error).split())
+        typer.secho(f"error: {line}", fg=typer.colors.RED, err=True)
+        raise typer.Exit(code=2) from error
+
+
+def example(*lines: str) -> str:
+    r"""The end of a command's help: one call, kept in the lines it is written in.
+
+    A paragraph that starts with a backspace is one that click does not wrap.
+    """
+    return "\b\nExample:\n  " + " \\\n    ".join(lines)
+
+
+def number(text: str, flag: str) -> float:
+    """A number given on the command line; NaN and infinity are numbers here."""
+    try:
+        return float(text)
+    except ValueError as error:
+        raise InvalidSpaceError(
+            f"{flag} is {text!r}, expected a number; write it like 3e-4 or 524288"
+        ) from error
+
+
+def positive_number(text: str, flag: str) -> float:
+    """A positive finite number given on the command line."""
+    value = number(text, flag)
+    if not (math.isfinite(value) and value > 0):
+        raise InvalidSpaceError(f"{flag} is {text}, expected a finite number > 0; correct it")
+    return value
+
+
+def optional(text: str | None, flag: str) -> float | None:
+    """A positive number, or `None` where the flag was left out."""
+    return None if text is None else positive_number(text, flag)
+
+
+def numbers(text: str, flag: str) -> list[float]:
+    """Positive numbers separated by commas."""
+    return [positive_number(part, flag) for part in text.split(",")]
+
+
+def sizes(without: str | None) -> list[float]:
+    """The sizes of the scales to leave out, none where the flag was left out."""
+    return [] if without is None else numbers(without, "--without")
+
+
+def names(text: str | None, flag: str) -> list[str] | None:
+    """Words separated by commas, or `None` where the flag was left out."""
+    if text is None:
+        return None
+    words = [word.strip() for word in text.split(",")]
+    if not all(words):
+        raise InvalidSpaceError(f"{flag} is {text!r}, expected A,B,…; separate names by one comma")
+    return words
+
+
+def pair(text: str, flag: str) -> tuple[float, float]:
+    """Two numbers separated by a comma."""
+    values = numbers(text, flag)
+    if len(values) != 2:
+        raise InvalidSpaceError(f"{flag} is {text!r}, expected LOW,HIGH; give two numbers")
+    return values[0], values[1]
+
+
+def show_json(record: Mapping[str, Any]) -> None:
+    """Print one JSON object on one line; what is not finite becomes null."""
+    typer.echo(json.dumps(_finite(record)))
+
+
+def show(record: Mapping[str, Any], sentence: str, *, as_json: bool) -> None:
+    """Print a result as one JSON object, or as a sentence."""
+    if as_json:
+        show_json(record)
+    else:
+        typer.echo(sentence)
+
+
+def show_fields(record: Mapping[str, str]) -> None:
+    """Print names and values in two columns."""
+    width = max(map(len, record)) + 2
+    for name, value in record.items():
+        typer.echo(f"{name:<{width}}{value}")
+
+
+def remark(lines: Iterable[str]) -> None:
+    """Print remarks on stderr, one a line."""
+    for line in lines:
+        typer.echo(f"note: {line}", err=True)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return value

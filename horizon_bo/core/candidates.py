@@ -1,0 +1,122 @@
+"""Candidates: the runs that a search space allows, as a finite list to choose from.
+
+Tokens and rates are laid out on geometric grids; the grid of rates is shifted from step to step,
+so that over a study any rate can be tried.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from horizon_bo.core.gains import EMPTY, NO_TRUNKS, Trunks
+from horizon_bo.study.branches import reading_flops
+from horizon_bo.study.horizons import BRANCHING_SCHEDULE
+from horizon_bo.study.trials import Study, Trial
+
+#: Spacing of the rates on offer, in octaves, and of horizons where a range is given.
+_RATE_STEP = 0.5
+_TOKEN_STEP = 1.0
+#: Branches of a trunk on offer at most: the longest, since the shorter tell little of the target.
+_MOST_BRANCHES = 6
+
+
+def pool_of_space(study: Study) -> list[Trial]:
+    """Every run on offer, as pending trials with id 0."""
+    space, target = study.space, study.target
+    batches = space.batch_tokens or (target.batch_tokens,)
+    return [
+        Trial(
+            id=0,
+            learning_rate=rate,
+            params=scale.params,
+            tokens=tokens,
+            batch_tokens=batch,
+            flops=scale.flops(tokens),
+            schedule=schedule,
+            averaging=averaging,
+            source=study.source,
+            settings=scale.settings,
+        )
+        for scale in space.scales
+        for tokens in horizons(study)
+        for batch in batches
+        for schedule in space.schedules or (target.schedule,)
+        for averaging in space.averagings or (target.averaging,)
+        for rate in rates(study)
+    ]
+
+
+def trunks_of_space(study: Study, offers: Sequence[Trial]) -> Trunks:
+    """Every trunk on offer that fits into what is left, its readings found among the offers.
+
+    Up to each horizon, a trunk is read at all of them (the longest six) or at the last two.
+
+    Args:
+        study: The study; without a cooldown in its space there are no trunks.
+        offers: Single runs, as `pool_of_space` lists them.
+    """
+    cooldown = study.space.cooldown
+    if cooldown is None:
+        return NO_TRUNKS
+    stems: dict[tuple, dict[float, int]] = {}
+    for position, run in enumerate(offers):
+        if run.schedule == BRANCHING_SCHEDULE:
+            family = (run.params, run.batch_tokens, run.averaging)
+            stems.setdefault((family, run.learning_rate), {})[run.tokens] = position
+    numbers: dict[tuple, int] = {}
+    rows = []
+    for (family, _), position in stems.items():
+        for tokens in _branchings(sorted(position)):
+            members = [position[count] for count in tokens]
+            price = math.fsum(reading_flops([offers[k].flops for k in members], cooldown))
+            if price <= study.remaining:
+                shape = numbers.setdefault((family, tokens), len(numbers))
+                padding = [EMPTY] * (_MOST_BRANCHES - len(members))
+                group = numbers.setdefault(family, len(numbers))
+                rows.append((members + padding, shape, group, price))
+    if not rows:
+        return NO_TRUNKS
+    members, shape, group, price = zip(*rows, strict=True)
+    longest = max(_MOST_BRANCHES - row.count(EMPTY) for row in members)
+    return Trunks(
+        torch.tensor(members)[:, :longest],
+        torch.tensor(shape),
+        torch.tensor(group),
+        torch.tensor(price, dtype=torch.float64),
+    )
+
+
+def _branchings(tokens: Sequence[float]) -> list[tuple[float, ...]]:
+    """The sets of horizons at which a trunk may be read, out of those on offer, ascending."""
+    sets = []
+    for last in range(1, len(tokens)):
+        longest = tuple(tokens[max(0, last + 1 - _MOST_BRANCHES) : last + 1])
+        sets.append(longest)
+        if len(longest) > 2:
+            sets.append(longest[-2:])
+    return sets
+
+
+def horizons(study: Study) -> list[float]:
+    """Horizons on offer: the allowed ones, or an octave grid over the range."""
+    tokens = study.space.tokens
+    return list(tokens) if isinstance(tokens, list) else _geometric(*tokens, _TOKEN_STEP)
+
+
+def rates(study: Study) -> list[float]:
+    """Rates on offer: a half-octave grid over the space, shifted at random at every step."""
+    low, high = study.space.learning_rate
+    generator = torch.Generator().manual_seed(study.seed * 7919 + len(study.trials))
+    shift = float(torch.rand((), generator=generator, dtype=torch.float64))
+    step = _RATE_STEP * math.log(2)
+    count = int((math.log(high / low) / step) - shift) + 1
+    if math.log(high / low) < step:
+        return _geometric(low, high, _RATE_STEP)
+    return [low * math.exp(step * (shift + k)) for k in range(count)]
+
+
+def _geometric(low: float, high: float, octaves: float) -> list[float]:
+    """Values from low to high, about that many octaves apart."""
+    count = max(1, round(math.log2(high / low) / octaves)) if high > low else 0
+    return [low * (high / low) ** (k / count) for k in range(count)] + [high] if count else [low]

@@ -1,0 +1,192 @@
+"""Diagnostics: when should one not trust the answer, and why?
+
+Each check returns one plain sentence, or nothing where all is well.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from horizon_bo.core.decision import Decision, octaves
+from horizon_bo.core.inference import Belief, Center, study_center
+from horizon_bo.core.priors import coefficients
+from horizon_bo.core.surrogate import cell_covariance, level_mean, same_source
+from horizon_bo.study.trials import Study
+
+#: Below these the sampler has not mixed.
+LEAST_ACCEPTANCE, _LEAST_UNIQUE = 0.03, 0.2
+#: A recommendation this close to the prior's spread was hardly moved by the runs.
+_PRIOR_DRIVEN = 0.8
+#: A rate this far from a centre, in the centre's standard deviations, is a conflict.
+_CONFLICT = 2.5
+#: Standard deviations by which one cell may disagree with the others.
+SURPRISE = 3.0
+#: Coefficient sets and runs that the leave-one-horizon-out check looks at.
+_CHECKED_SETS, _CHECKED_RUNS = 16, 120
+_NORMAL_90 = 2 * 1.6449  # width of a normal's central 90 % in standard deviations
+
+
+@dataclass(frozen=True)
+class Health:
+    """How well the sampler did.
+
+    Args:
+        acceptance: Share of moves accepted in the last stage.
+        effective: Number of distinct coefficient sets among the particles.
+        horizon_error: Largest standardised error of a cell predicted from the other cells;
+            `None` with fewer than two cells.
+    """
+
+    acceptance: float
+    effective: int
+    horizon_error: float | None
+
+
+def health(belief: Belief) -> Health:
+    """Acceptance, effective sample size and the leave-one-horizon-out error."""
+    posterior = belief.posterior
+    return Health(
+        acceptance=posterior.acceptance,
+        effective=len(torch.unique(posterior.z, dim=0)),
+        horizon_error=_horizon_error(belief),
+    )
+
+
+def _horizon_error(belief: Belief) -> float | None:
+    """Largest |z| of a cell's mean residual when its runs are predicted from the other cells.
+
+    Coefficients are those of all runs, so this asks whether the cells agree, not the law's power
+    to extrapolate; a value above 3 means that one cell does not fit the others.
+    """
+    runs, fit = belief.runs, belief.posterior.fit
+    finite = (~runs.diverged).nonzero().squeeze(-1)
+    finite = finite[:: 1 + len(finite) // _CHECKED_RUNS]
+    cells = runs.cell[finite].unique()
+    if len(cells) < 2:
+        return None
+    pick = torch.linspace(0, len(fit.factor) - 1, _CHECKED_SETS).long()
+    covariance = _loss_covariance(belief, pick, finite)
+    mean = level_mean(fit.coefficients, runs.places) + fit.features.mean
+    residual = (runs.loss - mean)[pick][:, finite]
+    scores = [_left_out(covariance, residual, runs.cell[finite] == cell) for cell in cells]
+    return float(torch.stack(scores).abs().max())
+
+
+def _left_out(covariance: Tensor, residual: Tensor, out: Tensor) -> Tensor:
+    """Standardised mean error of the runs left out, averaged over coefficient sets."""
+    factor = torch.linalg.cholesky(covariance[:, ~out][:, :, ~out])
+    cross = covariance[:, ~out][:, :, out]
+    weights = torch.cholesky_solve(cross, factor)
+    error = residual[:, out] - (weights.mT @ residual[:, ~out].unsqueeze(-1)).squeeze(-1)
+    spread = covariance[:, out][:, :, out] - cross.mT @ weights
+    scale = spread.mean((-1, -2)).clamp_min(1e-300).sqrt()
+    return (error.mean(-1) / scale).mean()
+
+
+def _loss_covariance(belief: Belief, pick: Tensor, index: Tensor) -> Float[Tensor, "set run run"]:
+    """Covariance of measured losses under some coefficient sets, noise included."""
+    runs, fit = belief.runs, belief.posterior.fit
+    places, source = runs.places[index], runs.source[index]
+    c = coefficients(belief.posterior.z[pick], belief.priors)
+    departures = cell_covariance(c, places, places, same_source(source, source))
+    basis = fit.features.basis[pick][:, index].transpose(1, 2)
+    covariance = (basis.unsqueeze(-1) * departures * basis.unsqueeze(-2)).sum(1)
+    noise = fit.features.variance[pick] * belief.posterior.inflation[pick]
+    return covariance + torch.diag_embed(noise[:, index])
+
+
+def warnings(study: Study, belief: Belief, decision: Decision) -> tuple[str, ...]:
+    """All that a user should know before trusting the recommendation."""
+    checks = (
+        _prior_driven,
+        _at_the_edge,
+        _one_sided,
+        _conflict,
+        _conflict_with_laws,
+        _all_diverged,
+    )
+    found = [check(study, belief, decision) for check in checks]
+    found.extend(_unhealthy(belief))
+    return tuple(sentence for sentence in found if sentence)
+
+
+def _prior_driven(study: Study, belief: Belief, decision: Decision) -> str | None:
+    names = ", ".join(belief.center.sources[:6])
+    if not len(belief.runs.loss):
+        return f"no run yet: the recommendation is the prior's ({names})"
+    prior_width = _NORMAL_90 * belief.center.log_sd / math.log(2)
+    width = octaves(decision.log_interval_90)
+    if width > _PRIOR_DRIVEN * prior_width:
+        return (
+            f"prior-driven: the interval is {width:.1f} octaves wide after the runs, "
+            f"{prior_width:.1f} before ({names})"
+        )
+    return None
+
+
+def _at_the_edge(study: Study, belief: Belief, decision: Decision) -> str | None:
+    low, high = study.space.learning_rate
+    if low <= math.exp(decision.log_lr) <= high:
+        return None
+    return (
+        f"the recommended rate {math.exp(decision.log_lr):.2e} lies outside the space "
+        f"[{low:.2e}, {high:.2e}]; widen learning_rate if runs there are possible"
+    )
+
+
+def _one_sided(study: Study, belief: Belief, decision: Decision) -> str | None:
+    runs, law = belief.runs, belief.posterior.fit.coefficients.law.unsqueeze()
+    if len(runs.loss) < 3:  # fewer cannot straddle and repeat
+        return None
+    offset = runs.log_lr - law.log_optimal_lr(*runs.places.unbind(-1))
+    below = float((offset < 0).double().mean(0).max())
+    above = float((offset > 0).double().mean(0).max())
+    if min(below, above) > 0.5:
+        return None
+    side = "above" if below <= 0.5 else "below"
+    return f"one-sided bowls: every run lies {side} its optimum; try rates on the other side"
+
+
+def _conflict(study: Study, belief: Belief, decision: Decision) -> str | None:
+    return _far_from(belief.center, decision, "the prior")
+
+
+def _conflict_with_laws(study: Study, belief: Belief, decision: Decision) -> str | None:
+    if study.prior_center is None:
+        return None  # the prior is the laws' own
+    laws = study_center(replace(study, prior_center=None))
+    return _far_from(laws, decision, "the consensus of published laws")
+
+
+def _far_from(center: Center, decision: Decision, whose: str) -> str | None:
+    away = decision.log_lr - center.log_lr
+    if abs(away) < _CONFLICT * center.log_sd:
+        return None
+    return (
+        f"conflict with {whose}: the optimum is {math.exp(abs(away)):.0f} times "
+        f"{'above' if away > 0 else 'below'} its centre {math.exp(center.log_lr):.2e}"
+    )
+
+
+def _all_diverged(study: Study, belief: Belief, decision: Decision) -> str | None:
+    if len(belief.runs.loss) and bool(belief.runs.diverged.all()):
+        return "every run diverged: they only bound the optimum from above; try lower rates"
+    return None
+
+
+def _unhealthy(belief: Belief) -> list[str]:
+    found, state = [], health(belief)
+    if state.acceptance < LEAST_ACCEPTANCE or belief.posterior.unique < _LEAST_UNIQUE:
+        found.append(
+            f"inference did not mix: {state.acceptance:.0%} of moves accepted, "
+            f"{belief.posterior.unique:.0%} of particles survived; do not trust the interval"
+        )
+    if state.horizon_error is not None and state.horizon_error > SURPRISE:
+        found.append(
+            f"one size or horizon disagrees with the others by {state.horizon_error:.1f} standard "
+            "deviations; check its runs"
+        )
+    return found

@@ -1,0 +1,223 @@
+"""Inference: what a study makes one believe about the learning rate at its target.
+
+`believe` turns a study's trials into tensors, samples coefficient sets and draws the loss curve
+at the target. It is a pure function: the same study gives the same belief, bit for bit.
+"""
+
+import math
+import statistics
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from horizon_bo.core.priors import DEFAULT_PRIORS, Prior, study_priors
+from horizon_bo.core.sampler import Posterior, sample
+from horizon_bo.core.surrogate import Runs, draw_departures, token_slope
+from horizon_bo.published.prior import prior_center
+from horizon_bo.study.trials import Study, Trial, log_inputs
+
+#: Typical loss before the first run, nats per token; any observed loss replaces it.
+LOSS_BEFORE_DATA = 2.5
+#: Draws of the target cell's departures per coefficient set.
+_DRAWS = 8
+#: Runs beyond this are condensed, within bins of ln η of this width or wider.
+MOST_RUNS, _BIN, _WIDEST_BIN = 200, 0.1, 1.0
+#: Cells with departures of their own; more are merged with their nearest.
+MOST_CELLS = 40
+
+
+@dataclass(frozen=True)
+class Center:
+    """The guess of the optimal rate that the prior is centred at, and where it comes from."""
+
+    log_lr: float
+    log_sd: float
+    sources: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TargetDraws:
+    """Posterior draws of the loss curve at the target: level + κ · h_s(ln η − ln η*).
+
+    Losses are in units of the study's typical loss.
+    """
+
+    log_optimum: Float[Tensor, "draw"]
+    curvature: Float[Tensor, "draw"]
+    asymmetry: Float[Tensor, "draw"]
+    level: Float[Tensor, "draw"]
+    token_slope: Float[Tensor, "draw"]  # loss that an e-fold of tokens buys
+    log_cliff: Float[Tensor, "draw"]  # rate at which half of the runs diverge
+
+
+@dataclass(frozen=True)
+class Belief:
+    """All that a decision needs to know of a study's posterior."""
+
+    runs: Runs
+    recipes: tuple[str, ...]  # labels of recipes other than the study's own
+    loss_scale: float  # typical loss, in the study's unit
+    priors: Mapping[str, Prior]
+    center: Center
+    posterior: Posterior
+    target: TargetDraws
+
+
+def believe(study: Study) -> Belief:
+    """Infer everything from a study's trials."""
+    return believe_with(study, lambda priors: priors, sample)
+
+
+def believe_with(
+    study: Study,
+    priors_of: Callable[[Mapping[str, Prior]], Mapping[str, Prior]],
+    sampler: Callable[[Runs, Mapping[str, Prior], torch.Generator], Posterior],
+) -> Belief:
+    """What `believe` infers, under other priors or with another sampler.
+
+    Args:
+        study: The study.
+        priors_of: The priors to use, made from the study's own.
+        sampler: Draws coefficient sets given runs.
+    """
+    runs, recipes, loss_scale = finished_runs(study)
+    center = study_center(study)
+    priors = priors_of(study_priors(center.log_lr, center.log_sd, study.parametrization))
+    generator = torch.Generator().manual_seed(study.seed * 1_000_003 + len(study.trials))
+    posterior = sampler(runs, priors, generator)
+    draws = target_draws(posterior, runs, generator)
+    return Belief(runs, recipes, loss_scale, priors, center, posterior, draws)
+
+
+def study_center(study: Study) -> Center:
+    """The user's guess, or else the one of published laws and recipes."""
+    default = DEFAULT_PRIORS["log_optimum"].scale
+    if study.prior_center is not None:
+        return Center(math.log(study.prior_center), default, ("your prior_center",))
+    published = prior_center(study.target, study.parametrization, study.excluded_data)
+    return Center(math.log(published.learning_rate), published.log_sd, published.sources)
+
+
+def finished_runs(study: Study) -> tuple[Runs, tuple[str, ...], float]:
+    """Completed and diverged trials as tensors, other recipes' labels, and the typical loss.
+
+    The typical loss is the median of the study's own recipe, else of any: priors scale with it.
+    """
+    trials = [trial for trial in study.trials if trial.status in ("completed", "diverged")]
+    labels = [study.recipe(trial) for trial in trials]
+    recipes = tuple(sorted({label for label in labels if label is not None}))
+    own = [t.loss for t, label in zip(trials, labels, strict=True) if t.loss and label is None]
+    losses = own or [trial.loss for trial in trials if trial.loss]
+    loss_scale = float(statistics.median(losses)) if losses else LOSS_BEFORE_DATA
+    log_lr, places, source = placed(study, trials, recipes)
+    loss = torch.tensor([t.loss or math.nan for t in trials], dtype=torch.float64) / loss_scale
+    known = torch.tensor([t.loss_sd or 0.0 for t in trials], dtype=torch.float64) / loss_scale
+    cell, cells, cell_source = assign_cells(places, source)
+    runs = Runs(
+        log_lr=log_lr,
+        places=places,
+        source=source,
+        loss=loss,
+        variance=known.square(),
+        count=torch.ones_like(log_lr),
+        cell=cell,
+        cells=cells,
+        cell_source=cell_source,
+    )
+    return condensed(runs), recipes, loss_scale
+
+
+def condensed(runs: Runs, most: int = MOST_RUNS) -> Runs:
+    """The same runs where there are few; else neighbours in rate, of one cell, become one.
+
+    Neighbours lie within a bin of ln η that starts at a tenth and doubles until at most `most`
+    runs are left. The bowl bends by less than 10⁻³ of its curvature within such a bin. A bin is
+    represented by its median loss, so that an outlier in it does not count.
+    """
+    width = _BIN
+    while len(runs.loss) > most and width < _WIDEST_BIN:
+        keys = torch.stack([runs.cell, (runs.log_lr / width).round().long(), runs.diverged.long()])
+        groups, group = torch.unique(keys, dim=1, return_inverse=True)
+        if groups.shape[1] <= most:
+            return _merged(runs, group, groups.shape[1])
+        width *= 2
+    return runs
+
+
+def _merged(runs: Runs, group: Tensor, groups: int) -> Runs:
+    count = torch.zeros(groups, dtype=torch.float64).index_add(0, group, runs.count)
+
+    def mean(values: Tensor) -> Tensor:
+        shape = (groups, *values.shape[1:])
+        total = torch.zeros(shape, dtype=torch.float64).index_add(0, group, values)
+        return total / count.reshape(-1, *[1] * (values.dim() - 1))
+
+    order = torch.argsort(runs.loss.nan_to_num(nan=0.0), stable=True)
+    order = order[torch.argsort(group[order], stable=True)]
+    first = count.cumsum(0) - count
+    lower = order[(first + (count - 1) / 2).floor().long()]
+    upper = order[(first + (count - 1) / 2).ceil().long()]
+    return replace(
+        runs,
+        log_lr=mean(runs.log_lr),
+        places=mean(runs.places),
+        source=runs.source[lower],
+        loss=(runs.loss[lower] + runs.loss[upper]) / 2,
+        variance=mean(runs.variance) / count,
+        count=count,
+        cell=runs.cell[lower],
+    )
+
+
+def placed(
+    study: Study, trials: list[Trial], recipes: tuple[str, ...]
+) -> tuple[Float[Tensor, "run"], Float[Tensor, "run 3"], Int[Tensor, "run"]]:
+    """Log rates, places relative to the target, and recipe numbers of trials."""
+    inputs = torch.tensor(
+        [log_inputs(trial, study.target) for trial in trials], dtype=torch.float64
+    ).reshape(-1, 4)
+    number = {label: 1 + k for k, label in enumerate(recipes)}
+    source = [number.get(study.recipe(trial) or "", 0) for trial in trials]
+    return inputs[:, 0], inputs[:, 1:], torch.tensor(source, dtype=torch.long)
+
+
+def assign_cells(
+    places: Float[Tensor, "run 3"], source: Int[Tensor, "run"], most: int = MOST_CELLS
+) -> tuple[Int[Tensor, "run"], Float[Tensor, "cell 3"], Int[Tensor, "cell"]]:
+    """Cells with the target first, and the cell of each run.
+
+    Where there are more than `most`, the farthest from all chosen before becomes a cell in turn,
+    and every run joins its nearest (Gonzalez, 1985).
+    """
+    apart = 1e3  # recipes never share a cell
+    keys = torch.cat([places, apart * source[:, None].to(torch.float64)], 1)
+    keys = torch.cat([torch.zeros(1, 4, dtype=torch.float64), keys])
+    unique = torch.unique(keys, dim=0)
+    chosen = [torch.zeros(4, dtype=torch.float64)]
+    distance = (unique - chosen[0]).norm(dim=1)
+    while len(chosen) < min(most, len(unique)) and float(distance.max()) > 0:
+        chosen.append(unique[distance.argmax()])
+        distance = torch.minimum(distance, (unique - chosen[-1]).norm(dim=1))
+    nodes = torch.stack(chosen)
+    cell = torch.cdist(keys[1:], nodes).argmin(1)
+    return cell, nodes[:, :3], (nodes[:, 3] / apart).round().long()
+
+
+def target_draws(posterior: Posterior, runs: Runs, generator: torch.Generator) -> TargetDraws:
+    """Draw the loss curve at the target from every coefficient set."""
+    departures = draw_departures(posterior.fit, generator, _DRAWS)[..., 0]
+    c = posterior.fit.coefficients
+    spread = lambda values: values.expand(_DRAWS, -1).reshape(-1)  # noqa: E731
+    level, drift, bend = (departures[:, :, j].reshape(-1) for j in range(3))
+    optimum = spread(c.law.log_optimum) + drift
+    return TargetDraws(
+        log_optimum=optimum,
+        curvature=(spread(c.law.log_curvature) + bend).exp(),
+        asymmetry=spread(c.law.asymmetry),
+        level=1.0 + level,
+        token_slope=spread(token_slope(posterior.fit, runs)),
+        log_cliff=optimum + spread(c.cliff),
+    )

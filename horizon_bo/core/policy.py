@@ -1,0 +1,238 @@
+"""Policy: from a study to the next run, and to the rate to train the target with.
+
+Pure functions on values. `HorizonTuner`, the stateful shell around them, lives in
+`horizon_bo.tuner`, because it also writes to disk.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from horizon_bo.core import acquisition
+from horizon_bo.core.acquisition import Plan
+from horizon_bo.core.candidates import pool_of_space, trunks_of_space
+from horizon_bo.core.decision import Decision, decide, probability_within
+from horizon_bo.core.diagnostics import warnings
+from horizon_bo.core.gains import EMPTY, NO_TRUNKS
+from horizon_bo.core.inference import Belief, placed
+from horizon_bo.core.linearized import Candidates, Known, outlook
+from horizon_bo.core.sampler import Posterior
+from horizon_bo.errors import BudgetExhaustedError
+from horizon_bo.study.branches import reading_flops, suggestion
+from horizon_bo.study.trials import Study, Suggestion, Trial
+
+#: Rounding may make the last affordable run seem dearer than what is left.
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recommendation:
+    """The rate to train the target with, and what to expect of it.
+
+    Args:
+        learning_rate: Rate of least expected regret, as given to the optimizer.
+        interval_50: Central half of the posterior of the optimal rate.
+        interval_90: Central 90 % of it.
+        expected_regret: Expected loss above the best rate's, in loss units.
+        predicted_loss: Expected loss of the target at that rate, in loss units.
+        expected_overhead: Compute spent plus the compute that would buy back the regret, as a
+            share of the target run's.
+        divergence_probability: Of the target at that rate.
+        spent: Training compute charged so far, FLOP.
+        value_of_next_run: Fall of expected regret by the next run of the plan, in loss units.
+        stop: No affordable run is expected to lower the overhead, or the regret is tolerable.
+        reason: Why to stop or go on, in a sentence.
+        warnings: Why to be careful, a sentence each.
+    """
+
+    learning_rate: float
+    interval_50: tuple[float, float]
+    interval_90: tuple[float, float]
+    expected_regret: float
+    predicted_loss: float
+    expected_overhead: float
+    divergence_probability: float
+    spent: float
+    value_of_next_run: float
+    stop: bool
+    reason: str
+    warnings: tuple[str, ...]
+
+
+def suggest(
+    study: Study, belief: Belief, n: int = 1, pool: Sequence[Trial] | None = None
+) -> tuple[Suggestion, ...]:
+    """The next `n` runs to make at once, best first.
+
+    Args:
+        study: The study, its pending runs included.
+        belief: `believe(study)`.
+        n: How many runs.
+        pool: Choose among these instead of the search space, each at most once.
+
+    Raises:
+        BudgetExhaustedError: No run fits into what is left of the budget.
+    """
+    offers = _offers(study, pool)
+    if not offers:
+        raise BudgetExhaustedError(_nothing_affordable(study, pool))
+    plan, units = _plan(study, belief, offers, repeatable=pool is None, least=n)
+    runs: list[Suggestion] = []
+    first = len(study.trials)
+    for k in plan.index[:n]:
+        runs.append(_suggested(units[k], study, first))
+        first += len(units[k])
+    return tuple(runs)
+
+
+def recommend(study: Study, belief: Belief, pool: Sequence[Trial] | None = None) -> Recommendation:
+    """The rate to train the target with; before the first run it is the prior's.
+
+    Args:
+        study: The study.
+        belief: `believe(study)`.
+        pool: Judge whether to stop by these runs instead of the search space.
+    """
+    decision = decide(belief)
+    scale, target_flops = belief.loss_scale, study.target.flops
+    slope = decision.token_slope
+    offers = _offers(study, pool)
+    plan = _plan(study, belief, offers, repeatable=pool is None, least=1)[0] if offers else None
+    stop, reason = _advice(study, belief, decision, plan)
+    # a share, since the plan's regrets come from a linearised model
+    drop = 1 - plan.regret[0] / plan.start if plan and plan.regret and plan.start else 0.0
+    overhead = study.spent / target_flops + decision.expected_regret / slope
+    return Recommendation(
+        learning_rate=math.exp(decision.log_lr),
+        interval_50=_linear(decision.log_interval_50),
+        interval_90=_linear(decision.log_interval_90),
+        expected_regret=decision.expected_regret * scale,
+        predicted_loss=decision.predicted_loss * scale,
+        expected_overhead=overhead,
+        divergence_probability=decision.divergence_probability,
+        spent=study.spent,
+        value_of_next_run=max(0.0, drop) * decision.expected_regret * scale,
+        stop=stop,
+        reason=reason,
+        warnings=warnings(study, belief, decision),
+    )
+
+
+def _linear(log_interval: tuple[float, float]) -> tuple[float, float]:
+    return math.exp(log_interval[0]), math.exp(log_interval[1])
+
+
+def _advice(
+    study: Study, belief: Belief, decision: Decision, plan: Plan | None
+) -> tuple[bool, str]:
+    """Whether to stop, and why: by cost, and by the tolerated regret if the user gave one."""
+    if study.regret_tolerance is not None:
+        tolerance = study.regret_tolerance / belief.loss_scale
+        sure = probability_within(belief, decision.log_lr, tolerance)
+        if sure >= 1 - study.regret_risk:
+            return True, (
+                f"the regret is at most {study.regret_tolerance:.3g} with probability {sure:.0%}"
+            )
+    if plan is None or not plan.regret:
+        return True, "no run fits into what is left of the budget"
+    best_saving, steps = _best_saving(plan, decision, study.target.flops)
+    if best_saving <= 0:
+        return True, (
+            "no affordable run is expected to save more target compute than it costs: "
+            f"the expected regret is worth {decision.expected_regret / decision.token_slope:.1%} "
+            "of the target run"
+        )
+    return False, (
+        f"the next {steps} run{'s' if steps > 1 else ''} cost "
+        f"{plan.cost[steps - 1] / study.target.flops:.1%} of the target run and are expected to "
+        f"save {best_saving:.1%} more than that"
+    )
+
+
+def _best_saving(plan: Plan, decision: Decision, target_flops: float) -> tuple[float, int]:
+    """Largest expected fall of the overhead along a plan, in target runs, and its length.
+
+    The plan's regrets come from a linearised model; they are scaled to the decision's.
+    """
+    factor = decision.expected_regret / plan.start / decision.token_slope if plan.start else 0.0
+    savings = [
+        factor * (plan.start - regret) - cost / target_flops
+        for regret, cost in zip(plan.regret, plan.cost, strict=True)
+    ]
+    best = max(savings)
+    return best, 1 + savings.index(best)
+
+
+def _offers(study: Study, pool: Sequence[Trial] | None) -> list[Trial]:
+    """Runs that may be made and fit into what is left of the budget."""
+    runs = pool_of_space(study) if pool is None else pool
+    most = study.remaining + _ROUNDING * study.target.flops
+    return [run for run in runs if run.flops <= most]
+
+
+def _plan(
+    study: Study, belief: Belief, offers: Sequence[Trial], *, repeatable: bool, least: int
+) -> tuple[Plan, list[tuple[Trial, ...]]]:
+    """The plan for the remaining budget, and the readings of each run that its indices mean."""
+    pending = [trial for trial in study.trials if trial.status == "pending"]
+    recipes = _recipes(study, belief, (*pending, *offers))
+    known = Known(
+        _widened(belief.posterior, len(recipes) - len(belief.recipes)),
+        belief.runs,
+        _candidates(study, recipes, pending),
+    )
+    offered = _candidates(study, recipes, offers)
+    kept = acquisition.shortlist(known, offered, belief.priors)
+    trunks = trunks_of_space(study, offers) if repeatable else NO_TRUNKS
+    trunks = trunks.select(acquisition.shortlist_trunks(known, offered, trunks, belief.priors))
+    extra = trunks.readings[~torch.isin(trunks.readings, kept)]
+    seen = torch.cat([kept, extra])
+    plan = acquisition.best_plan(
+        outlook(known, offered.select(seen), belief.priors),
+        offered.cost[kept],
+        study.remaining + _ROUNDING * study.target.flops,
+        repeatable,
+        least,
+        trunks.among(seen),
+    )
+    units = [[k] for k in kept.tolist()] + trunks.members.tolist()
+    return plan, [tuple(offers[k] for k in unit if k != EMPTY) for unit in units]
+
+
+def _recipes(study: Study, belief: Belief, trials: Sequence[Trial]) -> tuple[str, ...]:
+    """Labels of the recipes that the belief knows, and of those that no run has ended under."""
+    labels = (study.recipe(trial) for trial in trials)
+    unseen = {label for label in labels if label is not None and label not in belief.recipes}
+    return (*belief.recipes, *sorted(unseen))
+
+
+def _widened(posterior: Posterior, recipes: int) -> Posterior:
+    """The posterior with the offsets of recipes no run has ended under, which are as before it."""
+    return replace(posterior, z=torch.nn.functional.pad(posterior.z, (0, recipes)))
+
+
+def _candidates(study: Study, recipes: tuple[str, ...], trials: Sequence[Trial]) -> Candidates:
+    log_lr, places, source = placed(study, list(trials), recipes)
+    cost = torch.tensor([trial.flops for trial in trials], dtype=torch.float64)
+    return Candidates(log_lr, places, source, cost)
+
+
+def _suggested(offers: Sequence[Trial], study: Study, trial_id: int) -> Suggestion:
+    """The run whose loss is to be read as these offers say, the longest last."""
+    flops = reading_flops([offer.flops for offer in offers], study.space.cooldown or 0.0)
+    priced = [
+        replace(offer, id=trial_id + k, flops=price)
+        for k, (offer, price) in enumerate(zip(offers, flops, strict=True))
+    ]
+    return suggestion(priced, study)
+
+
+def _nothing_affordable(study: Study, pool: Sequence[Trial] | None) -> str:
+    runs = pool_of_space(study) if pool is None else pool
+    cheapest = min((run.flops for run in runs), default=math.inf)
+    return (
+        f"{study.remaining:.3g} FLOP of the budget are left and the cheapest run costs "
+        f"{cheapest:.3g} FLOP; raise the budget, allow smaller runs, or decide with recommend"
+    )

@@ -1,0 +1,268 @@
+"""Sampler: a population of coefficient sets, drawn from what the runs leave credible.
+
+Sequential Monte Carlo from the prior to the posterior through tempered likelihoods: reweight,
+resample, redraw the noise factors, move by differential evolution. Everything is one batch over
+particles, seeded by the study alone, so the same study always gives the same belief.
+
+Source: Del Moral, Doucet & Jasra (2006), J. R. Stat. Soc. B 68(3):411-436; ter Braak (2006),
+Statistics and Computing 16(3):239-249.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from horizon_bo.core.priors import Prior
+from horizon_bo.core.surrogate import (
+    NOISE_FREEDOM,
+    Fit,
+    Runs,
+    condition,
+    draw_departures,
+)
+
+PARTICLES = 256
+#: Each tempering step keeps this share of the particles effective.
+_KEPT = 0.2
+#: Rounds of one redraw of the noise factors and `_MOVES` moves, after a tempering step and at 1.
+_ROUNDS, _LAST_ROUNDS, _MOVES = 1, 5, 5
+_COLDEST = 1e-9  # temperature at which no data can be felt
+_TRIALS = 12
+_TOLERANCE = 0.2  # a step that keeps up to this much more is good enough
+_USUAL_STEP = 0.9  # of ln power, once the first runs are felt
+_FIRST_WAVE, _WAVE_GROWTH = 25, 4
+#: A difference step reaches 2.38/√(2d) of the population's spread (ter Braak, 2006).
+_REACH = 2.38
+_DIFFERENTIAL = 0.3  # share of moves along a difference
+_LONGEST_MEMORY = 0.95  # largest ρ of the autoregressive moves, drawn uniformly below
+_WIDER = 1.2  # on the fitted covariance, so that its tails cover the posterior's
+_BLUR = 1e-3
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """A population of coefficient sets, equally weighted, and how it came about.
+
+    `z` are standard-normal coordinates (see `mean.coefficients`), `inflation` each run's latent
+    factor on its noise variance.
+    """
+
+    z: Float[Tensor, "particle coordinate"]
+    inflation: Float[Tensor, "particle run"]
+    fit: Fit
+    acceptance: float  # share of accepted moves in the last stage
+    stages: int
+    unique: float  # share of distinct ancestors that survived the last resampling
+
+
+@dataclass(frozen=True)
+class _Population:
+    """Particles on their way from the prior to the posterior."""
+
+    z: Tensor
+    inflation: Tensor
+    likelihood: Tensor
+
+
+@dataclass
+class _Progress:
+    """How the annealing went so far."""
+
+    stages: int = 0
+    acceptance: float = 1.0
+    unique: float = 1.0
+
+
+def sample(
+    runs: Runs,
+    priors: Mapping[str, Prior],
+    generator: torch.Generator,
+    particles: int = PARTICLES,
+) -> Posterior:
+    """Draw coefficient sets from their posterior given runs.
+
+    Many runs enter in waves, each four times the size of the last, so that the long way from the
+    prior is gone with few of them. The wave a run belongs to is drawn at random.
+    """
+    sources = int(runs.source.max()) if len(runs.source) else 0
+    z = _normal_points(particles, len(priors) + sources, generator)
+    count = len(runs.loss)
+    order = torch.randperm(count, generator=generator)
+    inflation = torch.ones(particles, 0, dtype=torch.float64)
+    progress, seen = _Progress(), 0
+    while seen < count:
+        wave = min(count, max(_FIRST_WAVE, seen * _WAVE_GROWTH))
+        wave = count if count < 1.5 * wave else wave
+        entering = torch.ones(particles, wave - seen, dtype=torch.float64)
+        inflation = torch.cat([inflation, entering], 1)
+        old = torch.arange(wave) < seen
+        part = runs.select(order[:wave])
+        z, inflation = _anneal(z, inflation, part, old, priors, generator, progress)
+        seen = wave
+    inflation = inflation[:, order.argsort()]
+    fit = condition(z, inflation, runs, priors)
+    return Posterior(z, inflation, fit, progress.acceptance, progress.stages, progress.unique)
+
+
+def _anneal(
+    z: Tensor,
+    inflation: Tensor,
+    runs: Runs,
+    old: Tensor,
+    priors: Mapping[str, Prior],
+    generator: torch.Generator,
+    progress: _Progress,
+) -> tuple[Tensor, Tensor]:
+    """Raise the likelihood of the runs that are not `old` from power 0 to power 1."""
+    power = 0.0
+    likelihood = condition(z, inflation, runs, priors, old.to(z.dtype)).log_likelihood
+    while power < 1:
+        power, weights = _next_power(z, inflation, runs, old, priors, power, likelihood)
+        chosen = _systematic(weights, generator)
+        z, inflation = z[chosen], inflation[chosen]
+        temperature = torch.where(old, 1.0, power)
+        rounds = _ROUNDS if power < 1 else _LAST_ROUNDS
+        rates = []
+        for _ in range(rounds):
+            inflation = _redraw_inflation(z, inflation, runs, priors, temperature, generator)
+            likelihood = condition(z, inflation, runs, priors, temperature).log_likelihood
+            population = _Population(z, inflation, likelihood)
+            for _ in range(_MOVES):
+                population, rate = _move(population, runs, priors, temperature, generator)
+                rates.append(rate)
+            z, likelihood = population.z, population.likelihood
+        progress.stages += 1
+        progress.acceptance = sum(rates) / len(rates)
+        progress.unique = len(chosen.unique()) / len(z)
+    return z, inflation
+
+
+def _normal_points(count: int, dimension: int, generator: torch.Generator) -> Tensor:
+    """Scrambled Sobol points of the standard normal, which cover the prior evenly."""
+    seed = int(torch.randint(2**31, (1,), generator=generator))
+    engine = torch.quasirandom.SobolEngine(dimension, scramble=True, seed=seed)
+    points = engine.draw(count, dtype=torch.float64).clamp(1e-9, 1 - 1e-9)
+    return torch.special.ndtri(points)
+
+
+def _next_power(
+    z: Tensor,
+    inflation: Tensor,
+    runs: Runs,
+    old: Tensor,
+    priors: Mapping[str, Prior],
+    power: float,
+    now: Tensor,
+) -> tuple[float, Tensor]:
+    """The power at which about `_KEPT` of the particles stay effective, and their weights.
+
+    Found by steps in ln power that halve when they go too far; any share from `_KEPT` to
+    `_TOLERANCE` more will do.
+    """
+
+    def weights_at(t: float) -> Tensor:
+        fit = condition(z, inflation, runs, priors, torch.where(old, 1.0, t))
+        return torch.softmax(fit.log_likelihood.nan_to_num(nan=-torch.inf) - now, 0)
+
+    low, step = math.log(max(power, _COLDEST)), _USUAL_STEP
+    step = step if power else -low / 2
+    weights = torch.full((len(z),), 1 / len(z), dtype=z.dtype)
+    for _ in range(_TRIALS):
+        trial = min(low + step, 0.0)
+        candidate = weights_at(math.exp(trial))
+        kept = float(1 / candidate.square().sum() / len(z))
+        if kept < _KEPT:
+            step = (trial - low) / 2
+            continue
+        low, weights = trial, candidate
+        if trial == 0.0 or kept < _KEPT + _TOLERANCE:
+            break
+    return math.exp(low), weights
+
+
+def _systematic(weights: Tensor, generator: torch.Generator) -> Tensor:
+    start = torch.rand((), dtype=weights.dtype, generator=generator)
+    points = (start + torch.arange(len(weights), dtype=weights.dtype)) / len(weights)
+    return torch.searchsorted(weights.cumsum(0), points).clamp_max(len(weights) - 1)
+
+
+def _redraw_inflation(
+    z: Tensor,
+    inflation: Tensor,
+    runs: Runs,
+    priors: Mapping[str, Prior],
+    temperature: Tensor,
+    generator: torch.Generator,
+) -> Tensor:
+    """Gibbs step on the noise factors: Student-t noise as a scale mixture of normals.
+
+        τᵢ | rest ~ InverseGamma((ν + t)/2, (ν + t rᵢ²/σᵢ²)/2)
+
+    Source: Geweke (1993), Journal of Applied Econometrics 8(S1):S19-S40.
+    """
+    fit = condition(z, inflation, runs, priors, temperature)
+    departures = draw_departures(fit, generator)[0]
+    at_runs = departures[:, :, runs.cell].transpose(1, 2)
+    excess = runs.loss.nan_to_num() - fit.expected(at_runs, runs)
+    squares = torch.where(runs.diverged, 0.0, excess.square() / fit.features.variance)
+    counted = torch.where(runs.diverged, torch.zeros_like(temperature), temperature)
+    shape = (NOISE_FREEDOM + counted) / 2
+    gamma = torch.ops.aten._standard_gamma(
+        shape.expand_as(squares).contiguous(), generator=generator
+    )
+    return (NOISE_FREEDOM + temperature * squares) / 2 / gamma.clamp_min(1e-12)
+
+
+def _move(
+    population: _Population,
+    runs: Runs,
+    priors: Mapping[str, Prior],
+    temperature: Tensor,
+    generator: torch.Generator,
+) -> tuple[_Population, float]:
+    """One Metropolis step of every particle, autoregressive about the population's normal fit.
+
+        z' = m + ρ (z − m) + √(1 − ρ²) S^½ ξ
+
+    leaves N(m, S) unchanged, so the acceptance compares the posterior with that normal only: it
+    stays high in many dimensions where the posterior is nearly normal. Some particles step
+    along a difference of two others instead, which does not mind if it is not.
+
+    Source: Cotter et al. (2013), Statistical Science 28(3):424-446, with the fit as reference.
+    """
+    z = population.z
+    count, dimension = z.shape
+    normal = torch.randn(2, count, dimension, dtype=z.dtype, generator=generator)
+    uniform = torch.rand(3, count, 1, dtype=z.dtype, generator=generator)
+    center = z.mean(0)
+    covariance = z.T.cov() * _WIDER + _BLUR * torch.eye(dimension, dtype=z.dtype)
+    factor = torch.linalg.cholesky(covariance)
+    keep = uniform[0] * _LONGEST_MEMORY
+    fresh = center + keep * (z - center) + (1 - keep.square()).sqrt() * (normal[0] @ factor.T)
+
+    pair = torch.randint(1, count, (2, count), generator=generator) + torch.arange(count)
+    difference = z[pair[0] % count] - z[pair[1] % count]
+    moving = torch.rand(count, dimension, dtype=z.dtype, generator=generator) < uniform[0]
+    reach = _REACH / (2 * moving.sum(-1, keepdim=True).clamp_min(1)).sqrt()
+    stepped = z + torch.where(moving, reach * difference + _BLUR * normal[1], 0.0)
+
+    differential = uniform[1] < _DIFFERENTIAL
+    proposal = torch.where(differential, stepped, fresh)
+    after = condition(proposal, population.inflation, runs, priors, temperature).log_likelihood
+    gain = after - population.likelihood + (z.square() - proposal.square()).sum(-1) / 2
+    whitened = torch.linalg.solve_triangular(
+        factor, (torch.stack([z, proposal]) - center).mT, upper=False
+    )
+    squares = whitened.square().sum(1)
+    gain = gain + torch.where(differential.squeeze(-1), 0.0, (squares[1] - squares[0]) / 2)
+    accepted = uniform[2].squeeze(-1).log() < gain.nan_to_num(nan=-torch.inf)
+    moved = _Population(
+        torch.where(accepted.unsqueeze(-1), proposal, z),
+        population.inflation,
+        torch.where(accepted, after, population.likelihood),
+    )
+    return moved, float(accepted.double().mean())

@@ -1,0 +1,356 @@
+"""Surrogate: how likely runs are, and what they say of any other run, given coefficients.
+
+    loss(x) = level(c) + κ h(u) − κ h'(u) δ(c) + κ h(u) ρ(c) + noise,   c = (n, d, b)
+
+Each cell c (a size, horizon, batch and recipe) departs from the law in three ways: its level,
+its optimum by δ (*drift*), its curvature by ρ. All three are Gaussian processes over cells, so
+given the coefficients the loss is a Gaussian process too, and the runs of a cell enter only
+through the 3×3 Gram matrix of their basis functions (1, −κh', κh): exact summaries, whatever
+the number of runs.
+
+Noise is Student-t: each run has a latent factor on its variance. A diverged run is not a loss
+but an event, with a hazard that rises through a cliff above the optimum.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from horizon_bo.core.laws import clip_offset, linex, linex_slope
+from horizon_bo.core.priors import Coefficients, Prior, coefficients
+
+#: Degrees of freedom of the noise; at 4 one run six deviations out moves nothing.
+NOISE_FREEDOM = 4.0
+#: No loss is known better than this share of it: logs keep four or five digits.
+LEAST_NOISE = 1e-5
+#: Scatter of ln κ between cells, beside the law's trend.
+CURVATURE_SD = 0.2
+#: Standard deviation of the optimum's bend: second derivative of ln LR* in ln N, ln D and ln of
+#: the batch over its critical size. The published exponents in ln N differ by 0.2 between two
+#: octaves of size; in ln B the rule goes from linear over square root to none, or back, within a
+#: decade about the critical batch (McCandlish et al., 2018, arXiv:1812.06162).
+BEND_SD = (0.06, 0.04, 0.15)
+#: The critical batch grows as tokens to this power: 0.38 to 0.57 in the published fits.
+CRITICAL_EXPONENT = 0.45
+#: Departures of cells decorrelate this much faster in ln B than in ln N and ln D, since the
+#: critical batch itself moves with the horizon.
+STRETCH = (1.0, 1.0, 2.0)
+#: Prior of the level's amplitudes in units of the loss: E + A + C, A and C. At 1B params and
+#: 20B tokens the fits of Hoffmann et al. (2022) give A = 0.15 and C = 0.2.
+LEVEL_SD = 1.0
+AMPLITUDE = (0.12, 0.10)
+#: Slope and bend of the level in ln B, and another recipe's offset, in units of the loss.
+BATCH_LEVEL_SD = (0.02, 0.02)
+SOURCE_LEVEL_SD = 1.0
+#: Width of the cliff in ln η: the rate at which half of the runs diverge is ragged by this much.
+CLIFF_WIDTH = 0.5
+#: No level falls by more than e⁴ times its amplitude over the runs one can make.
+_LARGEST_FALL = 4.0
+_LEAST_AMPLITUDE = 0.01  # tokens always buy something
+_JITTER = 1e-10  # on covariances of quantities of order one
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Finished runs as the surrogate sees them, and the cells they lie in.
+
+    Losses are in units of the study's typical loss. Cell 0 is the target, always. A run's law is
+    evaluated at its own place; its departures are those of its cell.
+    """
+
+    log_lr: Float[Tensor, "run"]
+    places: Float[Tensor, "run 3"]  # (ln N/N*, ln D/D*, ln B/B*)
+    source: Int[Tensor, "run"]  # recipe, 0 the study's own
+    loss: Float[Tensor, "run"]  # NaN where diverged
+    variance: Float[Tensor, "run"]  # known part of the noise variance
+    count: Float[Tensor, "run"]  # repeats that `loss` is the mean of, 1 for a single run
+    cell: Int[Tensor, "run"]
+    cells: Float[Tensor, "cell 3"]
+    cell_source: Int[Tensor, "cell"]
+
+    @property
+    def diverged(self) -> Tensor:
+        """Which runs blew up."""
+        return self.loss.isnan()
+
+    def select(self, index: Tensor) -> "Runs":
+        """Some of the runs, with all cells."""
+        per_run = ("log_lr", "places", "source", "loss", "variance", "count", "cell")
+        return replace(self, **{name: getattr(self, name)[index] for name in per_run})
+
+
+def cell_covariance(
+    c: Coefficients,
+    left: Float[Tensor, "*batch left 3"],
+    right: Float[Tensor, "*#batch right 3"],
+    same_source: Float[Tensor, "left right"],
+) -> Float[Tensor, "*batch set 3 left right"]:
+    """Covariance between cells of their level, drift and curvature departures.
+
+    Matérn-3/2 in (n, d, b) for all three; the level adds the integrated amplitudes of the law,
+    the drift adds a bend, so that the optimum may leave its power law the further the cheaper.
+    """
+    stretch = torch.tensor(STRETCH, dtype=left.dtype)
+    distance = torch.cdist(stretch * left, stretch * right).unsqueeze(-3)
+    scaled = math.sqrt(3.0) * distance / c.length[:, None, None]
+    matern = (1 + scaled) * (-scaled).exp()
+    level = (
+        LEVEL_SD**2
+        + _level_products(c, left, right)
+        + SOURCE_LEVEL_SD**2 * same_source
+        + c.misfit_sd[:, None, None].square() * matern
+    )
+    bends = (_bend(left) @ _bend(right).mT).unsqueeze(-3)
+    drift = c.drift_sd[:, None, None].square() * matern + bends
+    return torch.stack([level, drift, CURVATURE_SD**2 * matern], dim=-3)
+
+
+def _bend(cells: Float[Tensor, "*batch cell 3"]) -> Float[Tensor, "*batch cell 3"]:
+    """Square of each direction in which ln LR* may bend, times half the bend's scale."""
+    n, d, b = cells.unbind(-1)
+    directions = torch.stack([n, d, b - CRITICAL_EXPONENT * d], -1)
+    return torch.tensor(BEND_SD, dtype=cells.dtype) / 2 * directions.square()
+
+
+def _level_falls(
+    c: Coefficients, cells: Float[Tensor, "*batch cell 3"]
+) -> Float[Tensor, "*batch set 2 cell"]:
+    law = c.law.unsqueeze()
+    exponents = torch.stack(
+        [torch.as_tensor(law.params_exponent), torch.as_tensor(law.tokens_exponent)], -2
+    )
+    exponent = -exponents * cells[..., :2].mT.unsqueeze(-3)
+    return exponent.clamp_max(_LARGEST_FALL).expm1()
+
+
+def _level_products(
+    c: Coefficients, left: Float[Tensor, "*batch left 3"], right: Float[Tensor, "*#batch right 3"]
+) -> Float[Tensor, "*batch set left right"]:
+    falls = _level_falls(c, left).mT @ _level_falls(c, right)
+    slope, bend = BATCH_LEVEL_SD
+    here, there = left[..., 2:], right[..., 2:].mT
+    batch = slope**2 * (here * there) + bend**2 / 4 * (here * there).square()
+    return AMPLITUDE[1] ** 2 * falls + batch.unsqueeze(-3)
+
+
+def level_mean(
+    c: Coefficients, cells: Float[Tensor, "*batch cell 3"]
+) -> Float[Tensor, "*batch set cell"]:
+    """Prior mean of the loss at the best rate of each cell, in units of the typical loss."""
+    return 1.0 + AMPLITUDE[0] * _level_falls(c, cells).sum(-2)
+
+
+def same_source(
+    left: Int[Tensor, "left"], right: Int[Tensor, "right"]
+) -> Float[Tensor, "left right"]:
+    """1 where two cells share a recipe other than the study's own."""
+    return ((left[:, None] == right) & (left[:, None] > 0)).to(torch.float64)
+
+
+@dataclass(frozen=True)
+class Features:
+    """Basis functions, mean, noise and cliff distance of runs under each coefficient set."""
+
+    basis: Float[Tensor, "*batch set run 3"]
+    mean: Float[Tensor, "*batch set run"]  # of the bowl alone
+    variance: Float[Tensor, "*batch set run"]
+    height: Float[
+        Tensor, "*batch set run"
+    ]  # over the cliff, in its widths: P(diverged) = Φ(height)
+
+
+def features(
+    c: Coefficients,
+    log_lr: Float[Tensor, "*batch run"],
+    places: Float[Tensor, "*batch run 3"],
+    source: Int[Tensor, "run"],
+    variance: Float[Tensor, "run"] | float = 0.0,
+    count: Float[Tensor, "run"] | float = 1.0,
+) -> Features:
+    """Evaluate the law at runs given by rate, place and recipe.
+
+    Args:
+        c: Coefficient sets.
+        log_lr: Natural log of the peak rate.
+        places: `(ln N/N*, ln D/D*, ln B/B*)`.
+        source: Recipe number, 0 the study's own.
+        variance: Known part of the noise variance.
+        count: Repeats that a loss is the mean of; the error of the bowl's shape stays.
+    """
+    law = c.law.unsqueeze()
+    n, d, b = places.unsqueeze(-3).unbind(-1)
+    shift = c.source_offset[:, source]
+    raw = log_lr.unsqueeze(-2) - law.log_optimal_lr(n, d, b) - shift
+    offset = clip_offset(raw, law.asymmetry)
+    curvature = law.curvature(n, d, b)
+    bowl = curvature * linex(offset, law.asymmetry)
+    slope = curvature * linex_slope(offset, law.asymmetry)
+    growth = (c.noise_per_compute[:, None] * (n + d)).exp()
+    seeds = (c.noise_sd[:, None] * growth).square() / count
+    noise = LEAST_NOISE**2 + seeds + (c.bowl_error[:, None] * bowl).square()
+    return Features(
+        basis=torch.stack([torch.ones_like(bowl), -slope, bowl], -1),
+        mean=bowl,
+        variance=noise + variance,
+        height=(raw - c.cliff[:, None]) / CLIFF_WIDTH,
+    )
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The Gaussian process conditioned on runs, one per coefficient set."""
+
+    log_likelihood: Float[Tensor, "set"]
+    root: Float[Tensor, "set 3 cell cell"]  # departures = root · whitened
+    design: Float[Tensor, "set run 3*cell"] | None  # None where the runs were summarised
+    factor: Float[Tensor, "set side side"]  # Cholesky factor, of run or of departure side
+    half: Float[Tensor, "set side"]  # factor⁻¹ · data of that side
+    coefficients: Coefficients
+    features: Features
+
+    @property
+    def center(self) -> Float[Tensor, "set departure"]:
+        """Posterior mean of the whitened departures."""
+        whole = torch.linalg.solve_triangular(self.factor.mT, self.half.unsqueeze(-1), upper=True)
+        return (whole if self.design is None else self.design.mT @ whole).squeeze(-1)
+
+    def expected(
+        self, departures: Float[Tensor, "set run 3"], runs: Runs
+    ) -> Float[Tensor, "set run"]:
+        """Loss of each run without noise, given the departures of its cell."""
+        level = level_mean(self.coefficients, runs.places)
+        return level + self.features.mean + (self.features.basis * departures).sum(-1)
+
+
+def condition(
+    z: Float[Tensor, "set coordinate"],
+    inflation: Float[Tensor, "set run"],
+    runs: Runs,
+    priors: Mapping[str, Prior],
+    temperature: Float[Tensor, "run"] | float = 1.0,
+) -> Fit:
+    """Condition on runs, their noise variance inflated and likelihoods raised to a power.
+
+        p(y | z, τ) = ∫ p(v) Π N(yᵢ | μᵢ + φᵢ·L v, σᵢ² τᵢ)^tᵢ dv,     departures = L v
+
+    With M = √(t/σ²τ) φ L, one row a run, the integral needs one Cholesky factor of I + M Mᵀ, or
+    of I + Mᵀ M, whichever is smaller. The latter is summed from cell summaries.
+
+    Source: Rasmussen & Williams (2006), Gaussian Processes for Machine Learning, eq. 2.8, 2.11.
+    """
+    c = coefficients(z, priors)
+    f = features(c, runs.log_lr, runs.places, runs.source, runs.variance, runs.count)
+    root = cell_root(c, runs)
+    diverged = runs.diverged
+    spread = f.variance * inflation
+    weight = torch.where(diverged, 0.0, temperature / spread)
+    level = level_mean(c, runs.places)
+    residual = torch.where(diverged, 0.0, runs.loss.nan_to_num() - f.mean - level)
+    if len(runs.loss) <= root.shape[1] * root.shape[2]:
+        design, factor, half, squares = _by_runs(f.basis, weight, residual, root, runs.cell)
+    else:
+        design, factor, half, squares = _by_cells(f.basis, weight, residual, root, runs.cell)
+    log_det = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    normaliser = torch.where(diverged, 0.0, (2 * math.pi * spread).log())
+    events = torch.special.log_ndtr(torch.where(diverged, f.height, -f.height))
+    repeats = torch.where(diverged, runs.count, 1.0)
+    scores = (temperature * (repeats * events - normaliser / 2)).sum(-1)
+    # a set so extreme that float64 cannot factor its covariance explains nothing
+    possible = scores - (squares + log_det) / 2
+    log_likelihood = possible.nan_to_num(nan=-torch.inf, posinf=-torch.inf)
+    return Fit(log_likelihood, root, design, factor, half, c, f)
+
+
+def cell_root(c: Coefficients, runs: Runs) -> Float[Tensor, "set 3 cell cell"]:
+    """Cholesky factor of the prior covariance of the cells' departures."""
+    covariance = cell_covariance(
+        c, runs.cells, runs.cells, same_source(runs.cell_source, runs.cell_source)
+    )
+    covariance.diagonal(dim1=-2, dim2=-1).add_(_JITTER)
+    return torch.linalg.cholesky_ex(covariance).L
+
+
+def _factor(matrix: Tensor) -> Tensor:
+    """Cholesky factors, NaN where a matrix has none."""
+    factor, failed = torch.linalg.cholesky_ex(matrix)
+    return torch.where((failed > 0)[:, None, None], torch.nan, factor)
+
+
+def _half_solved(factor: Tensor, right: Tensor) -> Tensor:
+    return torch.linalg.solve_triangular(factor, right.unsqueeze(-1), upper=False).squeeze(-1)
+
+
+def _by_runs(
+    basis: Tensor, weight: Tensor, residual: Tensor, root: Tensor, cell: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    scale = weight.sqrt()
+    rows = root[:, :, cell].transpose(1, 2)  # set run 3 cell
+    design = (rows * (basis * scale.unsqueeze(-1)).unsqueeze(-1)).flatten(2)
+    gram = design @ design.mT
+    gram.diagonal(dim1=-2, dim2=-1).add_(1.0)
+    factor = _factor(gram)
+    half = _half_solved(factor, residual * scale)
+    return design, factor, half, half.square().sum(-1)
+
+
+def _by_cells(
+    basis: Tensor, weight: Tensor, residual: Tensor, root: Tensor, cell: Tensor
+) -> tuple[None, Tensor, Tensor, Tensor]:
+    sets, effects, cells, _ = root.shape
+    weighted = basis * weight.unsqueeze(-1)
+    squares = (weighted.unsqueeze(-1) * basis.unsqueeze(-2)).flatten(2)
+    products = torch.cat([squares, weighted * residual.unsqueeze(-1)], -1)
+    member = (cell == torch.arange(cells).unsqueeze(-1)).to(basis.dtype)
+    sums = member @ products  # set cell 12
+    gram = sums[..., :9].mT.reshape(sets, effects, effects, cells, 1)
+    moment = (root.mT @ sums[..., 9:].mT.unsqueeze(-1)).flatten(1)
+    blocks = root.mT.unsqueeze(2) @ (gram * root.unsqueeze(1))
+    precision = blocks.transpose(2, 3).reshape(sets, effects * cells, effects * cells)
+    precision.diagonal(dim1=-2, dim2=-1).add_(1.0)
+    factor = _factor(precision)
+    half = _half_solved(factor, moment)
+    return None, factor, half, (weight * residual.square()).sum(-1) - half.square().sum(-1)
+
+
+def draw_departures(
+    fit: Fit, generator: torch.Generator, draws: int = 1
+) -> Float[Tensor, "draw set 3 cell"]:
+    """Posterior draws of every cell's level, drift and curvature departures.
+
+    From the factor on the departure side directly; on the run side by Matheron's rule, a prior
+    draw corrected by what it misses of the data.
+
+    Source: Wilson et al. (2020), arXiv:2002.09309, eq. 10.
+    """
+    sets, effects, cells, _ = fit.root.shape
+    normal = lambda size: torch.randn(  # noqa: E731
+        draws, sets, size, 1, dtype=torch.float64, generator=generator
+    )
+    prior = normal(effects * cells)
+    if fit.design is None:
+        step = torch.linalg.solve_triangular(fit.factor.mT, prior, upper=True)
+    else:
+        missed = fit.design @ prior + normal(fit.design.shape[1])
+        inner = torch.linalg.solve_triangular(fit.factor, missed, upper=False)
+        outer = torch.linalg.solve_triangular(fit.factor.mT, inner, upper=True)
+        step = prior - fit.design.mT @ outer
+    whitened = fit.center + step.squeeze(-1)
+    parts = whitened.reshape(draws, sets, effects, cells)
+    return torch.einsum("pjcm,spjm->spjc", fit.root, parts)
+
+
+def token_slope(fit: Fit, runs: Runs) -> Float[Tensor, "set"]:
+    """Loss that an e-fold of tokens buys at the target, β C, in units of the typical loss.
+
+    C is a linear amplitude that was integrated out; here is its posterior mean, E[C | v], with v
+    the whitened level departures.
+    """
+    c, cells = fit.coefficients, len(runs.cells)
+    falls = _level_falls(c, runs.cells)[:, 1]
+    weights = torch.linalg.solve_triangular(fit.root[:, 0], falls.unsqueeze(-1), upper=False)
+    change = AMPLITUDE[1] ** 2 * (weights.squeeze(-1) * fit.center[:, :cells]).sum(-1)
+    return c.law.tokens_exponent * (AMPLITUDE[0] + change).clamp_min(_LEAST_AMPLITUDE)

@@ -1,0 +1,1 @@
+"""Evaluation: how good would the tuner have been?"""

@@ -1,0 +1,1 @@
+"""Examples: what does a study look like, without one of your own?"""

@@ -1,0 +1,1 @@
+"""Fits: what do a user's own runs say about a published law?"""

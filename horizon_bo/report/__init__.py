@@ -1,0 +1,1 @@
+"""Report: how is a study shown?"""

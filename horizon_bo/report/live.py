@@ -1,0 +1,192 @@
+"""Live page: how does a page follow a study that a loop is writing?
+
+The server only reads. It asks the study for its revision now and then, works out a new page in a
+thread of its own when there is a new one, and serves the last page meanwhile, so that neither a
+reader nor the loop ever waits for the other.
+"""
+
+import asyncio
+import secrets
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from horizon_bo.core.inference import believe
+from horizon_bo.errors import HorizonBOError, StorageError
+from horizon_bo.report.page import Live, report_page
+from horizon_bo.report.series import State, state_of, study_figures
+from horizon_bo.store.events import StudyStore
+from horizon_bo.study.trials import Study, Trial
+
+#: How often the study is asked for its revision, in seconds.
+POLL_S = 2.0
+
+#: Names that a browser on this machine may call a loopback address by; any other is a page of
+#: somebody else's that has had its name point here.
+_LOOPBACK_NAMES = ["127.0.0.1", "localhost", "[::1]"]
+
+#: The page's address may hold the token: tell it to nobody, keep nothing.
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+Told = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """The page at one revision: whole, and without the chart library for who has it already."""
+
+    revision: int
+    page: str
+    update: str
+
+
+@dataclass
+class LivePage:
+    """The last page of a study, renewed by whoever calls `renew`.
+
+    Args:
+        store: Where the study is kept.
+        last: The page to serve; `None` before the first `renew`.
+        trouble: Why the study could not be read the last time, else `None`.
+        states: What was believed along the history, by the number of first trials, with these.
+    """
+
+    store: StudyStore
+    last: Rendered | None = None
+    trouble: str | None = None
+    states: dict[int, tuple[tuple[Trial, ...], State]] = field(default_factory=dict)
+
+    def renew(self, told: Told = lambda done, of: None) -> None:
+        """Work the page out again if the study has changed; called by one thread at a time."""
+        if self.last is not None and self.store.sequence() == self.last.revision:
+            return
+        stored = self.store.read()
+        figures = study_figures(stored.study, told=told, state=self._remembered)
+        written = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        live = Live(stored.sequence)
+        whole, update = (
+            report_page(figures, self.store.name, written, library=library, live=live)
+            for library in (True, False)
+        )
+        self.last = Rendered(stored.sequence, whole, update)
+
+    def _remembered(self, study: Study) -> State:
+        """What was believed then; the target and the space of a study never change."""
+        known = self.states.get(len(study.trials))
+        if known is None or known[0] != study.trials:
+            known = (study.trials, state_of(believe(study)))
+            self.states[len(study.trials)] = known
+        return known[1]
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """A socket bound to an address; port 0 takes a free one."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family)
+    except (OSError, OverflowError) as error:
+        raise StorageError(
+            f"{host} port {port} cannot be listened at ({error}), expected a free port of this "
+            "machine; name another with --port, or 0 for any"
+        ) from error
+
+
+def serve_page(page: LivePage, listener: socket.socket, token: str | None) -> None:
+    """Serve a live page, renewed once already, until the process is told to end.
+
+    Args:
+        page: The page.
+        listener: The socket to listen at.
+        token: As in `application`.
+    """
+    settings = uvicorn.Config(application(page, token), log_level="warning", access_log=False)
+    uvicorn.Server(settings).run(sockets=[listener])
+
+
+def application(page: LivePage, token: str | None) -> Starlette:
+    """The web application that serves a live page, renewed once already.
+
+    Args:
+        page: The page.
+        token: What a reader must show, as `?token=` or as a bearer; `None` serves readers on
+            this machine only.
+    """
+
+    async def whole(request: Request) -> Response:
+        return _answer(request, token, lambda last: HTMLResponse(last.page, headers=_HEADERS))
+
+    async def update(request: Request) -> Response:
+        return _answer(request, token, lambda last: HTMLResponse(last.update, headers=_HEADERS))
+
+    async def revision(request: Request) -> Response:
+        return _answer(request, token, lambda last: _revision(request, last, page.trouble))
+
+    def _answer(
+        request: Request, token: str | None, answer: Callable[[Rendered], Response]
+    ) -> Response:
+        if token is not None and not _shows(request, token):
+            said = "401: add ?token=… to the address, or send it as a bearer token\n"
+            return PlainTextResponse(said, 401, {"WWW-Authenticate": "Bearer", **_HEADERS})
+        assert page.last is not None, "a page is renewed before it is served"
+        return answer(page.last)
+
+    @asynccontextmanager
+    async def following(_: Starlette) -> AsyncIterator[None]:
+        task = asyncio.create_task(_follow(page))
+        try:
+            yield
+        finally:
+            task.cancel()
+
+    guard = [Middleware(TrustedHostMiddleware, allowed_hosts=_LOOPBACK_NAMES)]
+    return Starlette(
+        routes=[
+            Route("/", whole, methods=["GET"]),
+            Route("/main", update, methods=["GET"]),
+            Route("/revision", revision, methods=["GET"]),
+        ],
+        middleware=guard if token is None else [],
+        lifespan=following,
+    )
+
+
+def _revision(request: Request, last: Rendered, trouble: str | None) -> Response:
+    """The revision of the page, or word that it is the one the reader knows."""
+    tag = f'"{last.revision}{"!" if trouble else ""}"'
+    headers = {**_HEADERS, "Cache-Control": "no-cache", "ETag": tag}
+    if request.headers.get("if-none-match") == tag:
+        return Response(status_code=304, headers=headers)
+    return JSONResponse({"revision": last.revision, "trouble": trouble}, headers=headers)
+
+
+def _shows(request: Request, token: str) -> bool:
+    """Whether a request comes with the token, compared in constant time."""
+    bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
+    given = request.query_params.get("token") or bearer
+    return secrets.compare_digest(given.encode(), token.encode())
+
+
+async def _follow(page: LivePage) -> None:
+    """Renew a page for ever; a study that cannot be read for a while leaves the last page."""
+    while True:
+        await asyncio.sleep(POLL_S)
+        try:
+            await asyncio.to_thread(page.renew)
+            page.trouble = None
+        except HorizonBOError as error:
+            page.trouble = " ".join(str(error).split())

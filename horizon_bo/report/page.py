@@ -1,0 +1,189 @@
+"""Page: how does a study become one HTML page that needs nothing else?
+
+A template, a style sheet and a script of the package are filled from the study's figures; the
+chart library is written into the page, so that it opens without a network, today and in ten years.
+"""
+
+import json
+import math
+from dataclasses import dataclass, fields
+from functools import cache
+from importlib.metadata import version
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from horizon_bo.core.diagnostics import LEAST_ACCEPTANCE, SURPRISE
+from horizon_bo.core.policy import Recommendation
+from horizon_bo.report.charts import charts, opinion_title, spend_counts
+from horizon_bo.report.figures import OptimumFigure, StudyFigures
+from horizon_bo.report.numbers import numeral, plain_count, plain_rate, shown
+
+_HERE = "horizon_bo.report"
+
+
+@dataclass(frozen=True)
+class Live:
+    """What a page needs to keep itself up to date: the revision of the study that it shows."""
+
+    revision: int
+
+
+def report_page(
+    figures: StudyFigures,
+    name: str,
+    written: str,
+    *,
+    library: bool = True,
+    live: Live | None = None,
+) -> str:
+    """The page of a study as HTML.
+
+    Args:
+        figures: What it shows.
+        name: Name of the study.
+        written: When, as the reader should see it.
+        library: Whether the chart library is in the page.
+        live: For a page that asks for later revisions; `None` for one that stands alone.
+    """
+    page = _environment().get_template("report.html.jinja")
+    return page.render(
+        figures=figures,
+        best=figures.recommendation,
+        study=figures.study,
+        target=figures.study.target,
+        equivalent=equivalent_flops(figures),
+        width=math.log2(figures.recommendation.interval_90[1])
+        - math.log2(figures.recommendation.interval_90[0]),
+        record=recommendation_record(figures.recommendation),
+        charts=charts(figures),
+        config=config_text(figures, name),
+        missing=missing(figures),
+        per_doubling={
+            "tokens": _per_doubling(figures.over_tokens),
+            "params": _per_doubling(figures.over_params),
+        },
+        counts=_counts(figures),
+        opinions=_opinions(figures),
+        runs=_runs(figures),
+        spend_counts=spend_counts(figures),
+        least_acceptance=LEAST_ACCEPTANCE,
+        surprise=SURPRISE,
+        name=name,
+        written=written,
+        version=version("horizon-bo"),
+        live=live,
+        library=Markup(get_plotlyjs()) if library else None,
+        style=_text("report.css"),
+        script=_text("report.js"),
+    )
+
+
+def recommendation_record(best: Recommendation) -> dict[str, Any]:
+    """What `recommend --json` prints."""
+    return {field.name: getattr(best, field.name) for field in fields(best)}
+
+
+def equivalent_flops(figures: StudyFigures) -> float:
+    """Target compute that would buy the expected regret back, FLOP."""
+    best, target = figures.recommendation, figures.study.target
+    return best.expected_overhead * target.flops - best.spent
+
+
+def config_text(figures: StudyFigures, name: str) -> str:
+    """The target's run as YAML to paste into a training config."""
+    target, best = figures.study.target, figures.recommendation
+    low, high = (shown(end, "rate") for end in best.interval_90)
+    batch = target.batch_tokens
+    lines = [
+        f"# horizon-bo {version('horizon-bo')}, study {name}",
+        f"# 90 % interval of the best rate: {low} to {high}",
+        f"learning_rate: {plain_rate(best.learning_rate)}",
+        f"params: {plain_count(target.params)}",
+        f"tokens: {plain_count(target.tokens)}",
+        *([] if batch is None else [f"batch_tokens: {plain_count(batch)}"]),
+        f"schedule: {json.dumps(target.schedule)}",
+        f"averaging: {json.dumps(target.averaging)}",
+    ]
+    return "\n".join(lines)
+
+
+def missing(figures: StudyFigures) -> str | None:
+    """What the study lacks for an answer of its own, in a sentence; `None` where nothing."""
+    status = figures.runs.status
+    if (status == "completed").any():
+        return None
+    if not len(status):
+        return (
+            "This study has no run yet. Everything below is what published laws and recipes, or "
+            "your own guess, say; make a first run or import logged ones."
+        )
+    if (status == "diverged").any():
+        return (
+            "No run of this study has reached a loss: those that ended diverged, so they only say "
+            "which rates are too high. Make runs at lower rates."
+        )
+    return (
+        "No run of this study has reported a loss yet. Everything below is the guess it started "
+        "from; report the runs that are under way."
+    )
+
+
+def _per_doubling(curve: OptimumFigure) -> float:
+    """Factor by which the best rate moves when tokens or params double, along the curve."""
+    rates, counts = curve.median[[0, -1]], curve.at[[0, -1]]
+    return float(2.0 ** (np.log(rates[1] / rates[0]) / np.log(counts[1] / counts[0])))
+
+
+def _counts(figures: StudyFigures) -> dict[str, int]:
+    status = figures.runs.status
+    return {
+        name: int((status == name).sum()) for name in ("completed", "diverged", "failed", "pending")
+    }
+
+
+def _opinions(figures: StudyFigures) -> list[dict[str, Any]]:
+    """Others' rates, the one we expect to lose least first."""
+    others, best = figures.opinions, figures.recommendation
+    return [
+        {
+            "title": opinion_title(figures, str(others.name[k])),
+            "learning_rate": others.learning_rate[k],
+            "octaves": math.log2(others.learning_rate[k] / best.learning_rate),
+            "expected_regret": others.expected_regret[k],
+            "inside": bool(others.inside[k]),
+            "source": str(others.source[k]),
+        }
+        for k in np.argsort(others.expected_regret)
+    ]
+
+
+def _runs(figures: StudyFigures) -> list[dict[str, Any]]:
+    """All runs, the one that told most first."""
+    runs = figures.runs
+    order = np.argsort(-np.nan_to_num(runs.regret_removed, nan=-1.0), kind="stable")
+    return [
+        {field.name: getattr(runs, field.name)[k].item() for field in fields(runs)} for k in order
+    ]
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader(_HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["numeral"] = numeral
+    environment.filters["shown"] = shown
+    return environment
+
+
+def _text(name: str) -> Markup:
+    return Markup((files(_HERE) / "templates" / name).read_text(encoding="utf-8"))

@@ -1,0 +1,349 @@
+"""Figure series: how do the numbers of a study's figures come from its trials?"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from horizon_bo.core.decision import Decision, decide, octaves, regret
+from horizon_bo.core.diagnostics import health
+from horizon_bo.core.inference import Belief, believe, placed
+from horizon_bo.core.laws import clip_offset, linex
+from horizon_bo.core.linearized import credit
+from horizon_bo.core.policy import recommend
+from horizon_bo.core.surrogate import CLIFF_WIDTH, condition, draw_departures, level_mean
+from horizon_bo.core.threads import one_thread
+from horizon_bo.errors import InvalidSpaceError
+from horizon_bo.published.learning_rate import learning_rate_law
+from horizon_bo.published.prior import SPEAKING
+from horizon_bo.report.figures import (
+    BowlFigure,
+    HistoryFigure,
+    OpinionsFigure,
+    OptimumFigure,
+    RunsFigure,
+    StudyFigures,
+)
+from horizon_bo.study.trials import Study, Trial
+
+#: Posterior quantiles of a band: its lower edge, its middle and its upper edge.
+BAND = (0.05, 0.5, 0.95)
+
+_RATES = 121  # on the bowl
+#: The bowl is drawn past the 90 % interval by as much as that is wide, within these factors.
+_LEAST_BEYOND, _MOST_BEYOND = 1.5, 4.0
+_PLACES = 17  # along tokens, and along params
+_MARGIN = 1.5  # the curves go this factor past the runs and the target
+_DRAWS = 4  # of the departures per coefficient set
+_MOST_STATES = 12  # beliefs along the history: each costs up to a second or two
+_APART = 1e3  # recipes never share a cell
+_NORMAL_95 = 1.6449  # 95 % quantile of a standard normal
+
+#: Recommended rate, ends of its 90 % interval, and expected regret in loss units.
+State = tuple[float, float, float, float]
+
+
+def study_figures(
+    study: Study,
+    belief: Belief | None = None,
+    told: Callable[[int, int], None] = lambda done, of: None,
+    state: Callable[[Study], State] = lambda study: state_of(believe(study)),
+) -> StudyFigures:
+    """All figures of a study.
+
+    Args:
+        study: The study.
+        belief: `believe(study)` where it is at hand already.
+        told: Called with how many of how many beliefs along the history are known.
+        state: What was believed after the first trials of a study; one who asks for the figures
+            of a growing study again and again may remember it.
+    """
+    with one_thread():
+        belief = believe(study) if belief is None else belief
+        decision = decide(belief)
+        over_tokens, over_params, runs = optimum_figures(study, belief, decision)
+        return StudyFigures(
+            study=study,
+            recommendation=recommend(study, belief),
+            bowl=bowl_figure(belief, decision),
+            over_tokens=over_tokens,
+            over_params=over_params,
+            runs=runs,
+            history=history_figure(study, belief, told, state),
+            opinions=opinions_figure(study, belief),
+            health=health(belief),
+        )
+
+
+def bowl_figure(belief: Belief, decision: Decision) -> BowlFigure:
+    """The loss at the target above that of its best rate, as believed."""
+    low, high = decision.log_interval_90
+    beyond = min(max(high - low, math.log(_LEAST_BEYOND)), math.log(_MOST_BEYOND))
+    grid = torch.linspace(low - beyond, high + beyond, _RATES, dtype=torch.float64)
+    log_lr = torch.cat([grid, grid.new_tensor([decision.log_lr])]).unique()
+    draws = belief.target
+    offset = clip_offset(log_lr.unsqueeze(-1) - draws.log_optimum, draws.asymmetry)
+    excess = _quantiles(draws.curvature * linex(offset, draws.asymmetry)) * belief.loss_scale
+    hazard = torch.special.ndtr((log_lr.unsqueeze(-1) - draws.log_cliff) / CLIFF_WIDTH)
+    return BowlFigure(
+        learning_rate=log_lr.exp().numpy(),
+        low=excess[0].numpy(),
+        median=excess[1].numpy(),
+        high=excess[2].numpy(),
+        expected_regret=(regret(draws, log_lr).mean(-1) * belief.loss_scale).numpy(),
+        divergence=hazard.mean(-1).numpy(),
+    )
+
+
+def _quantiles(values: Float[Tensor, "*point draw"]) -> Float[Tensor, "share *point"]:
+    return torch.quantile(values, torch.tensor(BAND, dtype=values.dtype), dim=-1)
+
+
+@dataclass(frozen=True)
+class _Curves:
+    """Places along tokens, then along params, and draws of ln of the best rate there."""
+
+    tokens: Float[Tensor, "place"]
+    params: Float[Tensor, "place"]
+    log_optimum: Float[Tensor, "draw twice"]
+    run_optimum: Float[Tensor, "draw run"]  # of each trial's own place and recipe
+    run_level: Float[Tensor, "draw run"]  # loss at that rate, in typical losses
+
+
+def optimum_figures(
+    study: Study, belief: Belief, decision: Decision
+) -> tuple[OptimumFigure, OptimumFigure, RunsFigure]:
+    """The best rate along tokens and along params, and all trials in their light."""
+    log_lr, places, source = placed(study, list(study.trials), belief.recipes)
+    curves = _curves(study, belief, places, source)
+    bands = _quantiles(curves.log_optimum.mT)
+    off = log_lr - curves.run_optimum.median(0).values
+    count = len(curves.tokens)
+    target = study.target
+    figures = []
+    for along, at, band, own, unit in (
+        ("tokens", curves.tokens, bands[:, :count], places[:, 1], target.tokens),
+        ("params", curves.params, bands[:, count:], places[:, 0], target.params),
+    ):
+        carried = np.interp(own.numpy(), at.numpy(), band[1].numpy()) + off.numpy()
+        low, median, high = band.exp().numpy()
+        figures.append(
+            OptimumFigure(
+                along=along,
+                at=unit * at.exp().numpy(),
+                low=low,
+                median=median,
+                high=high,
+                run_at=unit * own.exp().numpy(),
+                run_rate=np.exp(carried),
+            )
+        )
+    level = curves.run_level.mean(0) * belief.loss_scale
+    return figures[0], figures[1], _runs_figure(study, belief, decision, off, level)
+
+
+def _curves(study: Study, belief: Belief, places: Tensor, source: Tensor) -> _Curves:
+    """Draw the best rates along both quantities, the drift from the law included.
+
+    The places along the curves become cells without runs, so that the departures of all cells are
+    drawn jointly; a trial's departures are those of the cell that the belief has put it into.
+    """
+    target, space = study.target, study.space
+    tokens = _axis([t / target.tokens for t in space.tokens], places[:, 1])
+    params = _axis([s.params / target.params for s in space.scales], places[:, 0])
+    along = torch.zeros(len(tokens) + len(params), 3, dtype=torch.float64)
+    along[: len(tokens), 1], along[len(tokens) :, 0] = tokens, params
+    known = belief.runs
+    cells = torch.cat([known.cells, along])
+    cell_source = torch.cat([known.cell_source, torch.zeros(len(along), dtype=torch.long)])
+    posterior = belief.posterior
+    widened = replace(known, cells=cells, cell_source=cell_source)
+    fit = condition(posterior.z, posterior.inflation, widened, belief.priors)
+    generator = torch.Generator().manual_seed(study.seed * 1_000_003 + len(study.trials))
+    departures = draw_departures(fit, generator, _DRAWS)
+    c, law = fit.coefficients, fit.coefficients.law.unsqueeze()
+    here = law.log_optimal_lr(*along.unbind(-1)) + departures[:, :, 1, len(known.cells) :]
+    cell = _cells_of(places, source, belief)
+    run_optimum = law.log_optimal_lr(*places.unbind(-1)) + c.source_offset[:, source]
+    return _Curves(
+        tokens=tokens,
+        params=params,
+        log_optimum=here.flatten(0, 1),
+        run_optimum=(run_optimum + departures[:, :, 1, cell]).flatten(0, 1),
+        run_level=(level_mean(c, places) + departures[:, :, 0, cell]).flatten(0, 1),
+    )
+
+
+def _axis(allowed: Sequence[float], relative: Float[Tensor, "run"]) -> Float[Tensor, "place"]:
+    """Places, as logs of ratios to the target, past the runs, the space and the target itself."""
+    ends = [0.0, *map(math.log, allowed), *relative.tolist()]
+    margin = math.log(_MARGIN)
+    even = torch.linspace(min(ends) - margin, max(ends) + margin, _PLACES, dtype=torch.float64)
+    return torch.cat([even, even.new_zeros(1)]).unique()
+
+
+def _cells_of(places: Tensor, source: Tensor, belief: Belief) -> Tensor:
+    """The nearest cell of the same recipe, of those that the belief has."""
+    keys = torch.cat([places, _APART * source[:, None]], 1)
+    nodes = torch.cat([belief.runs.cells, _APART * belief.runs.cell_source[:, None]], 1)
+    return torch.cdist(keys, nodes).argmin(1)
+
+
+def _runs_figure(
+    study: Study, belief: Belief, decision: Decision, off: Tensor, level: Tensor
+) -> RunsFigure:
+    trials = study.trials
+    loss = _numbers([trial.loss for trial in trials])
+    regret_share, octave_share = _removed(study, belief)
+    return RunsFigure(
+        id=np.array([trial.id for trial in trials], dtype=np.int64),
+        status=np.array([trial.status for trial in trials], dtype=np.str_),
+        recipe=np.array([study.recipe(trial) or "" for trial in trials], dtype=np.str_),
+        learning_rate=_numbers([trial.learning_rate for trial in trials]),
+        params=_numbers([trial.params for trial in trials]),
+        tokens=_numbers([trial.tokens for trial in trials]),
+        batch_tokens=_numbers([trial.batch_tokens for trial in trials]),
+        loss=loss,
+        cost=_numbers([trial.flops for trial in trials]) / study.target.flops,
+        charged=np.array([trial.charged for trial in trials], dtype=np.bool_),
+        octaves_off=off.numpy() / math.log(2),
+        excess=loss - level.numpy(),
+        regret_removed=regret_share * decision.expected_regret * belief.loss_scale,
+        octaves_removed=octave_share * octaves(decision.log_interval_90),
+    )
+
+
+def _numbers(values: Sequence[float | None]) -> np.ndarray:
+    return np.array([math.nan if v is None else v for v in values], dtype=np.float64)
+
+
+def _removed(study: Study, belief: Belief) -> tuple[np.ndarray, np.ndarray]:
+    """By which share regret and width would grow without each trial; NaN where it has not ended.
+
+    Runs that inference has merged share what they told together.
+    """
+    share = credit(belief.posterior, belief.runs, belief.priors)
+    ended = [t for t in study.trials if t.status in ("completed", "diverged")]
+    member = _members(study, belief, ended)
+    count = np.bincount(member, minlength=len(belief.runs.loss))
+    removed = np.full((2, len(study.trials)), math.nan)
+    for row, factor in zip(removed, (share.regret, share.spread), strict=True):
+        row[[trial.id for trial in ended]] = ((factor.numpy() - 1) / count)[member]
+    return removed[0], removed[1]
+
+
+def _members(study: Study, belief: Belief, ended: Sequence[Trial]) -> np.ndarray:
+    """Which of the belief's runs each ended trial is in."""
+    runs = belief.runs
+    if len(ended) == len(runs.loss):
+        return np.arange(len(ended))
+    log_lr, places, source = placed(study, list(ended), belief.recipes)
+    diverged = torch.tensor([t.status == "diverged" for t in ended])
+    labels = _APART * torch.stack([source, diverged], 1)
+    keys = torch.cat([log_lr[:, None], places, labels], 1)
+    there = _APART * torch.stack([runs.source, runs.diverged], 1)
+    return (
+        torch.cdist(keys, torch.cat([runs.log_lr[:, None], runs.places, there], 1))
+        .argmin(1)
+        .numpy()
+    )
+
+
+def history_figure(
+    study: Study,
+    belief: Belief,
+    told: Callable[[int, int], None],
+    state: Callable[[Study], State],
+) -> HistoryFigure:
+    """What was believed along the way, the present belief last."""
+    lengths = history_lengths(study)
+    states = []
+    for done, length in enumerate(lengths):
+        told(done, len(lengths))
+        now = replace(study, trials=study.trials[:length])
+        states.append(state_of(belief) if length == len(study.trials) else state(now))
+    told(len(lengths), len(lengths))
+    flops = _numbers([trial.flops for trial in study.trials]) / study.target.flops
+    charged = np.array([trial.charged for trial in study.trials], dtype=np.bool_)
+    spent = np.concatenate([[0.0], np.cumsum(np.where(charged, flops, 0.0))])
+    compute = np.concatenate([[0.0], np.cumsum(flops)])
+    rate, low, high, lost = np.array(states).T
+    return HistoryFigure(
+        trials=np.array(lengths),
+        spent=spent[lengths],
+        compute=compute[lengths],
+        learning_rate=rate,
+        low_90=low,
+        high_90=high,
+        expected_regret=lost,
+        octaves=np.log2(high / low),
+    )
+
+
+def state_of(belief: Belief) -> State:
+    """Rate, ends of the 90 % interval and expected regret, in linear values and loss units."""
+    decision = decide(belief)
+    low, high = decision.log_interval_90
+    return (
+        math.exp(decision.log_lr),
+        math.exp(low),
+        math.exp(high),
+        decision.expected_regret * belief.loss_scale,
+    )
+
+
+def history_lengths(study: Study) -> list[int]:
+    """How many first trials the states along the history know, ascending, 0 and all included.
+
+    Between them lie the last state before anything was spent, the state after the first run that
+    cost something, and those at which the spend first reached another octave of a target run;
+    of more than twelve, evenly spaced ones. Where all runs were free their compute counts.
+    """
+    counted = any(trial.charged for trial in study.trials)
+    spent, octave, kept = 0.0, -math.inf, [0]
+    for length, trial in enumerate(study.trials):
+        spent += trial.flops if trial.charged or not counted else 0.0
+        reached = math.floor(math.log2(spent / study.target.flops)) if spent else -math.inf
+        if reached > octave:
+            kept += [length, length + 1] if octave == -math.inf else [length + 1]
+            octave = reached
+    lengths = sorted({*kept, len(study.trials)})
+    if len(lengths) <= _MOST_STATES:
+        return lengths
+    even = np.linspace(0, len(lengths) - 1, _MOST_STATES).round().astype(int)
+    return [lengths[k] for k in even]
+
+
+def opinions_figure(study: Study, belief: Belief) -> OpinionsFigure:
+    """What published laws say of the target, and the guess that the study started from.
+
+    The laws are for the standard parametrization; under another one only the guess is left. A law
+    whose formula has no value at the target is left out.
+    """
+    center = belief.center
+    spread = _NORMAL_95 * center.log_sd
+    ends = math.exp(center.log_lr - spread), math.exp(center.log_lr + spread)
+    rows = [("prior", math.exp(center.log_lr), *ends, True, ", ".join(center.sources))]
+    for name in SPEAKING if study.parametrization == "standard" else ():
+        law = learning_rate_law(name)
+        try:
+            rate = law.learning_rate(study.target)
+        except InvalidSpaceError:
+            continue
+        low, high = law.interval_90(study.target) or (math.nan, math.nan)
+        rows.append((name, rate, low, high, not law.remarks(study.target), law.source))
+    names, rates, lows, highs, inside, sources = zip(*rows, strict=True)
+    lost = regret(belief.target, torch.tensor(rates, dtype=torch.float64).log()).mean(-1)
+    return OpinionsFigure(
+        name=np.array(names),
+        learning_rate=np.array(rates),
+        low_90=np.array(lows),
+        high_90=np.array(highs),
+        expected_regret=(lost * belief.loss_scale).numpy(),
+        inside=np.array(inside),
+        source=np.array(sources),
+    )

@@ -1,0 +1,1 @@
+"""Runs: how is what was suggested trained?"""

@@ -1,0 +1,280 @@
+"""Run loop: which run is started next, and what is learned from one that ended?
+
+A slot that falls free gets the next suggestion at once while the others train. What ended is
+written to the run's folder before it is observed, so a loop that dies loses nothing: the next one
+observes what had finished and starts again what had not.
+"""
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from horizon_bo.core.policy import Recommendation
+from horizon_bo.errors import BudgetExhaustedError, TrainingFailedError, UnknownTrialError
+from horizon_bo.runs.commands import Command, Function
+from horizon_bo.runs.folder import locked, refuse_another_study, write_json
+from horizon_bo.runs.jobs import (
+    POLL_S,
+    Flight,
+    RunEvent,
+    Watch,
+    WatchedState,
+    begin,
+    called,
+)
+from horizon_bo.runs.outcomes import (
+    PASSING,
+    Exit,
+    Outcome,
+    by_branch,
+    outcome_of,
+    outcome_record,
+    recorded_readings,
+    stored_outcome,
+)
+from horizon_bo.runs.plan import RunPlan, RunReport, Tuner
+from horizon_bo.runs.processes import Launch, Slot, launching, slots
+from horizon_bo.runs.target import check_target
+from horizon_bo.study.branches import by_run, suggestion
+from horizon_bo.study.trials import Suggestion
+
+#: Failed runs in a row after which something is wrong with the command, not with a run.
+_MOST_FAILURES = 3
+#: Runs out of memory at one scale after which it is taken not to fit.
+_MOST_WITHOUT_MEMORY = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Loop:
+    """What stays the same while a loop runs."""
+
+    tuner: Tuner
+    objective: Command | Function
+    root: Path
+    plan: RunPlan
+    watch: Watch
+    launch: Launch
+
+    def folder(self, run: Suggestion) -> Path:
+        return self.root / str(run.id)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _State:
+    """Where a loop stands.
+
+    Args:
+        free: Slots where nothing trains.
+        waiting: Runs to be started before any new one, with their attempts so far.
+        flights: Runs that train.
+        observed: Runs whose end was recorded.
+        started: Runs that were started, further attempts aside.
+        failures: Failed runs in a row.
+        without_memory: Sizes of the runs that failed for memory, one entry a run.
+        best: What was last recommended.
+        reason: Why no further run is started; `None` as long as there may be one.
+        error: Why the whole loop has to end; `None` while all is well.
+    """
+
+    free: tuple[Slot, ...]
+    waiting: tuple[tuple[Suggestion, int], ...] = ()
+    flights: tuple[Flight, ...] = ()
+    observed: tuple[int, ...] = ()
+    started: int = 0
+    failures: int = 0
+    without_memory: tuple[float, ...] = ()
+    best: Recommendation | None = None
+    reason: str | None = None
+    error: str | None = None
+
+
+def run_loop(
+    tuner: Tuner,
+    objective: Command | Function,
+    root: Path,
+    plan: RunPlan,
+    watch: Watch,
+) -> RunReport:
+    """Suggest, train and observe until the budget, the advice to stop or a limit ends it.
+
+    Raises:
+        TrainingFailedError: Runs keep failing, or a scale does not fit into memory.
+        StudyBusyError: Another loop holds the folder.
+        StorageError: The disk is full; unfinished runs stay pending.
+    """
+    with locked(root) as lock:
+        with launching(lock, plan.timeout_s) as launch:
+            loop = _Loop(
+                tuner=tuner, objective=objective, root=root, plan=plan, watch=watch, launch=launch
+            )
+            state = _resumed(loop, _State(free=slots(plan.parallel, plan.gpus)))
+            while (state := _filled(loop, state)).flights:
+                state = _advanced(loop, state)
+        if state.error is not None:
+            raise TrainingFailedError(state.error)
+        best, check = tuner.recommend(without=plan.without), None
+        if plan.target_settings is not None:
+            check = check_target(tuner.study, best, objective, lock, root / "target", plan, watch)
+    assert state.reason is not None
+    return RunReport(
+        recommendation=best, observed=state.observed, reason=state.reason, target=check
+    )
+
+
+def _resumed(loop: _Loop, state: _State) -> _State:
+    """Record what an earlier loop left finished; what it left unfinished waits."""
+    study = loop.tuner.study
+    for read in by_run(study.trials):
+        run = suggestion(read, study)
+        folder = loop.folder(run)
+        refuse_another_study(folder, run)
+        if any(trial.status == "pending" for trial in read):
+            outcome = stored_outcome(folder)
+            if outcome is not None:
+                state = _observed(loop, state, run, outcome)
+            elif run.params not in loop.plan.without:
+                state = replace(state, waiting=(*state.waiting, (run, 0)))
+        elif (folder / "outcome.json").exists():
+            _import_readings(loop, run, folder)
+    return state
+
+
+def _filled(loop: _Loop, state: _State) -> _State:
+    """The state with every free slot given a run, as long as there is one to make."""
+    state = replace(state, reason=None)
+    while state.free and state.error is None:
+        state, chosen = _next_run(loop, state)
+        if chosen is None:
+            break
+        state = _started(loop, state, *chosen)
+    return state
+
+
+def _next_run(loop: _Loop, state: _State) -> tuple[_State, tuple[Suggestion, int] | None]:
+    """The run to make now and its attempts so far, or why there is none."""
+    limit = loop.plan.max_runs
+    retries = [entry for entry in state.waiting if entry[1] > 0]
+    if state.waiting and (retries or limit is None or state.started < limit):
+        chosen = retries[0] if retries else state.waiting[0]
+        rest = tuple(entry for entry in state.waiting if entry is not chosen)
+        return replace(state, waiting=rest), chosen
+    if limit is not None and state.started >= limit:
+        return replace(state, reason=f"as many runs as asked for were started ({limit})"), None
+    best = loop.tuner.recommend(without=loop.plan.without)
+    state = replace(state, best=best)
+    _show(loop, state, None)
+    if best.stop and not loop.plan.until_budget:
+        return replace(state, reason=best.reason), None
+    try:
+        return state, (loop.tuner.suggest(without=loop.plan.without), 0)
+    except BudgetExhaustedError as error:
+        return replace(state, reason=str(error)), None
+
+
+def _started(loop: _Loop, state: _State, run: Suggestion, attempts: int) -> _State:
+    """The state with the run training in a free slot."""
+    slot, *free = state.free
+    flight = begin(loop.objective, loop.launch, run, loop.folder(run), slot, attempts + 1)
+    state = replace(
+        state,
+        free=tuple(free),
+        flights=(*state.flights, flight),
+        started=state.started + (attempts == 0),
+    )
+    again = f", attempt {attempts + 1}" if attempts else ""
+    _show(loop, state, RunEvent("started", run, flight.folder, f"started in {slot.name}{again}"))
+    flights = (*state.flights[:-1], called(loop.objective, flight))
+    return replace(state, flights=flights)
+
+
+def _advanced(loop: _Loop, state: _State) -> _State:
+    """The state after what has ended since, or after a short wait."""
+    ended = [(flight, found) for flight in state.flights if (found := flight.exit()) is not None]
+    if not ended:
+        _show(loop, state, None)
+        time.sleep(POLL_S)
+    for flight, found in ended:
+        state = _landed(loop, state, flight, found)
+    return state
+
+
+def _landed(loop: _Loop, state: _State, flight: Flight, found: Exit) -> _State:
+    """The state after a process has ended: its run is tried again, or observed."""
+    outcome = outcome_of(flight.run, flight.folder, found)
+    flights = tuple(other for other in state.flights if other is not flight)
+    # a slot whose GPU is gone is given up as long as there is another
+    lost = outcome.cause == "GPU lost" and (state.free or flights)
+    free = state.free if lost else (*state.free, flight.slot)
+    state = replace(state, flights=flights, free=free)
+    if outcome.cause in PASSING and flight.tries <= loop.plan.retries:
+        state = replace(state, waiting=(*state.waiting, (flight.run, flight.tries)))
+        line = f"{outcome.cause} ({outcome.detail}): tried again"
+        _show(loop, state, RunEvent("retried", flight.run, flight.folder, line))
+        return state
+    return _observed(loop, state, flight.run, outcome)
+
+
+def _observed(loop: _Loop, state: _State, run: Suggestion, outcome: Outcome) -> _State:
+    """The state after a run's end was kept in its folder, then in the study."""
+    folder = loop.folder(run)
+    write_json(folder / "outcome.json", outcome_record(outcome))
+    line = outcome.cause if outcome.loss is None else f"loss {outcome.loss:g}"
+    try:
+        for branch, part in by_branch(loop.tuner.study, run, outcome):
+            loop.tuner.observe(
+                run,
+                loss=part.loss,
+                loss_sd=part.loss_sd,
+                diverged=part.status == "diverged",
+                failed=part.status == "failed",
+                flops=part.flops,
+                branch=branch,
+            )
+        _import_readings(loop, run, folder)
+    except UnknownTrialError as error:  # somebody observed it by hand meanwhile
+        line = f"{line}, not recorded: {error}"
+    failed = outcome.status == "failed"
+    state = replace(
+        state,
+        observed=(*state.observed, run.id),
+        failures=state.failures + 1 if failed else 0,
+        without_memory=(*state.without_memory, *([run.params] * outcome.lacked_memory)),
+    )
+    state = replace(state, error=state.error or _hopeless(state, folder, outcome))
+    line += f" ({outcome.detail})" if outcome.detail else ""
+    _show(loop, state, RunEvent("ended", run, folder, line, outcome))
+    return state
+
+
+def _import_readings(loop: _Loop, run: Suggestion, folder: Path) -> None:
+    """Record the other readings of a run that the study does not hold yet, at no cost."""
+    outcome = stored_outcome(folder)
+    assert outcome is not None
+    study = loop.tuner.study
+    readings = recorded_readings(study, run, outcome)
+    known = [replace(trial, id=0, row=None) for trial in study.trials if not trial.charged]
+    made = [study.trial_from(reading, trial_id=0, charged=False) for reading in readings]
+    fresh = [reading for reading, trial in zip(readings, made, strict=True) if trial not in known]
+    if fresh:
+        loop.tuner.import_runs(fresh)
+
+
+def _hopeless(state: _State, folder: Path, outcome: Outcome) -> str | None:
+    """Why going on would only burn the budget, if so."""
+    for params in set(state.without_memory):
+        if state.without_memory.count(params) >= _MOST_WITHOUT_MEMORY:
+            return (
+                f"{_MOST_WITHOUT_MEMORY} runs of {params:g} parameters ran out of memory, the last "
+                f"in {folder}, expected that scale to fit; give its command more memory, or leave "
+                f"it out by running again without it (--without {params:g})"
+            )
+    if state.failures >= _MOST_FAILURES:
+        return (
+            f"{_MOST_FAILURES} runs in a row failed, the last in {folder} by {outcome.cause} "
+            f"({outcome.detail}), expected a command that trains; mend it and run again"
+        )
+    return None
+
+
+def _show(loop: _Loop, state: _State, event: RunEvent | None) -> None:
+    loop.watch(WatchedState(loop.tuner.study, state.best, state.flights), event)

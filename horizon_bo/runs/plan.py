@@ -1,0 +1,125 @@
+"""Run plan: what is a run loop asked to do, and what does it answer?"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from horizon_bo.core.policy import Recommendation
+from horizon_bo.errors import InvalidObjectiveError
+from horizon_bo.runs.outcomes import Outcome
+from horizon_bo.study.trials import LoggedRun, Study, Suggestion
+
+
+class Tuner(Protocol):
+    """What a run loop needs of the tuner that it serves."""
+
+    @property
+    def study(self) -> Study:
+        """All that is known."""
+        ...
+
+    def suggest(self, *, without: Sequence[float] = ()) -> Suggestion:
+        """The next run worth making."""
+        ...
+
+    def observe(
+        self,
+        run: Suggestion,
+        *,
+        loss: float | None = None,
+        loss_sd: float | None = None,
+        diverged: bool = False,
+        failed: bool = False,
+        flops: float | None = None,
+        branch: float | None = None,
+    ) -> tuple[str, ...]:
+        """Record how a run ended."""
+        ...
+
+    def import_runs(self, table: Sequence[LoggedRun]) -> tuple[str, ...]:
+        """Record further readings of runs."""
+        ...
+
+    def recommend(self, *, without: Sequence[float] = ()) -> Recommendation:
+        """The rate to train the target with, and whether to go on."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunPlan:
+    """How a loop runs a study.
+
+    Args:
+        parallel: Runs at once.
+        gpus: Names for `CUDA_VISIBLE_DEVICES`, shared among the slots; empty uses the CPU.
+        timeout_s: Longest time an attempt of a small run may take, seconds; `None` waits for ever.
+        retries: Further attempts for a run whose end may pass by itself.
+        max_runs: Runs that this loop starts at most; `None` sets no limit.
+        until_budget: Ignore the advice to stop.
+        without: Sizes of scales that are not to be run, counts of parameters.
+        target_settings: Train the target at the end, with these settings; `None` does not.
+    """
+
+    parallel: int = 1
+    gpus: tuple[str, ...] = ()
+    timeout_s: float | None = None
+    retries: int = 1
+    max_runs: int | None = None
+    until_budget: bool = False
+    without: tuple[float, ...] = ()
+    target_settings: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("parallel", 1), ("retries", 0), ("max_runs", 1)):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or value < least):
+                raise InvalidObjectiveError(
+                    f"{name} is {value!r}, expected a whole number >= {least}; correct it"
+                )
+        for gpu in self.gpus:
+            if not gpu.strip() or "," in gpu:
+                raise InvalidObjectiveError(
+                    f"gpus holds {gpu!r}, expected one name of CUDA_VISIBLE_DEVICES each, such as "
+                    "0; give a list"
+                )
+        if self.timeout_s is not None and not self.timeout_s > 0:
+            raise InvalidObjectiveError(
+                f"timeout_s is {self.timeout_s!r}, expected seconds > 0; leave it out to wait"
+            )
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether even a Python function needs a process of its own."""
+        return self.parallel > 1 or bool(self.gpus) or self.timeout_s is not None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetCheck:
+    """The target itself, trained once at the recommended rate.
+
+    Args:
+        learning_rate: The rate it was trained at.
+        predicted_loss: What the study expects at the rate it recommends, in the study's unit.
+        outcome: How it ended.
+    """
+
+    learning_rate: float
+    predicted_loss: float
+    outcome: Outcome
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunReport:
+    """What a loop did.
+
+    Args:
+        recommendation: The rate to train the target with.
+        observed: Ids of the runs whose end was recorded, in order of their end.
+        reason: Why no further run was started.
+        target: How the target itself trained, where that was asked for.
+    """
+
+    recommendation: Recommendation
+    observed: tuple[int, ...]
+    reason: str
+    target: TargetCheck | None

@@ -1,0 +1,122 @@
+"""Run view: what does somebody who watches a run loop see?
+
+On a terminal a live picture on standard error: budget, runs in flight, belief, what ended last.
+Elsewhere one plain line per event.
+"""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from horizon_bo.core.policy import Recommendation
+from horizon_bo.runs.folder import last_progress
+from horizon_bo.runs.jobs import Flight, RunEvent, Watch, WatchedState
+
+#: How many of the last events the live picture keeps.
+_KEPT_LINES = 5
+#: Least time between two pictures, in seconds.
+_REFRESH_S = 0.25
+
+
+@contextmanager
+def watching(watch: Watch | None = None) -> Iterator[Watch]:
+    """The watch that was given, or the one that suits standard error."""
+    if watch is not None:
+        yield watch
+    elif sys.stderr.isatty():
+        with live_view(Console(stderr=True)) as live:
+            yield live
+    else:
+        yield plain_view
+
+
+def plain_view(state: WatchedState, event: RunEvent | None) -> None:
+    """Print one line per event on standard error."""
+    if event is not None:
+        sys.stderr.write(event_line(state, event) + "\n")
+        sys.stderr.flush()
+
+
+@contextmanager
+def live_view(console: Console) -> Iterator[Watch]:
+    """A watch that keeps one picture up to date."""
+    lines: list[str] = []
+    drawn_s = [-_REFRESH_S]
+
+    # what is printed goes above the picture, but never from a pipe to the terminal
+    printed = sys.stdout.isatty()
+    with Live(console=console, auto_refresh=False, redirect_stdout=printed) as live:
+
+        def watch(state: WatchedState, event: RunEvent | None) -> None:
+            if event is not None and event.kind != "started":
+                lines[:] = [*lines, event_line(state, event)][-_KEPT_LINES:]
+            now_s = time.monotonic()
+            if event is not None or now_s - drawn_s[0] >= _REFRESH_S:
+                drawn_s[0] = now_s
+                live.update(picture(state, lines, now_s), refresh=True)
+
+        yield watch
+
+
+def event_line(state: WatchedState, event: RunEvent) -> str:
+    """An event in one line: which run, what happened, how much is spent."""
+    run = event.run
+    share = state.study.spent / state.study.budget
+    where = "" if event.kind == "started" else f"; {event.folder}"
+    return (
+        f"run {event.folder.name}: {event.line} (rate {run.learning_rate:.3g}, "
+        f"{run.params:.3g} parameters, {run.tokens:.3g} tokens, {share:.0%} of the budget spent"
+        f"{where})"
+    )
+
+
+def picture(state: WatchedState, lines: list[str], now_s: float) -> RenderableType:
+    """Budget, runs in flight, belief and last events, as rich draws them."""
+    study = state.study
+    budget = Table.grid(padding=(0, 1))
+    share = study.spent / study.budget
+    target = study.spent / study.target.flops
+    budget.add_row(
+        "budget",
+        ProgressBar(total=1.0, completed=min(1.0, share), width=40),
+        f"{share:.0%} spent or under way, {target:.2%} of a target run",
+    )
+    belief = "belief  not yet" if state.best is None else belief_line(state.best)
+    said = [Text(line) for line in lines]  # may quote brackets, which are markup in a string
+    return Group(budget, Text(belief), _flights_table(state.flights, now_s), *said)
+
+
+def belief_line(best: Recommendation) -> str:
+    """What is believed about the target's rate, in one line; regret in thousandths."""
+    low, high = best.interval_90
+    return (
+        f"belief  rate {best.learning_rate:.3g}, 90 % sure {low:.2g} to {high:.2g}, expected "
+        f"regret {1e3 * best.expected_regret:.1f} mnat, overhead {best.expected_overhead:.1%}"
+    )
+
+
+def _flights_table(flights: tuple[Flight, ...], now_s: float) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in ("run", "where", "rate", "parameters", "tokens", "done", "loss", "elapsed"):
+        table.add_column(name, justify="right" if name != "where" else "left")
+    for flight in flights:
+        run, progress = flight.run, last_progress(flight.folder)
+        done, loss = progress.get("tokens"), progress.get("loss")
+        table.add_row(
+            flight.folder.name,
+            flight.slot.name,
+            f"{run.learning_rate:.3g}",
+            f"{run.params:.3g}",
+            f"{run.tokens:.3g}",
+            "" if done is None else f"{done / run.tokens:.0%}",
+            "" if loss is None else f"{loss:.3f}",
+            f"{now_s - flight.began_s:.0f} s",
+        )
+    return table

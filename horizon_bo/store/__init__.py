@@ -1,0 +1,1 @@
+"""Store: how is a study kept, and by whom may it be written?"""

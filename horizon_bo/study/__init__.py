@@ -1,0 +1,1 @@
+"""Study: what is asked and what happened, as values."""

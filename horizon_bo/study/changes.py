@@ -1,0 +1,118 @@
+"""Changes: which study is it after a run was started, has ended, or was logged by others?
+
+Pure functions: each takes a `Study` and gives another.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+from horizon_bo.errors import InvalidTrialError
+from horizon_bo.study.branches import awaited, charged, readings
+from horizon_bo.study.trials import LoggedRun, Study, Suggestion, Trial
+
+
+def start(study: Study, suggestions: Sequence[Suggestion]) -> Study:
+    """The study with the suggested runs pending, each branch a trial of its own."""
+    for run in suggestions:
+        study = study.with_trials(*readings(run, len(study.trials), study.source))
+    return study
+
+
+def observe(
+    study: Study,
+    run: Suggestion | LoggedRun | int,
+    *,
+    loss: float | None = None,
+    loss_sd: float | None = None,
+    diverged: bool = False,
+    failed: bool = False,
+    flops: float | None = None,
+    branch: float | None = None,
+) -> Study:
+    """The study with a run's outcome; a loss that is not finite means that it diverged.
+
+    Readings of one trunk enter the likelihood as independent runs. Their noise is not (see
+    `blocks.SHARED_NOISE`), and the worth of a trunk takes that into account; the likelihood
+    does not, because its outliers are told one by one, by a latent factor on each run's variance.
+    So k readings at one rate count for somewhat more than they are, never for more than k runs.
+
+    Args:
+        study: The study.
+        run: A suggestion, its id, or a run that was never suggested, which is charged.
+        loss: Final loss.
+        loss_sd: Known standard deviation of `loss`.
+        diverged: Training blew up.
+        failed: The run says nothing about the loss; its compute is charged all the same.
+        flops: Compute it really took, FLOP; `None` keeps what was planned.
+        branch: Token count of the reading, for a run with branches. Without it, `diverged` and
+            `failed` are said of all branches still pending.
+    """
+    if isinstance(run, LoggedRun):
+        if branch is not None:
+            raise InvalidTrialError(
+                f"branch of a logged run is {branch!r}, expected none; "
+                "log each reading as a run of its own"
+            )
+        run = replace(
+            run,
+            loss=run.loss if loss is None else loss,
+            loss_sd=run.loss_sd if loss_sd is None else loss_sd,
+            diverged=run.diverged or diverged,
+            failed=run.failed or failed,
+            flops=run.flops if flops is None else flops,
+        )
+        return study.with_trials(study.trial_from(run, trial_id=len(study.trials), charged=True))
+    run_id = run.id if isinstance(run, Suggestion) else run
+    trials = awaited(study, run_id, branch, whole=loss is None)
+    said = [
+        name
+        for name, given in (("loss", loss is not None), ("diverged", diverged), ("failed", failed))
+        if given
+    ]
+    if len(said) != 1:
+        raise InvalidTrialError(
+            f"outcome of trial {trials[0].id} is {' and '.join(said) or 'missing'}, "
+            "expected exactly one of loss, diverged or failed; report one"
+        )
+    for trial in charged(trials, flops):
+        ended = (
+            replace(trial, status="diverged" if diverged else "failed")
+            if loss is None
+            else (trial.completed(loss, loss_sd))
+        )
+        study = study.with_outcome(ended)
+    return study
+
+
+def import_runs(study: Study, runs: Sequence[LoggedRun], *, count_cost: bool = False) -> Study:
+    """The study with logged runs added; they cost nothing unless `count_cost`."""
+    first = len(study.trials)
+    trials = [
+        study.trial_from(run, trial_id=first + k, charged=count_cost, row=k)
+        for k, run in enumerate(runs)
+    ]
+    return study.with_trials(*trials)
+
+
+def unknown_runs(study: Study, runs: Sequence[LoggedRun]) -> tuple[LoggedRun, ...]:
+    """Those of a table's runs that the study does not hold yet, told by all their fields.
+
+    A run that the table has twice may be held once; then it is unknown once.
+    """
+    held = Counter(_fields(trial) for trial in study.trials)
+    unknown = []
+    for k, run in enumerate(runs):
+        key = _fields(study.trial_from(run, trial_id=k, charged=False, row=k))
+        if held[key]:
+            held[key] -= 1
+        else:
+            unknown.append(run)
+    return tuple(unknown)
+
+
+def _fields(trial: Trial) -> tuple[object, ...]:
+    """What a logged run says."""
+    place = (trial.learning_rate, trial.params, trial.tokens, trial.batch_tokens, trial.flops)
+    recipe = (trial.schedule, trial.averaging, trial.source)
+    return (*place, *recipe, trial.status, trial.loss, trial.loss_sd)

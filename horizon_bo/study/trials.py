@@ -1,0 +1,318 @@
+"""Trials: the runs of a study, checked once where they enter and kept as values.
+
+Linear values become natural logs here, once: `log_inputs` is the only door through which
+learning rates, sizes and horizons reach the core.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any, Literal
+
+from horizon_bo.errors import InvalidSpaceError, InvalidTrialError, UnknownTrialError
+from horizon_bo.study.horizons import (
+    BRANCHING_SCHEDULE,
+    FLOPS_PER_PARAM_TOKEN,
+    PARAMETRIZATIONS,
+    Horizon,
+    Scale,
+    SearchSpace,
+    positive,
+)
+
+Status = Literal["pending", "completed", "diverged", "failed"]
+STATUSES: tuple[str, ...] = ("pending", "completed", "diverged", "failed")
+
+#: Source of a run made under the study's own recipe.
+OWN_SOURCE = "study"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoggedRun:
+    """A run somebody else made: what a row of a logged sweep says.
+
+    Args:
+        learning_rate: Peak learning rate, as given to the optimizer.
+        params: Non-embedding parameters, a count.
+        tokens: Training tokens, a count.
+        loss: Final loss in the study's unit; `None`, NaN or infinity with `diverged`.
+        batch_tokens: Tokens per step; `None` takes the target's.
+        flops: Training compute in FLOP; `None` takes 6 · params · tokens.
+        source: The recipe it was made under; `None` means the study's own.
+        schedule: Learning-rate schedule; `None` means the target's.
+        averaging: Weight averaging; `None` means the target's.
+        loss_sd: Known standard deviation of `loss`, added to the inferred noise.
+        diverged: True when training blew up.
+        failed: True when the run says nothing (a crash, a lost machine).
+    """
+
+    learning_rate: float
+    params: float
+    tokens: float
+    loss: float | None = None
+    batch_tokens: float | None = None
+    flops: float | None = None
+    source: str | None = None
+    schedule: str | None = None
+    averaging: str | None = None
+    loss_sd: float | None = None
+    diverged: bool = False
+    failed: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suggestion:
+    """A run to make: everything a training command needs to know.
+
+    Args:
+        id: What `observe` knows it by.
+        tokens: Training tokens, of the longest branch where it has branches.
+        flops: Training compute it will be charged in all, in FLOP; a shared trunk counts once.
+        row: Position in the table when it was chosen from a pool of logged runs.
+        branches: Token counts at which to read the loss, ascending, the last being `tokens`;
+            empty for an ordinary run. Each is observed by itself.
+        cooldown: Share of the tokens over which the rate falls to zero at the end, of every
+            branch; `None` where the space says nothing of it or the schedule is another. A
+            branch at `h` tokens leaves the trunk at `(1 − cooldown) · h`.
+    """
+
+    id: int
+    learning_rate: float
+    params: float
+    tokens: float
+    batch_tokens: float | None
+    flops: float
+    scale: Scale
+    schedule: str
+    averaging: str
+    row: int | None = None
+    branches: tuple[float, ...] = ()
+    cooldown: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One run of a study and its outcome.
+
+    Args:
+        id: Position in the study, from 0.
+        charged: Whether `flops` count against the budget.
+        settings: The scale's settings, for a training command.
+        row: Position of the run in the table it was taken from, or `None`.
+        trunk: Id of the suggestion whose trunk it shares with other trials, which is that of
+            the shortest of them; `None` for a run of its own.
+    """
+
+    id: int
+    learning_rate: float
+    params: float
+    tokens: float
+    batch_tokens: float | None
+    flops: float
+    schedule: str
+    averaging: str
+    source: str = OWN_SOURCE
+    status: Status = "pending"
+    loss: float | None = None
+    loss_sd: float | None = None
+    charged: bool = True
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    row: int | None = None
+    trunk: int | None = None
+
+    def __post_init__(self) -> None:
+        todo = "drop the trial or correct it"
+        for name in ("learning_rate", "params", "tokens", "flops"):
+            number = positive(getattr(self, name), self._named(name), InvalidTrialError, todo)
+            object.__setattr__(self, name, number)
+        for name in ("batch_tokens", "loss_sd"):
+            if getattr(self, name) is not None:
+                number = positive(getattr(self, name), self._named(name), InvalidTrialError, todo)
+                object.__setattr__(self, name, number)
+        if self.status not in STATUSES:
+            raise InvalidTrialError(
+                f"{self._named('status')} is {self.status!r}, expected one of {STATUSES}"
+            )
+        if (self.loss is not None) != (self.status == "completed"):
+            raise InvalidTrialError(
+                f"{self._named('loss')} is {self.loss!r} with status {self.status}, "
+                "expected a loss exactly for completed trials; record it as diverged or failed"
+            )
+        if self.loss is not None:
+            todo = "report a positive loss, or record the trial as diverged"
+            number = positive(self.loss, self._named("loss"), InvalidTrialError, todo)
+            object.__setattr__(self, "loss", number)
+        object.__setattr__(self, "settings", MappingProxyType(dict(self.settings)))
+
+    def _named(self, name: str) -> str:
+        where = f"row {self.row}" if self.row is not None else f"trial {self.id}"
+        return f"{name} of {where}"
+
+    def completed(self, loss: float, loss_sd: float | None = None) -> "Trial":
+        """The trial with its final loss; a loss that is not finite means it diverged."""
+        if isinstance(loss, float | int) and not math.isfinite(loss):
+            return replace(self, status="diverged")
+        return replace(self, status="completed", loss=loss, loss_sd=loss_sd)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """All that a suggestion depends on: same study, same next suggestion.
+
+    Args:
+        target: The run that will be trained once, and never here.
+        space: The runs that may be made.
+        budget: Training compute the tuner may spend in all, in FLOP.
+        parametrization: `"mup"` expects the optimum not to move with width.
+        prior_center: A guess of the optimal rate at the target; `None` asks the published laws.
+        seed: Seed of every random choice.
+        source: Name of the recipe of the study's own runs.
+        regret_tolerance: Loss above the best that the user accepts; `None` stops by cost.
+        regret_risk: Accepted probability of a regret above `regret_tolerance`.
+        excluded_data: Names of data that no law behind the prior may have been fitted to.
+        trials: The runs so far, in order; `trials[k].id == k`.
+    """
+
+    target: Horizon
+    space: SearchSpace
+    budget: float
+    parametrization: str = "standard"
+    prior_center: float | None = None
+    seed: int = 0
+    source: str = OWN_SOURCE
+    regret_tolerance: float | None = None
+    regret_risk: float = 0.1
+    excluded_data: tuple[str, ...] = ()
+    trials: tuple[Trial, ...] = ()
+
+    def __post_init__(self) -> None:
+        budget = positive(
+            self.budget, "budget", InvalidSpaceError, "give it in FLOPs, e.g. 0.05 * target.flops"
+        )
+        object.__setattr__(self, "budget", budget)
+        object.__setattr__(self, "excluded_data", tuple(self.excluded_data))
+        if self.parametrization not in PARAMETRIZATIONS:
+            raise InvalidSpaceError(
+                f"parametrization is {self.parametrization!r}, expected one of {PARAMETRIZATIONS}"
+            )
+        for name in ("prior_center", "regret_tolerance"):
+            if getattr(self, name) is not None:
+                number = positive(
+                    getattr(self, name), name, InvalidSpaceError, "leave it out if unknown"
+                )
+                object.__setattr__(self, name, number)
+        if not isinstance(self.seed, int) or self.seed < 0:
+            raise InvalidSpaceError(
+                f"seed is {self.seed!r}, expected an integer >= 0; use 0 if in doubt"
+            )
+        if not 0 < self.regret_risk < 1:
+            raise InvalidSpaceError(
+                f"regret_risk is {self.regret_risk!r}, expected between 0 and 1; try 0.1"
+            )
+        schedules = self.space.schedules or (self.target.schedule,)
+        if self.space.cooldown is not None and BRANCHING_SCHEDULE not in schedules:
+            raise InvalidSpaceError(
+                f"cooldown is {self.space.cooldown} with the schedules {', '.join(schedules)}, "
+                f"expected {BRANCHING_SCHEDULE} among them; allow it or leave cooldown out"
+            )
+
+    @property
+    def spent(self) -> float:
+        """Training compute charged so far, pending runs included, in FLOP."""
+        return math.fsum(trial.flops for trial in self.trials if trial.charged)
+
+    @property
+    def remaining(self) -> float:
+        """Training compute that may still be spent, in FLOP."""
+        return max(0.0, self.budget - self.spent)
+
+    def with_trials(self, *trials: Trial) -> "Study":
+        """The study with more trials at its end."""
+        return replace(self, trials=(*self.trials, *trials))
+
+    def with_outcome(self, trial: Trial) -> "Study":
+        """The study with the trial of the same id replaced."""
+        return replace(self, trials=(*self.trials[: trial.id], trial, *self.trials[trial.id + 1 :]))
+
+    def pending(self, trial_id: int) -> Trial:
+        """The pending trial of that id, or an error that says what the id is instead."""
+        known = isinstance(trial_id, int) and 0 <= trial_id < len(self.trials)
+        if not known:
+            waiting = [t.id for t in self.trials if t.status == "pending"]
+            raise UnknownTrialError(
+                f"trial {trial_id!r} is unknown, expected one of the pending ids {waiting}; "
+                "pass a LoggedRun for a run that was never suggested"
+            )
+        trial = self.trials[trial_id]
+        if trial.status != "pending":
+            raise UnknownTrialError(
+                f"trial {trial_id} is already {trial.status} (loss {trial.loss}), "
+                "expected a pending one; "
+                "an outcome is recorded once, log a repeat as a LoggedRun"
+            )
+        return trial
+
+    def trial_from(
+        self, run: LoggedRun, *, trial_id: int, charged: bool, row: int | None = None
+    ) -> Trial:
+        """A logged run as a finished trial of this study, with what it leaves out filled in."""
+        batch = self.target.batch_tokens if run.batch_tokens is None else run.batch_tokens
+        flops = run.flops
+        if flops is None:
+            where = f"row {row}" if row is not None else f"trial {trial_id}"
+            todo = "drop the run or correct it"
+            params = positive(run.params, f"params of {where}", InvalidTrialError, todo)
+            tokens = positive(run.tokens, f"tokens of {where}", InvalidTrialError, todo)
+            flops = FLOPS_PER_PARAM_TOKEN * params * tokens
+        trial = Trial(
+            id=trial_id,
+            learning_rate=run.learning_rate,
+            params=run.params,
+            tokens=run.tokens,
+            batch_tokens=batch,
+            flops=flops,
+            schedule=run.schedule or self.target.schedule,
+            averaging=run.averaging or self.target.averaging,
+            source=run.source or self.source,
+            status="diverged" if run.diverged else "failed" if run.failed else "pending",
+            charged=charged,
+            row=row,
+        )
+        if run.diverged or run.failed:
+            return trial
+        if run.loss is None:
+            raise InvalidTrialError(
+                f"{trial._named('loss')} is missing, expected a positive number; "
+                "mark it diverged or failed, or drop it"
+            )
+        return trial.completed(run.loss, run.loss_sd)
+
+    def recipe(self, trial: Trial) -> str | None:
+        """The label of a recipe other than the study's own, or `None` for the study's own.
+
+        Runs of another source, schedule or averaging share the law and get offsets of their own.
+        """
+        parts = [
+            part
+            for part, own in (
+                (trial.source, self.source),
+                (trial.schedule, self.target.schedule),
+                (trial.averaging, self.target.averaging),
+            )
+            if part != own
+        ]
+        return " · ".join(parts) if parts else None
+
+
+def log_inputs(trial: "Trial | Suggestion", target: Horizon) -> tuple[float, float, float, float]:
+    """`(ln η, ln N/N*, ln D/D*, ln B/B*)` of a run; the batch term is 0 where batch is unknown."""
+    ratio = 1.0
+    if trial.batch_tokens is not None and target.batch_tokens is not None:
+        ratio = trial.batch_tokens / target.batch_tokens
+    return (
+        math.log(trial.learning_rate),
+        math.log(trial.params / target.params),
+        math.log(trial.tokens / target.tokens),
+        math.log(ratio),
+    )

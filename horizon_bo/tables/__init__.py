@@ -1,0 +1,1 @@
+"""Tables: how do other people's logs become runs?"""

@@ -1,0 +1,252 @@
+"""Blocks: readings of one trunk are worth what dense algebra says, the cautious of two ways."""
+
+import itertools
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from horizon_bo import SearchSpace
+from horizon_bo.core.acquisition import best_plan, shortlist_trunks
+from horizon_bo.core.candidates import pool_of_space, trunks_of_space
+from horizon_bo.core.gains import EMPTY, SHARED_NOISE, Trunks, falls, given_trunk, variance_falls
+from horizon_bo.core.inference import believe, placed
+from horizon_bo.core.linearized import Candidates, Known, Outlook, outlook
+from horizon_bo.core.policy import suggest
+from horizon_bo.study.changes import import_runs
+from horizon_bo.study.trials import Study
+from tests.beliefs import STRADDLING, WORLD
+from tests.strategies import seeds, tensors
+from tests.studies import SPACE, TARGET, small_study
+from tests.views import conditioned, view_from
+
+close = torch.testing.assert_close
+WSD = replace(TARGET, schedule="wsd")
+ONE = torch.zeros(3, dtype=torch.long)
+
+
+def textbook_fall(view: Outlook, runs: list[int], trunk: list[int], share: float) -> Tensor:
+    """Fall of the optimum's variance in each set, one set after the other."""
+    found = []
+    for covariance, noise in zip(view.covariance, view.noise, strict=True):
+        gram = covariance[1:, 1:][runs][:, runs].clone()
+        for i, j in itertools.product(range(len(runs)), repeat=2):
+            common = (1.0 if i == j else share) if trunk[i] == trunk[j] else 0.0
+            gram[i, j] += common * math.sqrt(float(noise[runs[i]] * noise[runs[j]]))
+        effect = covariance[0, 1:][runs]
+        found.append(effect @ torch.linalg.inv(gram) @ effect)
+    return torch.stack(found)
+
+
+def cautious(view: Outlook, runs: list[int], trunk: list[int]) -> Tensor:
+    return torch.minimum(
+        *(textbook_fall(view, runs, trunk, share) for share in (0.0, SHARED_NOISE))
+    )
+
+
+@settings(max_examples=40)
+@given(seeds)
+def test_a_block_is_worth_what_dense_algebra_says(seed):
+    view = view_from(seed, 6)
+    members = torch.tensor([[0, 1, 2, 3], [5, 2, EMPTY, EMPTY], [4, EMPTY, EMPTY, EMPTY]])
+    trunk = [0, 0, 1, 1]
+    ours = variance_falls(view.covariance, view.noise, members, torch.tensor(trunk))
+    for k, runs in enumerate(([0, 1, 2, 3], [5, 2], [4])):
+        close(ours[:, k], cautious(view, runs, trunk), rtol=1e-8, atol=0.0)
+
+
+@settings(max_examples=40)
+@given(seeds)
+def test_a_trunk_is_worth_no_less_than_any_of_its_readings_and_no_more_than_single_runs(seed):
+    view = view_from(seed, 3)
+    together = variance_falls(view.covariance, view.noise, torch.tensor([[0, 1, 2]]), ONE)
+    alone = variance_falls(view.covariance, view.noise, torch.arange(3)[:, None], ONE[:1])
+    assert (together >= alone * (1 - 1e-10)).all()
+    apart = torch.diag_embed(view.noise).unsqueeze(1)
+    independent = falls(view.covariance, apart, torch.tensor([[0, 1, 2]]))
+    assert (together <= independent * (1 + 1e-12)).all()
+    assert (together[:, 0] <= view.covariance[:, 0, 0] * (1 + 1e-12)).all()
+
+
+def test_where_readings_tell_of_the_same_thing_shared_noise_makes_a_second_one_worth_less():
+    # two readings of the optimum itself, noise variance 1: the mean of both has ½, or ¾ if tied
+    covariance = torch.ones(1, 3, 3, dtype=torch.float64)
+    noise = torch.ones(1, 2, dtype=torch.float64)
+    worth = variance_falls(covariance, noise, torch.tensor([[0, 1]]), ONE[:2])
+    close(worth, torch.tensor([[1 / (1 + (1 + SHARED_NOISE) / 2)]], dtype=torch.float64))
+
+
+@settings(max_examples=40)
+@given(seeds)
+def test_conditioning_on_a_trunk_leaves_what_its_worth_promised(seed):
+    view = view_from(seed, 5)
+    readings = torch.tensor([1, 3, 4])
+    left = given_trunk(view.covariance, view.noise, readings)
+    worth = variance_falls(view.covariance, view.noise, readings[None], ONE)[:, 0]
+    close(view.covariance[:, 0, 0] - left[:, 0, 0], worth, rtol=1e-8, atol=1e-10)
+
+
+@settings(max_examples=40)
+@given(seeds)
+def test_a_trunk_of_one_reading_is_an_ordinary_run(seed):
+    view, cost = view_from(seed, 1), torch.tensor([2.0], dtype=torch.float64)
+    left = given_trunk(view.covariance, view.noise, ONE[:1])
+    for k in range(len(left)):
+        noise = {1: float(view.noise[k, 0])}
+        close(left[k], conditioned(view.covariance[k], noise), rtol=1e-8, atol=1e-10)
+    trunk = Trunks(ONE[:1, None], ONE[:1], ONE[:1], cost)
+    plans = [
+        best_plan(view, cost[:k], 2.0, True, trunks=trunk.select(ONE[: 1 - k])) for k in (0, 1)
+    ]
+    assert plans[0].index == plans[1].index == (0,)
+    assert plans[0].cost == plans[1].cost == (2.0,)
+    assert plans[0].regret == pytest.approx(plans[1].regret, rel=1e-8)
+
+
+def three_trunks(cost: Tensor) -> Trunks:
+    """Over six readings: two of one shape, and one of another."""
+    members = torch.tensor([[0, 1], [2, 3], [4, 5]])
+    return Trunks(members, torch.tensor([0, 0, 1]), torch.zeros(3, dtype=torch.long), cost)
+
+
+@settings(max_examples=40)
+@given(seeds, tensors(6, 0.1, 10.0), tensors(3, 0.1, 10.0), st.floats(1, 20))
+def test_the_first_runs_are_the_best_of_single_runs_trunks_and_pairs_per_flop(
+    seed, cost, trunk_cost, budget
+):
+    view = view_from(seed, 6)
+    trunks = three_trunks(trunk_cost)
+    price = torch.cat([cost, trunk_cost])
+    readings = [[k] for k in range(6)] + trunks.members.tolist()
+    offers = [(k,) for k in range(9)] + list(itertools.combinations(range(6), 2)) + [(6, 7)]
+    ratios = {}
+    for offer in offers:
+        paid = float(price[list(offer)].sum())
+        runs = [run for unit in offer for run in readings[unit]]
+        owner = [unit for unit in offer for _ in readings[unit]]
+        fall = float((view.curvature * cautious(view, runs, owner)).mean()) / 2
+        if paid <= budget:
+            ratios[offer] = fall / paid
+    plan = best_plan(view, cost, budget, repeatable=True, trunks=trunks)
+    assert bool(plan.index) == bool(ratios)
+    if ratios:
+        taken = max(ratios.get(tuple(sorted(plan.index[:k])), 0.0) for k in (1, 2))
+        assert taken == pytest.approx(max(ratios.values()), rel=1e-8)
+    assert all(spent <= budget for spent in plan.cost)
+    paid = itertools.accumulate(float(price[unit]) for unit in plan.index)
+    assert plan.cost == pytest.approx(tuple(paid), rel=1e-12)
+    path = [plan.start, *plan.regret]
+    assert all(later <= earlier * (1 + 1e-10) for earlier, later in itertools.pairwise(path))
+
+
+def branching_study(cooldown: float | None, **changes) -> Study:
+    space = SearchSpace(
+        learning_rate=SPACE.learning_rate,
+        scales=SPACE.scales,
+        tokens=[5e8, 1e9, 2e9, 4e9],
+        cooldown=cooldown,
+    )
+    given_ = {"target": WSD, "space": space, "prior_center": 1.5e-3}
+    return small_study(**{**given_, **changes})
+
+
+def test_trunks_on_offer_are_affordable_and_read_at_ascending_horizons_of_one_rate():
+    study = branching_study(0.2, budget=0.02 * TARGET.flops)
+    offers = pool_of_space(study)
+    trunks = trunks_of_space(study, offers)
+    assert len(trunks)
+    lengths = set()
+    for row, price in zip(trunks.members.tolist(), trunks.cost.tolist(), strict=True):
+        runs = [offers[k] for k in row if k != EMPTY]
+        assert len({(run.params, run.learning_rate) for run in runs}) == 1
+        tokens = [run.tokens for run in runs]
+        assert tokens == sorted(set(tokens))
+        assert price == pytest.approx(
+            6 * runs[0].params * (0.8 * tokens[-1] + sum(0.2 * t for t in tokens))
+        )
+        assert price <= study.budget
+        lengths.add(tuple(tokens))
+    # 4e9 tokens of 60M parameters cost 1.2 % of the target, so every set is there
+    assert lengths == {
+        (5e8, 1e9),
+        (5e8, 1e9, 2e9),
+        (1e9, 2e9),
+        (5e8, 1e9, 2e9, 4e9),
+        (2e9, 4e9),
+    }
+    assert len({int(shape) for shape in trunks.shape}) == 5 + 5 - 2  # 4e9 of 120M is too dear
+
+
+def test_no_more_than_six_branches_are_on_offer():
+    space = replace(branching_study(0.2).space, tokens=[5e8 * 1.3**k for k in range(9)])
+    study = branching_study(0.2, space=space)
+    counts = (trunks_of_space(study, pool_of_space(study)).members != EMPTY).sum(1)
+    assert set(counts.tolist()) == {2, 3, 4, 5, 6}
+
+
+@pytest.mark.parametrize("change", [{"space": replace(SPACE, cooldown=None)}, {"horizons": [1e9]}])
+def test_without_a_cooldown_or_a_second_horizon_there_are_no_trunks(change):
+    study = branching_study(0.2)
+    tokens = change.get("horizons", study.space.tokens)
+    space = change.get("space", replace(study.space, tokens=tokens))
+    study = branching_study(None, space=space)
+    assert len(trunks_of_space(study, pool_of_space(study))) == 0
+
+
+def test_only_runs_of_schedule_wsd_branch():
+    space = replace(branching_study(0.2).space, schedules=["cosine", "wsd"])
+    study = branching_study(0.2, space=space, target=TARGET)
+    offers = pool_of_space(study)
+    readings = trunks_of_space(study, offers).readings.tolist()
+    assert {offers[k].schedule for k in readings} == {"wsd"}
+
+
+def test_a_shortlist_of_trunks_keeps_the_best_of_them():
+    study = branching_study(0.2, budget=0.1 * TARGET.flops)
+    study = import_runs(study, WORLD.sweep([(6e7, 5e8)], STRADDLING))
+    belief = believe(study)
+    offers = pool_of_space(study)
+    log_lr, places, source = placed(study, offers, ())
+    cost = torch.tensor([run.flops for run in offers], dtype=torch.float64)
+    candidates = Candidates(log_lr, places, source, cost)
+    nothing = candidates.select(torch.empty(0, dtype=torch.long))
+    known = Known(belief.posterior, belief.runs, nothing)
+    trunks = trunks_of_space(study, offers)
+    kept = shortlist_trunks(known, candidates, trunks, belief.priors)
+    assert len(kept) == len(kept.unique()) < len(trunks)
+    view = outlook(known, candidates, belief.priors)
+    plan = best_plan(view, cost[:0], study.budget, repeatable=True, trunks=trunks)
+    assert set(plan.index[:2]) <= set(kept.tolist())
+
+
+def second_cell(cooldown: float) -> tuple[int, ...]:
+    """Branches of the next two runs once the shortest cell has been tried."""
+    study = branching_study(cooldown, budget=0.1 * TARGET.flops)
+    study = import_runs(study, WORLD.sweep([(6e7, 5e8)], STRADDLING))
+    return tuple(len(run.branches) for run in suggest(study, believe(study), 2))
+
+
+def test_a_trunk_is_suggested_where_its_branches_are_cheap_and_not_where_they_are_dear():
+    assert second_cell(0.2) == (2, 2)
+    assert second_cell(0.6) == (0, 0)
+
+
+def test_a_suggested_trunk_says_what_a_training_command_needs():
+    study = branching_study(0.2, budget=0.1 * TARGET.flops)
+    study = import_runs(study, WORLD.sweep([(6e7, 5e8)], STRADDLING))
+    first, second = suggest(study, believe(study), 2)
+    assert first.branches == (5e8, 1e9)
+    assert (first.tokens, first.cooldown, first.schedule) == (1e9, 0.2, "wsd")
+    assert first.flops == pytest.approx(6 * first.params * 1.1e9)
+    assert (first.id, second.id) == (3, 5)
+    assert suggest(study, believe(study), 2) == (first, second)
+
+
+def test_an_ordinary_run_of_schedule_wsd_knows_the_cooldown_too():
+    study = branching_study(0.2)
+    (run,) = suggest(study, believe(study))
+    assert (run.branches, run.cooldown) == ((), 0.2)

@@ -1,0 +1,146 @@
+"""The law does what its docstring says, for any plausible coefficients."""
+
+import math
+from dataclasses import fields
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mpmath import mp, mpf
+
+from horizon_bo.core.laws import HorizonLaw, clip_offset, linex, linex_slope
+from tests.strategies import laws, log_units
+
+close = torch.testing.assert_close
+
+#: Offsets whose product with asymmetry 1 lies on either side of the switch to the series.
+NEAR_THE_SWITCH = [sign * 1e-2 * (1 + step) for sign in (-1, 1) for step in (-1e-9, 0.0, 1e-9)]
+
+
+def exact_bowl(u: float, asymmetry: float) -> float:
+    """The bowl in fifty digits."""
+    with mp.workdps(50):
+        x = mpf(asymmetry) * mpf(u)
+        # below 1e-15 the bowl is its parabola to all of float64's sixteen digits
+        tiny = abs(x) < 1e-15
+        return float(mpf(u) ** 2 / 2 if tiny else (mp.exp(x) - x - 1) / mpf(asymmetry) ** 2)
+
+
+def exact_slope(u: float, asymmetry: float) -> float:
+    """The bowl's slope in fifty digits."""
+    with mp.workdps(50):
+        x = mpf(asymmetry) * mpf(u)
+        return float(mpf(u) if abs(x) < 1e-20 else mp.expm1(x) / mpf(asymmetry))
+
+
+def double(value: float) -> torch.Tensor:
+    return torch.tensor(value, dtype=torch.float64)
+
+
+# 1e-12: where the exponential takes over from its series, x = 1e-2, it cancels to 2ε/x = 4e-14
+@given(st.floats(1e-12, 30), st.sampled_from([-1, 1]), st.floats(-2, 2))
+def test_linex_and_its_slope_agree_with_fifty_digit_arithmetic(size, sign, asymmetry):
+    u = sign * size
+    assert math.isclose(linex(double(u), asymmetry).item(), exact_bowl(u, asymmetry), rel_tol=1e-12)
+    assert math.isclose(
+        linex_slope(double(u), asymmetry).item(), exact_slope(u, asymmetry), rel_tol=1e-12
+    )
+
+
+@pytest.mark.parametrize("u", NEAR_THE_SWITCH)
+def test_linex_and_its_slope_are_exact_across_the_switch_to_the_series(u):
+    assert math.isclose(linex(double(u), 1.0).item(), exact_bowl(u, 1.0), rel_tol=1e-13)
+    assert math.isclose(linex_slope(double(u), 1.0).item(), exact_slope(u, 1.0), rel_tol=1e-15)
+
+
+@pytest.mark.parametrize("function", [linex, linex_slope])
+@pytest.mark.parametrize("asymmetry", [-1.5, 0.0, 1e-9, 0.5, 2.0])
+def test_gradients_of_linex_match_finite_differences(function, asymmetry):
+    u = torch.tensor([-4.0, -1e-2, -1e-3, 0.0, 1e-3, 1e-2, 4.0], dtype=torch.float64)
+    skew = torch.full_like(u, asymmetry).requires_grad_()
+    assert torch.autograd.gradcheck(function, (u.requires_grad_(), skew))
+    assert torch.autograd.gradgradcheck(function, (u, skew))
+
+
+@given(st.floats(-10, 10), st.floats(-2, 2))
+def test_linex_slope_is_the_derivative_of_linex(u, asymmetry):
+    at = double(u).requires_grad_()
+    (slope,) = torch.autograd.grad(linex(at, asymmetry), at)
+    # twice the relative error of linex near its switch, 2e-13
+    close(linex_slope(double(u), asymmetry), slope, rtol=1e-11, atol=1e-300)
+
+
+@given(st.floats(-20, 20))
+def test_without_asymmetry_the_bowl_is_a_parabola(u):
+    assert linex(double(u), 0.0).item() == pytest.approx(u**2 / 2, rel=1e-15)
+    assert linex_slope(double(u), 0.0).item() == u
+
+
+@given(st.floats(0.01, 10), st.floats(0.01, 2))
+def test_positive_asymmetry_makes_overshooting_costlier_than_undershooting(u, asymmetry):
+    assert linex(double(u), asymmetry) > linex(double(-u), asymmetry)
+
+
+@given(laws, log_units, log_units, log_units, log_units)
+def test_no_learning_rate_beats_the_stated_optimum(law: HorizonLaw, n, d, b, offset):
+    optimum = law.log_optimal_lr(n, d, b)
+    assert law.bowl(optimum, n, d, b) == 0
+    assert law.bowl(optimum + offset, n, d, b) >= 0
+
+
+@given(laws, log_units, log_units, log_units, st.tuples(*[st.floats(-5, 5)] * 3), log_units)
+def test_choice_of_reference_horizon_is_immaterial(law: HorizonLaw, n, d, b, moved, log_lr):
+    dn, dd, db = moved
+    other = law.relative_to(dn, dd, db)
+    scale = law.curvature(n, d, b)
+    # optima of size up to 40 cancel in the offset, which leaves 1e-14 of it
+    close(
+        other.bowl(log_lr, n - dn, d - dd, b - db) / scale,
+        law.bowl(log_lr, n, d, b) / scale,
+        rtol=1e-10,
+        atol=1e-12,
+    )
+
+
+@settings(max_examples=30)  # hessians are slow
+@given(laws, log_units, log_units, log_units)
+def test_curvature_at_the_optimum_is_what_the_law_declares(law: HorizonLaw, n, d, b):
+    bend = torch.func.hessian(lambda log_lr: law.bowl(log_lr, n, d, b))(law.log_optimal_lr(n, d, b))
+    close(bend, law.curvature(n, d, b), rtol=1e-9, atol=0)
+
+
+@given(laws, log_units, log_units, log_units, st.sampled_from(["params", "tokens", "batch"]))
+def test_exponents_are_log_slopes_of_optimum_and_curvature(law: HorizonLaw, n, d, b, name):
+    at = ["params", "tokens", "batch"].index(name)
+    optimum = torch.func.grad(law.log_optimal_lr, argnums=at)(n, d, b)
+    curvature = torch.func.grad(lambda *place: law.curvature(*place).log(), argnums=at)(n, d, b)
+    close(optimum, double(getattr(law, f"optimum_per_{name}")), rtol=1e-12, atol=1e-15)
+    close(curvature, double(getattr(law, f"curvature_per_{name}")), rtol=1e-9, atol=1e-12)
+
+
+@given(st.floats(-1e3, 1e3), st.floats(-2, 2))
+def test_an_offset_is_kept_until_the_bowl_has_left_the_range_of_losses(u, asymmetry):
+    bound = 8.0 / max(abs(asymmetry), 0.1)
+    expected = math.copysign(min(abs(u), bound), u)
+    assert clip_offset(double(u), asymmetry).item() == pytest.approx(expected, rel=1e-15)
+
+
+@given(laws, log_units, st.floats(7, 700))
+def test_no_rate_however_far_off_overflows_and_farther_is_never_better(law: HorizonLaw, n, far):
+    far_off = law.log_optimal_lr(n, n) + torch.tensor([far, 2 * far], dtype=torch.float64)
+    near, farther = law.bowl(far_off, n, n).tolist()
+    assert 0 < near <= farther < math.inf
+
+
+@given(st.lists(laws, min_size=2, max_size=4), log_units, log_units)
+def test_a_batch_of_laws_answers_as_each_law_does(members, n, log_lr):
+    stacked = HorizonLaw(
+        **{
+            f.name: torch.tensor([getattr(law, f.name) for law in members], dtype=torch.float64)
+            for f in fields(HorizonLaw)
+        }
+    )
+    rates = log_lr + torch.tensor([-1.0, 0.0, 2.0], dtype=torch.float64)
+    each = torch.stack([law.bowl(rates, n, -n, n) for law in members])
+    close(stacked.unsqueeze().bowl(rates, n, -n, n), each, rtol=1e-12, atol=0)

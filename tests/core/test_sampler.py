@@ -1,0 +1,153 @@
+"""Sampler: its particles are draws of the posterior, the same ones each time."""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import chi2, invgamma, kstest
+from torch import Tensor
+
+from horizon_bo.core.priors import DEFAULT_PRIORS, Coefficients, Prior, coefficients
+from horizon_bo.core.sampler import sample
+from horizon_bo.core.surrogate import (
+    CLIFF_WIDTH,
+    NOISE_FREEDOM,
+    cell_covariance,
+    draw_departures,
+    features,
+    level_mean,
+    same_source,
+)
+from tests.worlds import drawn_world, runs_at
+
+close = torch.testing.assert_close
+
+#: SBC compares worlds drawn from these priors. The optimum's is narrow enough that a few runs land
+#: in its bowl, else there would be next to nothing to infer.
+NARROWER = {**DEFAULT_PRIORS, "log_optimum": Prior(-6.5, 0.7, heavy=True)}
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def pinned(**free: Prior) -> Mapping[str, Prior]:
+    """Priors with all coefficients but the given ones held at their locations."""
+    held = {name: Prior(prior.location, 1e-9) for name, prior in DEFAULT_PRIORS.items()}
+    return {**held, **free}
+
+
+def test_without_runs_the_particles_are_draws_of_the_prior():
+    # false-alarm rate 1e-3 over all coordinates, far less because the points are spread evenly
+    posterior = sample(runs_at([], []), DEFAULT_PRIORS, generator())
+    columns = posterior.z.T.tolist()
+    assert len(columns) == len(DEFAULT_PRIORS)
+    for column in columns:
+        assert kstest(column, "norm").pvalue > 1e-3 / len(columns)
+    # independent coordinates: z tanh r ~ N(0, 1/n) for each pair
+    correlation = torch.corrcoef(posterior.z.T).tril(-1).abs().max().item()
+    assert math.atanh(correlation) * math.sqrt(len(posterior.z) - 3) < 5.1  # 1e-3 over 153 pairs
+
+
+def test_the_same_runs_and_seed_give_the_same_particles_bit_for_bit():
+    world = drawn_world(1)
+    once, again = (sample(world.runs, DEFAULT_PRIORS, generator(5), 64) for _ in range(2))
+    assert torch.equal(once.z, again.z)
+    assert torch.equal(once.inflation, again.inflation)
+    other = sample(world.runs, DEFAULT_PRIORS, generator(6), 64)
+    assert not torch.equal(once.z, other.z)
+
+
+def test_a_run_that_diverged_far_above_the_optimum_says_nothing_of_its_noise():
+    # the noise factors of a diverged run stay draws of their prior; false-alarm rate 1e-4,
+    # counting a quarter of the particles because resampling repeats them
+    runs = runs_at([-6.5, -3.0], [[-1.0, -1.0, 0.0]] * 2, [1.1, math.nan])
+    posterior = sample(runs, DEFAULT_PRIORS, generator(), 1024)
+    half = NOISE_FREEDOM / 2
+    assert (
+        kstest(posterior.inflation[::4, 1].tolist(), invgamma(half, scale=half).cdf).pvalue > 1e-4
+    )
+
+
+def exact_optimum(loss: Tensor, log_lr: Tensor, grid: Tensor, prior: Prior) -> tuple[float, float]:
+    """Mean and standard deviation of ln η* at the target where all else is pinned.
+
+    Student-t noise is averaged over 14 quantiles of each run's noise factor, the cell's departures
+    are integrated in closed form, and the optimum is summed over a grid.
+    """
+    count = len(log_lr)
+    z = torch.zeros(len(grid), len(DEFAULT_PRIORS), dtype=torch.float64)
+    z[:, 0] = (grid - prior.location) / prior.scale
+    c = coefficients(z, pinned(log_optimum=prior))
+    places, source = (
+        torch.zeros(count, 3, dtype=torch.float64),
+        torch.zeros(count, dtype=torch.long),
+    )
+    f = features(c, log_lr, places, source)
+    departures = cell_covariance(c, places, places, same_source(source, source))
+    left = f.basis.mT
+    covariance = (left.unsqueeze(-1) * departures * left.unsqueeze(-2)).sum(1)
+    half = NOISE_FREEDOM / 2
+    factors = torch.tensor(invgamma(half, scale=half).ppf((np.arange(14) + 0.5) / 14))
+    combined = torch.cartesian_prod(*[factors] * count)  # combination run
+    noise = torch.diag_embed(f.variance.unsqueeze(1) * combined)
+    normal = torch.distributions.MultivariateNormal(
+        (level_mean(c, places) + f.mean).unsqueeze(1), covariance.unsqueeze(1) + noise
+    )
+    safety = torch.special.log_ndtr((grid[:, None] + c.cliff[:, None] - log_lr) / CLIFF_WIDTH)
+    log_likelihood = normal.log_prob(loss).logsumexp(1) + safety.sum(1)
+    weight = (log_likelihood - z[:, 0].square() / 2).softmax(0)
+    mean = (weight * grid).sum()
+    return mean.item(), (weight * (grid - mean).square()).sum().sqrt().item()
+
+
+def test_with_all_else_pinned_the_optimum_has_its_exact_posterior():
+    # false-alarm rate 1e-4 each for mean and spread, of 1,024 particles worth at least 256
+    prior = Prior(-6.5, 1.0)
+    log_lr = torch.tensor([-7.2, -6.0, -5.2], dtype=torch.float64)
+    loss = torch.tensor([1.012, 1.003, 1.001], dtype=torch.float64)
+    mean, spread = exact_optimum(loss, log_lr, torch.linspace(-10, -2, 321).double(), prior)
+    runs = runs_at(log_lr.tolist(), [[0.0, 0.0, 0.0]] * 3, loss.tolist())
+    posterior = sample(runs, pinned(log_optimum=prior), generator(), 1024)
+    ours = posterior.fit.coefficients.law.log_optimum
+    assert 0.1 < spread < 0.8  # the runs say something
+    assert abs(ours.mean().item() - mean) < 3.9 * spread / math.sqrt(256)
+    low, high = chi2.ppf([5e-5, 1 - 5e-5], 255) / 255
+    assert low < (ours.std().item() / spread) ** 2 < high
+
+
+#: What the ranks are checked of; the last is the target's own optimum.
+CLAIMS = ["log_optimum", "optimum_per_tokens", "log_curvature", "noise_sd", "drifted_optimum"]
+
+
+def claims(c: Coefficients, drift: Tensor) -> Tensor:
+    """Values of `CLAIMS`, one row a claim."""
+    optimum = c.law.log_optimum
+    rows = [optimum, c.law.optimum_per_tokens, c.law.log_curvature, c.noise_sd, optimum + drift]
+    return torch.stack(rows)
+
+
+@pytest.fixture(scope="module")
+def ranks() -> Tensor:
+    """How many of 120 worlds drawn from the model have their truth in each eighth of the draws."""
+    counts = torch.zeros(len(CLAIMS), 8)
+    for seed in range(120):
+        world = drawn_world(seed, priors=NARROWER)
+        posterior = sample(world.runs, NARROWER, generator(seed), 128)
+        drift = draw_departures(posterior.fit, generator(seed))[0, :, 1, 0]
+        truth = claims(coefficients(world.z, NARROWER), world.departures[:, 1, 0])
+        below = claims(posterior.fit.coefficients, drift) < truth
+        counts[range(len(CLAIMS)), (8 * below.double().mean(1)).long().clamp_max(7)] += 1
+    return counts
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_ranks_of_the_truth_among_posterior_draws_are_uniform(ranks, claim):
+    # Simulation-based calibration, Talts et al. (2018), arXiv:1804.06788, by chi-square with a
+    # false-alarm rate of 1e-3 for each claim.
+    counts = ranks[CLAIMS.index(claim)]
+    expected = counts.sum() / 8
+    assert ((counts - expected).square().sum() / expected).item() < chi2.isf(1e-3, 7), counts
