@@ -11,7 +11,7 @@ from horizon_bo.published.batch import BATCH_LAWS
 from horizon_bo.published.catalogue import entries_named
 from horizon_bo.published.compute import compute_optimal, smaller_model_overhead
 from horizon_bo.published.learning_rate import LEARNING_RATE_LAWS
-from horizon_bo.published.loss import LOSS_LAWS, ChinchillaLaw, DataConstrainedLaw
+from horizon_bo.published.loss import LOSS_LAWS, DataConstrainedLaw, chinchilla_law
 from horizon_bo.published.schedule import (
     MULTI_POWER_LAWS,
     constant_schedule,
@@ -143,12 +143,7 @@ def _loss(name: str, question: Question) -> Answer:
 
 
 def _compute_optimal(name: str, question: Question) -> Answer:
-    law = LOSS_LAWS[name]
-    if not isinstance(law, ChinchillaLaw):
-        raise InvalidSpaceError(
-            f"{name} has no closed-form optimum, expected a law of Chinchilla's form; "
-            "use chinchilla or epoch"
-        )
+    law = chinchilla_law(name)
     flops = question.need("flops", "it is the budget to split")
     best = compute_optimal(law, flops, BATCH_LAWS["step"])
     record: dict[str, Any] = {

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from horizon_bo.errors import InvalidSpaceError
 from horizon_bo.published.compute import equivalent_tokens
 from horizon_bo.published.learning_rate import learning_rate_law
-from horizon_bo.published.loss import CHINCHILLA
+from horizon_bo.published.loss import chinchilla_law
 from horizon_bo.study.horizons import FLOPS_PER_PARAM_TOKEN, Horizon, positive
 
 #: Relative curvature of loss in ln LR, `k = L⁻¹ d²L/d(ln η)²`, at the centre below, and how it
@@ -64,8 +64,9 @@ def audit(run: Horizon, learning_rate: float, law: str) -> Audit:
     chosen = learning_rate_law(law)
     best = chosen.learning_rate(run)
     offset = math.log(rate / best)
-    excess = relative_excess(run, offset) * float(CHINCHILLA.loss(run.params, run.tokens))
-    tokens_worth = equivalent_tokens(CHINCHILLA, run, excess)
+    chinchilla = chinchilla_law("chinchilla")
+    excess = relative_excess(run, offset) * float(chinchilla.loss(run.params, run.tokens))
+    tokens_worth = equivalent_tokens(chinchilla, run, excess)
     saved = FLOPS_PER_PARAM_TOKEN * run.params * (run.tokens - tokens_worth)
     octaves = offset / math.log(2.0)
     remarks = list(chosen.remarks(run))

@@ -4,8 +4,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 from horizon_bo.errors import InvalidSpaceError
+from horizon_bo.published.constants import entries, log_prefactor, named
 from horizon_bo.published.validity import UNSTATED, Validity
 from horizon_bo.study.horizons import Horizon
 
@@ -120,8 +122,8 @@ class LearningRateLaw:
     formula: str
     form: PowerForm | LinearForm
     batch: str
-    validity: Validity
-    data: tuple[str, ...]
+    validity: Validity = UNSTATED
+    data: tuple[str, ...] = ()
     source: str
     parametrization: str = "standard"
     optimizer: str = "adamw"
@@ -164,204 +166,22 @@ class LearningRateLaw:
         )
 
 
-_STEP_DATA = ("steplaw", "scalebench", "steplaw_dense")
-_BJORCK = "Bjorck et al. (2025), arXiv:2409.19913"
+def _read(entry: dict[str, Any]) -> LearningRateLaw:
+    """A law from its entry in `laws.toml`."""
+    power, linear, bootstrap = (entry.pop(key, None) for key in ("power", "linear", "bootstrap"))
+    form = PowerForm(**log_prefactor(power)) if power else LinearForm(**linear)
+    if bootstrap is not None:
+        center, rate = Horizon(**bootstrap.pop("center")), bootstrap.pop("learning_rate")
+        bootstrap = Bootstrap(center=center, log_rate=math.log(rate), **bootstrap)
+    return LearningRateLaw(form=form, bootstrap=bootstrap, **entry)
 
-STEP = LearningRateLaw(
-    name="step",
-    formula="η* = 1.79 N^-0.713 D^0.307, N non-embedding params, D tokens; batch at its optimum",
-    form=PowerForm(prefactor=math.log(1.79), params=-0.713, tokens=0.307),
-    batch="co-tuned",
-    validity=Validity(params=(2.15e8, 1.07e9), tokens=(4e9, 1e11)),
-    data=_STEP_DATA,
-    source="Li et al. (2025), arXiv:2503.04715; bootstrap from github.com/step-law/steplaw",
-    note="the rate at the optimal batch; final rate of the schedule fixed at 1e-5",
-    # Moments of the 1,000 published refits, recentred where level and exponents decorrelate.
-    # Their mean exponents are -0.712922 and 0.307491; rounded they are the law's own.
-    bootstrap=Bootstrap(
-        center=Horizon(params=4e8, tokens=2e10),
-        log_rate=math.log(1.94762e-3),
-        log_rate_sd=0.0221,
-        params=-0.712922,
-        params_sd=0.030,
-        tokens=0.307491,
-        tokens_sd=0.019,
-        correlation=-0.305,
-    ),
-)
-
-BJORCK = LearningRateLaw(
-    name="bjorck",
-    formula="η* = 1.55e-3 N^-0.23 D^-0.32, N and D in billions, N >= 0.76",
-    form=PowerForm(prefactor=math.log(1.55e-3), params=-0.23, tokens=-0.32, unit=1e9),
-    batch="fixed",
-    validity=Validity(params=(7.6e8, 2.7e9), tokens=(2.5e10, 8e11)),
-    data=("bjorck",),
-    source=f"{_BJORCK}, joint fit",
-    note="unit inferred: billions give the 1.1e-4 that the source predicts for LLaMA-1 7B",
-)
-
-
-def _bjorck_at(name: str, params: float, exponent: float) -> LearningRateLaw:
-    """A per-size fit whose prefactor we could not source: the exponent of tokens alone."""
-    return LearningRateLaw(
-        name=name,
-        formula=f"η*(D2)/η*(D1) = (D2/D1)^{exponent} at {params:.2g} params",
-        form=PowerForm(prefactor=None, tokens=exponent),
-        batch="fixed",
-        validity=Validity(params=(params / 1.5, params * 1.5), tokens=(2.5e10, 8e11)),
-        data=("bjorck",),
-        source=f"{_BJORCK}, per-size fit",
-        note="exponent only; the range of params is half an octave around the size fitted",
-    )
-
-
-BJORCK_7B = LearningRateLaw(
-    name="bjorck-7b",
-    formula="η* = 8.29e-4 D^-0.286, D in billions, for LLaMA-1's 7B architecture",
-    form=PowerForm(prefactor=math.log(8.29e-4), tokens=-0.286, unit=1e9),
-    batch="fixed",
-    validity=Validity(params=(6e9, 8e9), tokens=(2.5e10, 1e12)),
-    data=("bjorck",),
-    source=f"{_BJORCK}, fit for LLaMA-1 7B",
-    note="0.286 is derived from its 1.15e-4 at 1e12 tokens; the text rounds it to 0.3",
-)
-
-DEEPSEEK = LearningRateLaw(
-    name="deepseek",
-    formula="η* = 0.3118 C^-0.1250, C in FLOP; batch at its optimum",
-    form=PowerForm(prefactor=math.log(0.3118), flops=-0.1250),
-    batch="co-tuned",
-    validity=Validity(flops=(1e17, 2e20)),
-    data=("deepseek",),
-    source="Bi et al. (2024), arXiv:2401.02954",
-    note="C counts attention (M·D); 6 N D is used here unless flops are given",
-)
-
-PORIAN = LearningRateLaw(
-    name="porian",
-    formula="η* = 3.7 N^-0.36; batch at its optimum",
-    form=PowerForm(prefactor=math.log(3.7), params=-0.36),
-    batch="co-tuned",
-    validity=Validity(params=(5e6, 9.01e8)),
-    data=("porian",),
-    source="Porian et al. (2024), arXiv:2406.19146",
-    note="tuned at compute-optimal horizons",
-)
-
-KAPLAN = LearningRateLaw(
-    name="kaplan",
-    formula="η* = 3.239e-3 - 1.395e-4 ln N",
-    form=LinearForm(level=3.239e-3, slope=-1.395e-4),
-    batch="fixed",
-    validity=Validity(params=(768, 1.5e9)),
-    data=("kaplan",),
-    source="Kaplan et al. (2020), arXiv:2001.08361, appendix D.6",
-    note="a rule of thumb; reaches zero near 1.2e10 params",
-    fitted_batch=2.0**19,  # 512 sequences of 1024 tokens
-)
-
-ZHOU = LearningRateLaw(
-    name="zhou",
-    formula="η* = 38.4588 N^-0.2219 D^-0.3509, units of N and D unknown",
-    form=PowerForm(prefactor=None, params=-0.2219, tokens=-0.3509),
-    batch="fixed",
-    validity=Validity(params=(0.0, 1.2e10), tokens=(0.0, 5e11)),
-    data=("zhou",),
-    source="Zhou et al. (2026), arXiv:2601.05049, eq. 6",
-    note="mixtures of experts under WSD; only ratios, since raw counts give implausible rates",
-)
-
-#: Exponent of width in Marin's rule; widths are not part of a horizon, so it is applied to
-#: N^(1/3): width grows as the cube root of params when depth grows with width.
-_MARIN_WIDTH = -0.3678
-
-MARIN = LearningRateLaw(
-    name="marin",
-    formula="η* ∝ width^-0.3678 D^-0.2813 B^0.5",
-    form=PowerForm(prefactor=None, params=_MARIN_WIDTH / 3, tokens=-0.2813, batch_tokens=0.5),
-    batch="any",
-    validity=UNSTATED,
-    data=("marin",),
-    source="Marin project, github.com/marin-community/marin, issue 5818",
-    optimizer="adamh",
-    note="width taken as N^(1/3); at 300-600 tokens per param its own sweep found 1.0-1.4x more",
-)
-
-SCION = LearningRateLaw(
-    name="scion",
-    formula="η* ∝ B^0.62 D^-0.56",
-    form=PowerForm(prefactor=None, tokens=-0.56, batch_tokens=0.62),
-    batch="any",
-    validity=UNSTATED,
-    data=("scion",),
-    source="arXiv:2510.03871",
-    parametrization="norm-based",
-    optimizer="scion",
-    note="along the optimal batch, B* ∝ D^0.45, the net exponent of D is -0.28",
-)
-
-HYPERP = LearningRateLaw(
-    name="hyperp",
-    formula="η* ∝ D^-0.32",
-    form=PowerForm(prefactor=None, tokens=-0.32),
-    batch="fixed",
-    validity=UNSTATED,
-    data=("hyperp",),
-    source="arXiv:2603.28743",
-    parametrization="norm-based",
-    optimizer="muon",
-)
-
-KAKAO = LearningRateLaw(
-    name="kakao",
-    formula="η* ∝ D^-0.30",
-    form=PowerForm(prefactor=None, tokens=-0.30),
-    batch="fixed",
-    validity=Validity(tokens=(2.55e11, 5.02e11)),
-    data=("kakao",),
-    source="arXiv:2608.20061",
-    parametrization="mup",
-    optimizer="muon",
-    note="exponent derived from its prediction for 1e13 tokens",
-)
-
-CONVEX = LearningRateLaw(
-    name="convex",
-    formula="η* ∝ D^-0.5 at fixed batch",
-    form=PowerForm(prefactor=None, tokens=-0.5),
-    batch="fixed",
-    validity=UNSTATED,
-    data=(),
-    source="Bu et al. (2026), arXiv:2602.07145; the convex bound's optimum, not a fit",
-    optimizer="any",
-)
-
-_BJORCK_SIZES = (
-    _bjorck_at("bjorck-50m", 5e7, -0.70),
-    _bjorck_at("bjorck-350m", 3.5e8, -0.38),
-    _bjorck_at("bjorck-1.3b", 1.3e9, -0.32),
-    _bjorck_at("bjorck-2.7b", 2.7e9, -0.42),
-    BJORCK_7B,
-)
 
 #: Every optimal-rate law by name.
 LEARNING_RATE_LAWS: Mapping[str, LearningRateLaw] = MappingProxyType(
-    {
-        law.name: law
-        for law in (
-            STEP, BJORCK, *_BJORCK_SIZES, DEEPSEEK, PORIAN, KAPLAN,
-            ZHOU, MARIN, SCION, HYPERP, KAKAO, CONVEX,
-        )
-    }
-)  # fmt: skip
+    {entry["name"]: _read(entry) for entry in entries("laws", "rate")}
+)
 
 
 def learning_rate_law(name: str) -> LearningRateLaw:
     """The law of that name, or an error that lists the names there are."""
-    if name not in LEARNING_RATE_LAWS:
-        raise InvalidSpaceError(
-            f"law is {name!r}, expected one of {', '.join(LEARNING_RATE_LAWS)}; "
-            "see `horizon-bo law list`"
-        )
-    return LEARNING_RATE_LAWS[name]
+    return named(LEARNING_RATE_LAWS, name, "law")

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from horizon_bo.errors import InvalidSpaceError
+from horizon_bo.published.constants import entries, named
 from horizon_bo.published.weight_decay import TIMESCALE_EXPONENT
 
 
@@ -94,56 +95,9 @@ class TransferRule:
     note: str = ""
 
 
-_COMPLETED = "Complete(d)P, arXiv:2512.22382"
-
 #: Every transfer rule by name.
 TRANSFER_RULES: Mapping[str, TransferRule] = MappingProxyType(
-    {
-        rule.name: rule
-        for rule in (
-            TransferRule(
-                name="width",
-                formula="Adam: hidden rate / m, hidden init / √m, logits / m; embeddings unchanged",
-                source="Yang et al. (2022), arXiv:2203.03466",
-                note="weight decay of hidden matrices times m keeps rate times decay",
-            ),
-            TransferRule(
-                name="depth",
-                formula="residual branches / m, rates unchanged (α = 1)",
-                source="CompleteP, arXiv:2505.01618",
-            ),
-            TransferRule(
-                name="depth-half",
-                formula="residual branches / √m, hidden rate / √m (α = 1/2)",
-                source=_COMPLETED,
-            ),
-            TransferRule(
-                name="batch",
-                formula="all rates and weight decay times √m at equal tokens",
-                source=_COMPLETED,
-                note="up to the critical batch",
-            ),
-            TransferRule(
-                name="horizon",
-                formula="all rates / √(ratio of steps) at equal batch",
-                source=_COMPLETED,
-                note="fits at fixed batch find -0.3 more often than -0.5; see the laws",
-            ),
-            TransferRule(
-                name="weight-decay",
-                formula="decay times batch · (tokens/params)^0.527 / (rate · tokens)",
-                source="Bergsma et al. (2025), arXiv:2505.13738",
-                note="replaces other rules' decay; keeps AdamW's timescale at its optimum",
-            ),
-            TransferRule(
-                name="moe",
-                formula="more experts at equal active params: nothing changes",
-                source="Li et al. (2025), arXiv:2503.04715: sparsity moves the loss < 0.5 %",
-                note="experts follow the width rule by their own width; a rule in sparsity is "
-                "unverified",
-            ),
-        )
-    }
+    {entry["name"]: TransferRule(**entry) for entry in entries("laws", "rule")}
 )
 
 #: Applied when the user names none.
@@ -159,10 +113,7 @@ def transfer_factors(growth: Growth, rules: Sequence[str] = DEFAULT_RULES) -> Fa
     """
     factors = Factors()
     for name in rules:
-        if name not in TRANSFER_RULES:
-            raise InvalidSpaceError(
-                f"rule is {name!r}, expected one of {', '.join(TRANSFER_RULES)}; correct it"
-            )
+        named(TRANSFER_RULES, name, "rule")
         if name != "weight-decay":
             factors = factors.times(_factors(name, growth))
     if "weight-decay" in rules:

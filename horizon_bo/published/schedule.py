@@ -11,6 +11,8 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from horizon_bo.published.constants import entries
+
 FloatArray = NDArray[np.float64]
 #: Rates of successive steps.
 Rates = list[float] | NDArray[np.float64]
@@ -137,28 +139,7 @@ def _saturation(x: FloatArray, exponent: float) -> FloatArray:
     return -np.expm1(-exponent * np.log1p(np.where(np.isnan(x), np.inf, x)))
 
 
-_MPL_SOURCE = "Luo et al. (2025), arXiv:2503.12811; github.com/thu-yao-01-luo/MultiPowerLaw"
-_MPL_COLUMNS: tuple[tuple[str, float, float, float, float, float, float, float], ...] = (
-    # size, L0, A, α, B, C, β, γ
-    ("mpl-25m", 3.040, 0.525, 0.508, 364, 2.07, 0.583, 0.641),
-    ("mpl-100m", 2.651, 0.601, 0.453, 438, 2.13, 0.598, 0.655),
-    ("mpl-400m", 2.375, 0.654, 0.429, 523, 2.03, 0.594, 0.635),
-)
-
 #: The Multi-Power Law at the three sizes of its source, by name.
 MULTI_POWER_LAWS: Mapping[str, MultiPowerLaw] = MappingProxyType(
-    {
-        name: MultiPowerLaw(
-            irreducible=irreducible,
-            scale=scale,
-            exponent=exponent,
-            drop_scale=drop_scale,
-            drop_rate=drop_rate,
-            drop_exponent=drop_exponent,
-            drop_power=drop_power,
-            source=_MPL_SOURCE,
-        )
-        for name, irreducible, scale, exponent, drop_scale, drop_rate, drop_exponent, drop_power
-        in _MPL_COLUMNS
-    }
-)  # fmt: skip
+    {entry.pop("name"): MultiPowerLaw(**entry) for entry in entries("laws", "schedule")}
+)

@@ -11,38 +11,21 @@ TIMESCALE_EXPONENT = -0.527
 SOURCE = "Bergsma et al. (2025), arXiv:2505.13738"
 
 
-def timescale(horizon: Horizon, learning_rate: float, weight_decay: float) -> float:
-    """AdamW's averaging timescale as a fraction of the run.
-
-    τ = B / (η λ D)
-
-    Args:
-        horizon: The run; its batch must be known.
-        learning_rate: Peak rate η.
-        weight_decay: λ, multiplied by the rate in the optimizer as PyTorch does.
-    """
-    return _batch(horizon) / (learning_rate * weight_decay * horizon.tokens)
-
-
 def optimal_timescale(horizon: Horizon) -> float:
     """The best timescale, `1.084 (D/N)^−0.527`, as a fraction of the run."""
     return TIMESCALE_PREFACTOR * (horizon.tokens / horizon.params) ** TIMESCALE_EXPONENT
 
 
 def optimal_weight_decay(horizon: Horizon, learning_rate: float) -> float:
-    """The decay that puts AdamW's timescale at its optimum.
+    """The decay that puts AdamW's averaging timescale, τ = B / (η λ D) runs, at its optimum.
 
         λ* = B / (τ* η D)
 
     It grows linearly with batch, which holds up to the critical batch only.
     """
-    return _batch(horizon) / (optimal_timescale(horizon) * learning_rate * horizon.tokens)
-
-
-def _batch(horizon: Horizon) -> float:
     if horizon.batch_tokens is None:
         raise InvalidSpaceError(
             "batch_tokens is None, expected the tokens per step, because a timescale is counted "
             "in steps; give it"
         )
-    return horizon.batch_tokens
+    return horizon.batch_tokens / (optimal_timescale(horizon) * learning_rate * horizon.tokens)

@@ -5,7 +5,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from horizon_bo.published.loss import CHINCHILLA, ChinchillaLaw
+from horizon_bo.published.loss import ChinchillaLaw, chinchilla_law
+
+CHINCHILLA = chinchilla_law("chinchilla")
 
 Table = dict[str, list]
 

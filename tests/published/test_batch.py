@@ -8,12 +8,9 @@ from hypothesis import strategies as st
 
 from horizon_bo.errors import InvalidSpaceError
 from horizon_bo.published.batch import (
-    adam_rate_factor,
     batch_law,
-    sgd_rate_factor,
-    steps_and_tokens,
 )
-from horizon_bo.published.weight_decay import optimal_timescale, optimal_weight_decay, timescale
+from horizon_bo.published.weight_decay import optimal_timescale, optimal_weight_decay
 from horizon_bo.study.horizons import Horizon
 
 RUN = Horizon(params=1e9, tokens=1e11, batch_tokens=1e6)
@@ -60,28 +57,12 @@ def test_batch_laws_say_what_they_lack():
         batch_law("no")
 
 
-@given(st.floats(1e3, 1e8), st.floats(1e4, 1e7))
-def test_steps_and_tokens_lie_on_the_trade_off_hyperbola(batch, critical):
-    least_tokens = 1e10
-    steps, tokens = steps_and_tokens(batch, critical, least_tokens)
-    least_steps = least_tokens / critical
-    assert math.isclose(tokens, steps * batch)
-    assert math.isclose((steps / least_steps - 1) * (tokens / least_tokens - 1), 1.0, rel_tol=1e-6)
-
-
-@given(st.floats(1e3, 1e8))
-def test_adam_surges_and_falls_where_sgd_saturates(batch):
-    noise = 1e5
-    root = math.sqrt(noise / batch)
-    assert math.isclose(adam_rate_factor(batch, noise), 1 / (0.5 * (root + 1 / root)))
-    assert adam_rate_factor(batch, noise) <= adam_rate_factor(noise, noise) == 1.0
-    assert sgd_rate_factor(batch, noise) <= sgd_rate_factor(10 * batch, noise) < 1.0
-
-
 @given(st.floats(1e-5, 1e-2))
 def test_the_optimal_decay_puts_the_timescale_at_its_optimum(rate):
     decay = optimal_weight_decay(RUN, rate)
-    assert math.isclose(timescale(RUN, rate, decay), optimal_timescale(RUN))
+    # AdamW averages over B / (η λ D) of a run
+    timescale = RUN.batch_tokens / (rate * decay * RUN.tokens)
+    assert math.isclose(timescale, optimal_timescale(RUN))
 
 
 def test_the_timescale_law_has_the_constants_printed():
@@ -89,4 +70,4 @@ def test_the_timescale_law_has_the_constants_printed():
     assert math.isclose(optimal_timescale(one), 1.084)
     assert math.isclose(optimal_timescale(RUN), 1.084 * 100**-0.527)
     with pytest.raises(InvalidSpaceError, match="batch_tokens is None"):
-        timescale(one, 1e-3, 0.1)
+        optimal_weight_decay(one, 1e-3)

@@ -8,16 +8,14 @@ from hypothesis import strategies as st
 
 from horizon_bo.errors import InvalidSpaceError
 from horizon_bo.published.learning_rate import (
-    BJORCK,
-    BJORCK_7B,
-    DEEPSEEK,
-    KAPLAN,
     LEARNING_RATE_LAWS,
-    PORIAN,
-    STEP,
     learning_rate_law,
 )
 from horizon_bo.study.horizons import Horizon
+
+STEP, BJORCK, BJORCK_7B, DEEPSEEK, PORIAN, KAPLAN = map(
+    learning_rate_law, ("step", "bjorck", "bjorck-7b", "deepseek", "porian", "kaplan")
+)
 
 LLAMA_7B = Horizon(params=6.7e9, tokens=1e12)
 ONE_B = Horizon(params=1e9, tokens=1e11)

@@ -12,7 +12,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from horizon_bo.errors import InvalidSpaceError
+from horizon_bo.published.constants import named
 
 FloatArray = NDArray[np.float64]
 Columns = Mapping[str, FloatArray]
@@ -263,8 +263,4 @@ FAMILIES: Mapping[str, Family] = MappingProxyType({family.name: family for famil
 
 def family_named(name: str) -> Family:
     """The family of that name, or an error that lists the names there are."""
-    if name not in FAMILIES:
-        raise InvalidSpaceError(
-            f"family is {name!r}, expected one of {', '.join(FAMILIES)}; see `horizon-bo law list`"
-        )
-    return FAMILIES[name]
+    return named(FAMILIES, name, "family")

@@ -13,14 +13,10 @@ from horizon_bo.errors import InvalidSpaceError, InvalidTableError
 from horizon_bo.published.fits.loss import fit_loss_law
 from horizon_bo.published.fits.posterior import sample_posterior
 from horizon_bo.published.fits.robust import HUBER_DELTA, fit_curves, huber
-from horizon_bo.published.loss import (
-    CHINCHILLA,
-    KAPLAN,
-    MUENNIGHOFF,
-    BrokenPowerLaw,
-    ConvexBoundLaw,
-)
-from tests.published.sweeps import chinchilla_table
+from horizon_bo.published.loss import LOSS_LAWS
+from tests.published.sweeps import CHINCHILLA, chinchilla_table
+
+KAPLAN, MUENNIGHOFF = LOSS_LAWS["kaplan-loss"], LOSS_LAWS["muennighoff"]
 
 CHINCHILLA_TRUTH = {"E": 1.69, "A": 406.4, "alpha": 0.34, "B": 410.7, "beta": 0.28}
 
@@ -104,24 +100,21 @@ def test_the_data_constrained_law_is_recovered():
 @pytest.mark.parametrize("column", ["params", "tokens", "flops"])
 def test_a_broken_power_law_is_recovered(column):
     x = np.geomspace(1e6, 1e12, 60)
-    law = BrokenPowerLaw(limit=1.0, scale=20.0, exponent=0.1, breaks=((0.25, 1e9, 0.3),))
-    fit = fit_loss_law(
-        {column: x, "loss": noisy(law.loss(x), noise=2e-4)}, f"bnsl-{column}", draws=20
-    )
+    # Caballero et al. (2023), eq. 1, with one break
+    loss = 1.0 + 20.0 * x**-0.1 * (1 + (x / 1e9) ** (1 / 0.3)) ** (-0.25 * 0.3)
+    fit = fit_loss_law({column: x, "loss": noisy(loss, noise=2e-4)}, f"bnsl-{column}", draws=20)
     assert math.isclose(fit.coefficients["c0"], 0.1, rel_tol=0.1)
     assert math.isclose(math.log10(fit.coefficients["d"]), 9.0, abs_tol=0.3)
     predicted = [fit.predict(**{column: value})[0] for value in x]
-    np.testing.assert_allclose(predicted, law.loss(x), rtol=1e-3)
+    np.testing.assert_allclose(predicted, loss, rtol=1e-3)
 
 
 def test_the_convex_bound_is_recovered():
-    law = ConvexBoundLaw(limit=2.5, distance=0.4, noise=6.0)
     rate, steps = np.meshgrid(np.geomspace(1e-4, 1e-2, 9), np.geomspace(1e3, 3e4, 4))
-    table = {"learning_rate": rate.ravel(), "steps": steps.ravel()}
-    fit = fit_loss_law(
-        {**table, "loss": noisy(law.loss(rate.ravel(), steps.ravel()), noise=5e-4)},
-        "convex", draws=20,
-    )  # fmt: skip
+    rate, steps = rate.ravel(), steps.ravel()
+    loss = 2.5 + 0.4**2 / (steps * rate) + 6.0**2 * rate
+    table = {"learning_rate": rate, "steps": steps, "loss": noisy(loss, noise=5e-4)}
+    fit = fit_loss_law(table, "convex", draws=20)
     assert math.isclose(fit.coefficients["L_inf"], 2.5, rel_tol=0.01)
     assert math.isclose(fit.coefficients["q1"], 0.4, rel_tol=0.05)
     assert math.isclose(fit.coefficients["q2"], 6.0, rel_tol=0.05)
