@@ -139,7 +139,7 @@ def _loss(name: str, question: Question) -> Answer:
             record["effective_tokens"] = float(effective)
     else:
         record["loss"] = float(law.loss(run.params, run.tokens))
-    return record, law.validity.remarks(name, params=run.params, tokens=run.tokens)
+    return record, law.validity.remarks(name, run)
 
 
 def _compute_optimal(name: str, question: Question) -> Answer:

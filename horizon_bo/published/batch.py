@@ -72,12 +72,7 @@ class BatchLaw:
 
     def remarks(self, horizon: Horizon) -> tuple[str, ...]:
         """What to tell a user who applies the law to that horizon."""
-        return self.validity.remarks(
-            f"batch law {self.name}",
-            params=horizon.params,
-            tokens=horizon.tokens,
-            flops=horizon.flops,
-        )
+        return self.validity.remarks(f"batch law {self.name}", horizon)
 
 
 #: Every batch law by name.

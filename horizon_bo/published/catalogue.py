@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from horizon_bo.errors import InvalidSpaceError
 from horizon_bo.published import weight_decay
-from horizon_bo.published.batch import BATCH_LAWS
+from horizon_bo.published.batch import BATCH_LAWS, BatchLaw
 from horizon_bo.published.fits.families import FAMILIES
-from horizon_bo.published.learning_rate import LEARNING_RATE_LAWS
-from horizon_bo.published.loss import LOSS_LAWS
+from horizon_bo.published.learning_rate import LEARNING_RATE_LAWS, LearningRateLaw
+from horizon_bo.published.loss import LOSS_LAWS, LossLaw
 from horizon_bo.published.mup import TRANSFER_RULES
 from horizon_bo.published.schedule import MULTI_POWER_LAWS
 from horizon_bo.published.validity import Interval
@@ -55,41 +55,32 @@ class Entry:
 def catalogue() -> tuple[Entry, ...]:
     """Every law, rule and family, by kind."""
     rates = (
-        Entry(
-            name=law.name,
-            kind="rate",
-            formula=law.formula,
-            source=law.source,
+        _entry(
+            "rate",
+            law,
             parametrization=law.parametrization,
-            validity=law.validity.stated(),
             data=law.data,
             note="; ".join(filter(None, ("" if law.is_absolute else "ratios only", law.note))),
         )
         for law in LEARNING_RATE_LAWS.values()
     )
     batches = (
-        Entry(
-            name=law.name,
-            kind="batch",
-            formula=law.formula,
-            source=law.source,
-            validity=law.validity.stated(),
+        _entry(
+            "batch",
+            law,
             data=law.data,
             note="; ".join(filter(None, (f"{law.kind} batch", law.note))),
         )
         for law in BATCH_LAWS.values()
     )
-    losses = (
-        Entry(
-            name=law.name,
-            kind="loss",
-            formula=law.formula,
-            source=law.source,
-            validity=law.validity.stated(),
-        )
-        for law in LOSS_LAWS.values()
-    )
+    losses = (_entry("loss", law) for law in LOSS_LAWS.values())
     return (*rates, *batches, *losses, *_others())
+
+
+def _entry(kind: Kind, law: LearningRateLaw | BatchLaw | LossLaw, **more: Any) -> Entry:
+    """What the three kinds of laws of a run share, and what one kind adds."""
+    shared = {"name": law.name, "formula": law.formula, "source": law.source}
+    return Entry(kind=kind, validity=law.validity.stated(), **shared, **more)
 
 
 def _others() -> tuple[Entry, ...]:
@@ -113,7 +104,7 @@ def _others() -> tuple[Entry, ...]:
         Entry(name=rule.name, kind="rule", formula=rule.formula, source=rule.source, note=rule.note)
         for rule in TRANSFER_RULES.values()
     )
-    families = {**{name: family.formula for name, family in FAMILIES.items()}, **_OTHER_FAMILIES}
+    families = {name: family.formula for name, family in FAMILIES.items()} | _OTHER_FAMILIES
     fits = (
         Entry(name=name, kind="family", formula=formula, note="for `law fit`")
         for name, formula in families.items()

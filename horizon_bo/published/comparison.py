@@ -1,7 +1,7 @@
 """Comparison: how much worse than the best run of a cell is the run that a law would have made?"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.interpolate import LinearNDInterpolator
@@ -11,9 +11,6 @@ from horizon_bo.published.batch import BATCH_LAWS
 from horizon_bo.published.fits.runs import Runs, Table, read_runs
 from horizon_bo.published.learning_rate import learning_rate_law
 from horizon_bo.study.horizons import Horizon
-
-#: Laws that come with a batch of their own; the others are given the best run's.
-_WITH_BATCH = ("step", "deepseek", "porian")
 
 #: Runs and batches that a surface over rate and batch needs.
 _FEWEST_RUNS, _FEWEST_RATES = 4, 3
@@ -91,11 +88,9 @@ def _excess(name: str, cell: Runs, flops_factor: float) -> float:
         return float("nan")
     best = int(np.argmin(cell["loss"]))
     horizon = Horizon(params=cell["params"][0], tokens=cell["tokens"][0])
-    horizon = Horizon(
-        params=horizon.params, tokens=horizon.tokens, flops=flops_factor * horizon.flops
-    )
+    horizon = replace(horizon, flops=flops_factor * horizon.flops)
     batch = float(cell["batch_tokens"][best])
-    if name in _WITH_BATCH:
+    if name in BATCH_LAWS:
         batch = BATCH_LAWS[name].batch_tokens(horizon)
     rate = learning_rate_law(name).learning_rate(horizon)
     return _interpolated(cell, rate, batch) / float(cell["loss"][best]) - 1.0

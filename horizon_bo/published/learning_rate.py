@@ -158,12 +158,7 @@ class LearningRateLaw:
 
     def remarks(self, horizon: Horizon) -> tuple[str, ...]:
         """What to tell a user who applies the law to that horizon."""
-        return self.validity.remarks(
-            self.name,
-            params=horizon.params,
-            tokens=horizon.tokens,
-            flops=horizon.flops,
-        )
+        return self.validity.remarks(self.name, horizon)
 
 
 def _read(entry: dict[str, Any]) -> LearningRateLaw:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from horizon_bo.errors import InvalidSpaceError
-from horizon_bo.published.batch import batch_law
+from horizon_bo.published.batch import BATCH_LAWS
 from horizon_bo.published.learning_rate import LEARNING_RATE_LAWS, LearningRateLaw
 from horizon_bo.published.recipes import RECIPES, Recipe
 from horizon_bo.study.horizons import PARAMETRIZATIONS, Horizon
@@ -43,9 +43,6 @@ MUP_BASE_PARAMS = 4e7
 
 #: The laws that speak: absolute, for AdamW in standard parametrization, one a sweep.
 SPEAKING = ("step", "bjorck", "deepseek", "porian", "kaplan")
-
-#: Laws whose batch was tuned with the rate, and the law that gives that batch.
-_OPTIMAL_BATCH = {"step": "step", "deepseek": "deepseek", "porian": "porian"}
 
 #: Kaplan's runs: 2.5e5 steps of 512 sequences of 1024 tokens, whatever the size.
 _KAPLAN_TOKENS = 2.5e5 * 2.0**19
@@ -135,16 +132,15 @@ def _laws(exclude_data: Collection[str]) -> tuple[list[LearningRateLaw], tuple[s
 def _law_voice(law: LearningRateLaw, target: Horizon) -> Voice:
     """A law evaluated at its own edge nearest to the target, then carried there."""
     edge = _nearest_inside(law, target)
-    batch = law.fitted_batch
-    if law.name in _OPTIMAL_BATCH:
-        batch = batch_law(_OPTIMAL_BATCH[law.name]).batch_tokens(edge)
+    tuned = BATCH_LAWS.get(law.name)  # its batch was tuned with the rate
+    batch = law.fitted_batch if tuned is None else tuned.batch_tokens(edge)
     anchor = replace(edge, batch_tokens=batch)
     return _carried(law.name, law.learning_rate(edge), anchor, target, LAW_SD)
 
 
 def _nearest_inside(law: LearningRateLaw, target: Horizon) -> Horizon:
     """The target moved into the law's range; compute out of range scales both N and D."""
-    excess = law.validity.log_excess(params=target.params, tokens=target.tokens, flops=target.flops)
+    excess = law.validity.log_excess(target)
     half = excess.get("flops", 0.0) / 2
     params = target.params * math.exp(-excess.get("params", 0.0) - half)
     tokens = target.tokens * math.exp(-excess.get("tokens", 0.0) - half)

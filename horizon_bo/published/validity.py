@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass, fields
 
+from horizon_bo.study.horizons import Horizon
+
 Interval = tuple[float, float]
 
 
@@ -13,38 +15,30 @@ class Validity:
     Args:
         params: Non-embedding parameters, a count.
         tokens: Training tokens, a count.
-        batch_tokens: Tokens per optimizer step.
         flops: Training compute, FLOP.
     """
 
     params: Interval | None = None
     tokens: Interval | None = None
-    batch_tokens: Interval | None = None
     flops: Interval | None = None
 
-    def log_excess(self, **quantities: float | None) -> dict[str, float]:
-        """Signed natural-log distance of each quantity outside its range; 0 inside it."""
+    def log_excess(self, run: Horizon) -> dict[str, float]:
+        """Signed natural-log distance of each quantity of a run outside its range; 0 inside it."""
         excess: dict[str, float] = {}
-        for name, value in quantities.items():
-            bounds = getattr(self, name)
-            if bounds is None or value is None:
-                continue
-            nearest = min(max(value, bounds[0]), bounds[1])
-            excess[name] = math.log(value / nearest)
+        for name, (low, high) in self.stated().items():
+            value = getattr(run, name)
+            excess[name] = math.log(value / min(max(value, low), high))
         return excess
 
-    def remarks(self, law: str, **quantities: float | None) -> tuple[str, ...]:
+    def remarks(self, law: str, run: Horizon) -> tuple[str, ...]:
         """One sentence that names every range left, or nothing when all are kept."""
+        ranges = self.stated()
         outside = [
-            f"{name} {quantities[name]:.3g} is outside {self._text(name)}"
-            for name, distance in self.log_excess(**quantities).items()
+            "{} {:.3g} is outside {:.3g} to {:.3g}".format(name, getattr(run, name), *ranges[name])
+            for name, distance in self.log_excess(run).items()
             if distance != 0.0
         ]
         return (f"{law} is extrapolated: {'; '.join(outside)}",) if outside else ()
-
-    def _text(self, name: str) -> str:
-        low, high = getattr(self, name)
-        return f"{low:.3g} to {high:.3g}"
 
     def stated(self) -> dict[str, Interval]:
         """The ranges that the source states, by quantity."""
