@@ -4,7 +4,7 @@ A command loads, calls and prints. What is heavy is imported inside it, so that 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,23 +17,23 @@ from horizon_bo.cli.terminal import (
     AsJson,
     StudyArgument,
     Without,
+    any_number,
     errors_as_exit_codes,
     example,
     names,
-    number,
-    numbers,
-    optional,
+    option,
     pair,
     positive_number,
+    positive_numbers,
     remark,
     show,
     show_fields,
     show_json,
-    sizes,
+    trial_id,
 )
 
 if TYPE_CHECKING:
-    from horizon_bo import Horizon, Recommendation, Scale, Suggestion, Trial
+    from horizon_bo import Horizon, Recommendation, Scale, SearchSpace, Study, Suggestion, Trial
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -51,10 +51,10 @@ TargetParams = Annotated[
     ),
 ]
 TargetTokens = Annotated[
-    str, typer.Option(metavar="D", help="Training tokens of the target, a count.")
+    float, option("--target-tokens", "D", "Training tokens of the target, a count.")
 ]
 BatchTokens = Annotated[
-    str | None, typer.Option(metavar="B", help="Tokens per optimizer step of the target.")
+    float | None, option("--batch-tokens", "B", "Tokens per optimizer step of the target.")
 ]
 Scales = Annotated[
     str,
@@ -65,36 +65,55 @@ Scales = Annotated[
         "and settings.",
     ),
 ]
-Tokens = Annotated[
-    str, typer.Option(metavar="LO,HI", help="Range of training tokens of small runs.")
-]
-LearningRate = Annotated[str, typer.Option(metavar="LO,HI", help="Range of peak learning rates.")]
-Budget = Annotated[str, typer.Option(metavar="F", help="Compute to spend in all, in target runs.")]
+# typer takes a tuple for two arguments, so a pair is declared as any value
+Tokens = Annotated[Any, option("--tokens", "LO,HI", "Training tokens of small runs.", pair)]
+LearningRate = Annotated[Any, option("--learning-rate", "LO,HI", "Peak learning rates.", pair)]
+Budget = Annotated[float, option("--budget", "F", "Compute to spend in all, in target runs.")]
 Parametrization = Annotated[str, typer.Option(help="standard or mup.")]
 PriorCenter = Annotated[
-    str | None, typer.Option(metavar="X", help="Guess of the target's best learning rate.")
+    float | None, option("--prior-center", "X", "Guess of the target's best learning rate.")
 ]
 Seed = Annotated[int, typer.Option(metavar="S", help="Seed of every random choice.")]
 TargetSchedule = Annotated[
-    str, typer.Option(metavar="NAME", help="Schedule that the target is trained under.")
+    str,
+    typer.Option(
+        "--target-schedule", metavar="NAME", help="Schedule that the target is trained under."
+    ),
 ]
 TargetAveraging = Annotated[
-    str, typer.Option(metavar="NAME", help="Weight averaging that the target is read with.")
+    str,
+    typer.Option(
+        "--target-averaging", metavar="NAME", help="Weight averaging that the target is read with."
+    ),
 ]
 Schedules = Annotated[
-    str | None,
-    typer.Option(metavar="S1,S2,…", help="Schedules of small runs; left out: the target's."),
+    Sequence[str] | None,
+    option("--schedules", "S1,S2,…", "Schedules of small runs; left out: the target's.", names),
 ]
 Averagings = Annotated[
-    str | None,
-    typer.Option(metavar="A1,A2,…", help="Averagings of small runs; left out: the target's."),
+    Sequence[str] | None,
+    option("--averagings", "A1,A2,…", "Averagings of small runs; left out: the target's.", names),
 ]
 Cooldown = Annotated[
-    str | None,
-    typer.Option(
-        metavar="C",
-        help="Share of a wsd run's tokens in its cooldown, e.g. 0.2: one trunk may then be read "
-        "at several horizons. Left out: no branches.",
+    float | None,
+    option(
+        "--cooldown",
+        "C",
+        "Share of a wsd run's tokens in its cooldown, e.g. 0.2: one trunk may then be read at "
+        "several horizons. Left out: no branches.",
+    ),
+]
+Loss = Annotated[
+    float | None,
+    option("--loss", "L", "Final loss (nats per token); nan or inf means diverged.", any_number),
+]
+Branch = Annotated[
+    float | None,
+    option(
+        "--branch",
+        "TOKENS",
+        "Token count of the reading, for a run with branches; without it --diverged and --failed "
+        "are said of all branches still pending.",
     ),
 ]
 RecommendationFigure = Annotated[
@@ -104,8 +123,8 @@ RecommendationFigure = Annotated[
     ),
 ]
 RegretTolerance = Annotated[
-    str | None,
-    typer.Option(metavar="R", help="Stop at this regret too, in loss units (nats per token)."),
+    float | None,
+    option("--regret-tolerance", "R", "Stop at this regret too, in loss units (nats per token)."),
 ]
 
 
@@ -134,8 +153,8 @@ def init(
     prior_center: PriorCenter = None,
     seed: Seed = 0,
     regret_tolerance: RegretTolerance = None,
-    target_schedule: TargetSchedule = "cosine",
-    target_averaging: TargetAveraging = "none",
+    schedule: TargetSchedule = "cosine",
+    averaging: TargetAveraging = "none",
     schedules: Schedules = None,
     averagings: Averagings = None,
     cooldown: Cooldown = None,
@@ -145,40 +164,22 @@ def init(
 ) -> None:
     """Start a study on disk: the target, the runs that may be made, the budget."""
     with errors_as_exit_codes():
-        from horizon_bo import HorizonTuner, SearchSpace
+        from horizon_bo import HorizonTuner
 
         logged = None if table is None else checked_table(table, mapped)
-        target = _target(
-            target_params,
-            positive_number(target_tokens, "--target-tokens"),
-            batch_tokens=optional(batch_tokens, "--batch-tokens"),
-            schedule=target_schedule,
-            averaging=target_averaging,
-        )
+        target = _target(target_params, target_tokens, batch_tokens, schedule, averaging)
         tuner = HorizonTuner(
             target=target,
-            space=SearchSpace(
-                learning_rate=pair(learning_rate, "--learning-rate"),
-                scales=_scales(scales),
-                tokens=pair(tokens, "--tokens"),
-                schedules=names(schedules, "--schedules"),
-                averagings=names(averagings, "--averagings"),
-                cooldown=optional(cooldown, "--cooldown"),
-            ),
-            budget=positive_number(budget, "--budget") * target.flops,
+            space=_space(learning_rate, scales, tokens, schedules, averagings, cooldown),
+            budget=budget * target.flops,
             parametrization=parametrization,
-            prior_center=optional(prior_center, "--prior-center"),
+            prior_center=prior_center,
             study=study,
             seed=seed,
-            regret_tolerance=optional(regret_tolerance, "--regret-tolerance"),
+            regret_tolerance=regret_tolerance,
         )
-        if logged is not None:
-            remark((*logged.remarks, *tuner.import_runs(logged.runs)))
-    record = {"study": study, "budget_flops": tuner.study.budget, "target_flops": target.flops}
-    record |= {} if logged is None else {"imported": len(logged.runs)}
-    said = f"study {study}: {tuner.study.budget:.3g} FLOP to spend, {budget} target runs"
-    said += "" if logged is None else f", {len(logged.runs)} runs imported"
-    show(record, said, as_json=as_json)
+        remark(() if logged is None else (*logged.remarks, *tuner.import_runs(logged.runs)))
+    _show_started(study, tuner.study, None if logged is None else len(logged.runs), as_json)
 
 
 @app.command(epilog=example("horizon-bo suggest runs.db -n 2"))
@@ -193,7 +194,7 @@ def suggest(
         from horizon_bo import HorizonTuner
 
         tuner = HorizonTuner.open(study)
-        runs = tuner.suggest(n, without=sizes(without))
+        runs = tuner.suggest(n, without=without or ())
     for suggested in runs:
         if as_json:
             show_json(_run_record(suggested))
@@ -204,49 +205,33 @@ def suggest(
 @app.command(epilog=example("horizon-bo observe runs.db 0 --loss 2.91"))
 def observe(
     study: StudyArgument,
-    trial_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the suggestion.")],
-    loss: Annotated[
-        str | None,
-        typer.Option(metavar="L", help="Final loss (nats per token); nan or inf means diverged."),
-    ] = None,
+    trial_id: Annotated[
+        int, typer.Argument(metavar="ID", help="Id of the suggestion.", parser=trial_id)
+    ],
+    loss: Loss = None,
     diverged: Annotated[bool, typer.Option("--diverged", help="Training blew up.")] = False,
     failed: Annotated[bool, typer.Option("--failed", help="The run says nothing.")] = False,
-    branch: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TOKENS",
-            help="Token count of the reading, for a run with branches; without it --diverged and "
-            "--failed are said of all branches still pending.",
-        ),
-    ] = None,
+    branch: Branch = None,
     as_json: AsJson = False,
 ) -> None:
     """Record how a suggested run ended; give one of --loss, --diverged and --failed."""
     with errors_as_exit_codes():
         from horizon_bo import HorizonTuner
-        from horizon_bo.errors import InvalidTrialError, UnknownTrialError
+        from horizon_bo.errors import InvalidTrialError
 
         if (loss is not None) + diverged + failed != 1:
             raise InvalidTrialError(
                 f"{(loss is not None) + diverged + failed} outcomes arrived, expected one of "
                 "--loss, --diverged and --failed; give exactly one"
             )
-        if not trial_id.isdecimal():
-            raise UnknownTrialError(
-                f"trial {trial_id!r} is unknown, expected a whole number; use the suggestion's id"
-            )
         tuner = HorizonTuner.open(study)
         before = tuner.study.trials
         remarks = tuner.observe(
-            int(trial_id),
-            loss=None if loss is None else number(loss, "--loss"),
-            diverged=diverged,
-            failed=failed,
-            branch=optional(branch, "--branch"),
+            trial_id, loss=loss, diverged=diverged, failed=failed, branch=branch
         )
     remark(remarks)
     for trial in tuner.study.trials[: len(before)]:
-        if int(trial_id) in (trial.id, trial.trunk) and trial != before[trial.id]:
+        if trial_id in (trial.id, trial.trunk) and trial != before[trial.id]:
             _show_outcome(trial, as_json)
 
 
@@ -262,7 +247,7 @@ def recommend(
         from horizon_bo import HorizonTuner
 
         tuner = HorizonTuner.open(study)
-        best = tuner.recommend(without=sizes(without))
+        best = tuner.recommend(without=without or ())
         if figure is not None:
             from horizon_bo import plots
             from horizon_bo.report.style import save_figure
@@ -277,28 +262,51 @@ def recommend(
     remark(best.warnings)
 
 
-def _target(size: str, tokens: float, **given: Any) -> "Horizon":
+def _target(
+    size: str, tokens: float, batch_tokens: float | None, schedule: str, averaging: str
+) -> "Horizon":
     from horizon_bo import Horizon
-    from horizon_bo.runs.builtin import is_shape
+    from horizon_bo.runs.builtin import is_shape, shaped_horizon
 
+    given: dict[str, Any] = {
+        "batch_tokens": batch_tokens,
+        "schedule": schedule,
+        "averaging": averaging,
+    }
     if is_shape(size):
-        from horizon_bo.runs.builtin import shaped_horizon
-
         return shaped_horizon(size, tokens, **given)
     return Horizon(params=positive_number(size, "--target-params"), tokens=tokens, **given)
+
+
+def _space(
+    learning_rate: tuple[float, float],
+    scales: str,
+    tokens: tuple[float, float],
+    schedules: Sequence[str] | None,
+    averagings: Sequence[str] | None,
+    cooldown: float | None,
+) -> "SearchSpace":
+    from horizon_bo import SearchSpace
+
+    return SearchSpace(
+        learning_rate=learning_rate,
+        scales=_scales(scales),
+        tokens=tokens,
+        schedules=schedules,
+        averagings=averagings,
+        cooldown=cooldown,
+    )
 
 
 def _scales(text: str) -> "list[Scale]":
     from horizon_bo import Scale
     from horizon_bo.errors import InvalidSpaceError
-    from horizon_bo.runs.builtin import is_shape
+    from horizon_bo.runs.builtin import is_shape, shaped_scale
 
     if all(is_shape(part) for part in text.split(",")):
-        from horizon_bo.runs.builtin import shaped_scale
-
         return [shaped_scale(part) for part in text.split(",")]
     if not text.endswith(".json"):
-        return [Scale(params=params) for params in numbers(text, "--scales")]
+        return [Scale(params=params) for params in positive_numbers(text, "--scales")]
     try:
         entries = json.loads(Path(text).read_text())
         return [Scale(**e) if isinstance(e, Mapping) else Scale(params=e) for e in entries]
@@ -307,6 +315,16 @@ def _scales(text: str) -> "list[Scale]":
             f"--scales {text} cannot be used ({error}), expected a JSON list of objects with "
             "params and, where known, flops_per_token and settings; correct it"
         ) from error
+
+
+def _show_started(study: str, values: "Study", imported: int | None, as_json: bool) -> None:
+    """Print what a new study may spend, and how many runs it starts from."""
+    share = values.budget / values.target.flops
+    record = {"study": study, "budget_flops": values.budget, "target_flops": values.target.flops}
+    record |= {} if imported is None else {"imported": imported}
+    said = f"study {study}: {values.budget:.3g} FLOP to spend, {share:g} target runs"
+    said += "" if imported is None else f", {imported} runs imported"
+    show(record, said, as_json=as_json)
 
 
 def _show_outcome(trial: "Trial", as_json: bool) -> None:

@@ -11,8 +11,7 @@ from horizon_bo.cli.terminal import (
     AsJson,
     errors_as_exit_codes,
     example,
-    optional,
-    positive_number,
+    option,
     remark,
     show_json,
 )
@@ -34,30 +33,32 @@ Sweep = Annotated[
 ]
 Cells = Annotated[int, typer.Option(min=1, metavar="K", help="Most cells to hide.")]
 Budget = Annotated[
-    str, typer.Option(metavar="F", help="What may be spent on each, in runs of that cell.")
+    float, option("--budget", "F", "What may be spent on each, in runs of that cell.")
 ]
 TargetParams = Annotated[
-    str | None,
-    typer.Option(
-        metavar="N",
-        help="Parameters of the run you plan, a count: as it is to your largest logged size, so "
-        "is each hidden cell to the largest it may buy.",
+    float | None,
+    option(
+        "--target-params",
+        "N",
+        "Parameters of the run you plan, a count: as it is to your largest logged size, so is each "
+        "hidden cell to the largest it may buy.",
     ),
 ]
 TargetTokens = Annotated[
-    str | None, typer.Option(metavar="D", help="Its training tokens, a count, likewise.")
+    float | None, option("--target-tokens", "D", "Its training tokens, a count, likewise.")
 ]
 ParamsRatio = Annotated[
-    str | None,
-    typer.Option(
-        metavar="R",
-        help="Largest run to buy, relative to the hidden size. Left out: what --target-params "
-        "implies, or 0.5.",
+    float | None,
+    option(
+        "--params-ratio",
+        "R",
+        "Largest run to buy, relative to the hidden size. Left out: what --target-params implies, "
+        "or 0.5.",
     ),
 ]
 TokensRatio = Annotated[
-    str | None,
-    typer.Option(metavar="R", help="Longest run to buy, relative to the hidden tokens."),
+    float | None,
+    option("--tokens-ratio", "R", "Longest run to buy, relative to the hidden tokens."),
 ]
 Out = Annotated[
     Path | None,
@@ -82,7 +83,7 @@ def backtest(
     sweep: Sweep,
     mapped: Mapped = None,
     cells: Cells = 4,
-    budget: Budget = "0.1",
+    budget: Budget = 0.1,
     target_params: TargetParams = None,
     target_tokens: TargetTokens = None,
     params_ratio: ParamsRatio = None,
@@ -97,12 +98,6 @@ def backtest(
     A cell is one size, length, batch and recipe. Each is tuned from the library's own prior and
     from guesses three times too low and too high.
     """
-    given = {
-        "params_ratio": params_ratio,
-        "tokens_ratio": tokens_ratio,
-        "target_params": target_params,
-        "target_tokens": target_tokens,
-    }
     with errors_as_exit_codes():
         from horizon_bo.evaluation import backtest as backtests
         from horizon_bo.evaluation.backtest_view import draw_backtest
@@ -110,8 +105,11 @@ def backtest(
         result = backtests.backtest(
             sweep if mapped is None else checked_table(sweep, mapped).frame,
             cells=cells,
-            budget=positive_number(budget, "--budget"),
-            **{name: optional(text, f"--{name.replace('_', '-')}") for name, text in given.items()},
+            budget=budget,
+            target_params=target_params,
+            target_tokens=target_tokens,
+            params_ratio=params_ratio,
+            tokens_ratio=tokens_ratio,
             out=out,
             jobs=jobs,
             watch=lambda fractions: show_progress(fractions, "replays"),

@@ -15,9 +15,9 @@ from horizon_bo.cli.terminal import (
     AsJson,
     errors_as_exit_codes,
     example,
-    optional,
+    names,
+    option,
     pair,
-    positive_number,
     remark,
     show_json,
 )
@@ -30,14 +30,29 @@ Names = Annotated[
     list[str] | None, typer.Argument(metavar="[NAME]...", help="Laws that state a rate; all.")
 ]
 Params = Annotated[
-    str | None, typer.Option(metavar="N", help="Non-embedding parameters of the run, a count.")
+    float | None, option("--params", "N", "Non-embedding parameters of the run, a count.")
 ]
-Tokens = Annotated[str | None, typer.Option(metavar="D", help="Training tokens, a count.")]
-Batch = Annotated[str | None, typer.Option(metavar="B", help="Tokens per optimizer step.")]
-Flops = Annotated[
-    str | None, typer.Option(metavar="C", help="Training compute, FLOP; left out: 6 N D.")
+Tokens = Annotated[float | None, option("--tokens", "D", "Training tokens, a count.")]
+Batch = Annotated[float | None, option("--batch-tokens", "B", "Tokens per optimizer step.")]
+Flops = Annotated[float | None, option("--flops", "C", "Training compute, FLOP; left out: 6 N D.")]
+Rate = Annotated[float | None, option("--learning-rate", "X", "Peak learning rate.")]
+Loss = Annotated[float | None, option("--loss", "L", "Loss, nats per token, for critical batches.")]
+UniqueTokens = Annotated[
+    float | None, option("--unique-tokens", "U", "Tokens before repetition, a count.")
 ]
-Rate = Annotated[str | None, typer.Option(metavar="X", help="Peak learning rate.")]
+Steps = Annotated[float | None, option("--steps", "T", "Optimizer steps, for schedule laws.")]
+Smaller = Annotated[
+    float | None, option("--smaller", "K", "Size over the compute-optimal one: its extra compute.")
+]
+Inputs = Annotated[
+    Sequence[str],
+    option(
+        "--inputs",
+        "A,B,…",
+        "What the best rate or batch may depend on: params, tokens, batch_tokens, flops.",
+        names,
+    ),
+]
 TableArgument = Annotated[
     str, typer.Argument(metavar="TABLE", help="CSV, JSONL or Parquet, one run a row.")
 ]
@@ -131,39 +146,29 @@ def evaluate(
     batch_tokens: Batch = None,
     flops: Flops = None,
     learning_rate: Rate = None,
-    loss: Annotated[
-        str | None, typer.Option(metavar="L", help="Loss, nats per token, for critical batches.")
-    ] = None,
-    unique_tokens: Annotated[
-        str | None, typer.Option(metavar="U", help="Tokens before repetition, a count.")
-    ] = None,
-    steps: Annotated[
-        str | None, typer.Option(metavar="T", help="Optimizer steps, for schedule laws.")
-    ] = None,
+    loss: Loss = None,
+    unique_tokens: UniqueTokens = None,
+    steps: Steps = None,
     schedule: Annotated[str, typer.Option(help="cosine, constant or wsd.")] = "cosine",
-    smaller: Annotated[
-        str | None,
-        typer.Option(metavar="K", help="Size over the compute-optimal one: its extra compute."),
-    ] = None,
+    smaller: Smaller = None,
     as_json: AsJson = False,
 ) -> None:
     """Evaluate one law at a run; a loss law given --flops alone splits that budget."""
     from horizon_bo.published.answers import Question, answer
 
-    given = {
-        "params": params,
-        "tokens": tokens,
-        "batch_tokens": batch_tokens,
-        "flops": flops,
-        "learning_rate": learning_rate,
-        "loss": loss,
-        "unique_tokens": unique_tokens,
-        "steps": steps,
-    }
+    question = Question(
+        params=params,
+        tokens=tokens,
+        batch_tokens=batch_tokens,
+        flops=flops,
+        learning_rate=learning_rate,
+        loss=loss,
+        unique_tokens=unique_tokens,
+        steps=steps,
+        params_factor=smaller,
+        schedule=schedule,
+    )
     with errors_as_exit_codes():
-        values = {k: optional(text, f"--{k.replace('_', '-')}") for k, text in given.items()}
-        factor = optional(smaller, "--smaller")
-        question = Question(**values, params_factor=factor, schedule=schedule)
         record, remarks = answer(name, question)
     _show(record, remarks, as_json)
 
@@ -183,15 +188,9 @@ def fit(
         typer.Option("--best-of-cells", help="Keep the lowest loss of each (params, tokens)."),
     ] = False,
     batch_tokens: Annotated[
-        str | None, typer.Option(metavar="B", help="Keep the runs of this batch, tokens per step.")
+        float | None, option("--batch-tokens", "B", "Keep the runs of this batch, tokens per step.")
     ] = None,
-    inputs: Annotated[
-        str | None,
-        typer.Option(
-            metavar="A,B,…",
-            help="What the best rate or batch may depend on: params, tokens, batch_tokens, flops.",
-        ),
-    ] = None,
+    inputs: Inputs = (),
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -206,10 +205,9 @@ def fit(
             bayesian=bayesian,
             best=best_of_cells,
             seed=seed,
-            inputs=tuple(inputs.split(",")) if inputs else (),
+            inputs=tuple(inputs),
         )
-        batch = optional(batch_tokens, "--batch-tokens")
-        record, remarks = fit_family(family, read_columns(table, batch), options)
+        record, remarks = fit_family(family, read_columns(table, batch_tokens), options)
     _show(record, remarks, as_json)
 
 
@@ -223,8 +221,8 @@ def compare(
         typer.Option(metavar="TABLE", help="Sweeps to judge the laws on: excess over the best."),
     ] = None,
     flops_factor: Annotated[
-        str, typer.Option(metavar="K", help="Compute of a run over 6 N D, for laws of compute.")
-    ] = "1",
+        float, option("--flops-factor", "K", "Compute of a run over 6 N D, for laws of compute.")
+    ] = 1.0,
     figure: Annotated[
         Path | None,
         typer.Option(help="Picture of the optimum against tokens, with the table's best runs."),
@@ -236,8 +234,7 @@ def compare(
         from horizon_bo.cli.law_compare import compare_records, draw
 
         run = None if params is None and tokens is None else _run(params, tokens, batch_tokens)
-        factor = positive_number(flops_factor, "--flops-factor")
-        record, remarks = compare_records(names or (), run, table, factor)
+        record, remarks = compare_records(names or (), run, table, flops_factor)
         if figure is not None:
             draw(names or (), run, table, figure)
             record["figure"] = str(figure)
@@ -245,21 +242,23 @@ def compare(
 
 
 def transfer(
-    learning_rate: Annotated[str, typer.Option(metavar="X", help="Peak rate tuned on the proxy.")],
-    from_params: Annotated[str, typer.Option(metavar="N", help="Parameters of the proxy.")],
-    from_tokens: Annotated[str, typer.Option(metavar="D", help="Training tokens of the proxy.")],
+    learning_rate: Annotated[
+        float, option("--learning-rate", "X", "Peak rate tuned on the proxy.")
+    ],
+    from_params: Annotated[float, option("--from-params", "N", "Parameters of the proxy.")],
+    from_tokens: Annotated[float, option("--from-tokens", "D", "Training tokens of the proxy.")],
     params: Params = None,
     tokens: Tokens = None,
     from_batch_tokens: Annotated[
-        str | None, typer.Option(metavar="B", help="Tokens per step of the proxy.")
+        float | None, option("--from-batch-tokens", "B", "Tokens per step of the proxy.")
     ] = None,
     batch_tokens: Batch = None,
     law: Law = None,
     width_ratio: Annotated[
-        str | None, typer.Option(metavar="M", help="µP: target's width over the proxy's.")
+        float | None, option("--width-ratio", "M", "µP: target's width over the proxy's.")
     ] = None,
     depth_ratio: Annotated[
-        str | None, typer.Option(metavar="M", help="µP: target's layers over the proxy's.")
+        float | None, option("--depth-ratio", "M", "µP: target's layers over the proxy's.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -269,18 +268,16 @@ def transfer(
 
         start = _run(from_params, from_tokens, from_batch_tokens)
         end = _run(params or from_params, tokens or from_tokens, batch_tokens or from_batch_tokens)
-        rate = positive_number(learning_rate, "--learning-rate")
-        found = carry(rate, start, end, law)
+        found = carry(learning_rate, start, end, law)
         record = asdict(found)
-        widths = optional(width_ratio, "--width-ratio"), optional(depth_ratio, "--depth-ratio")
-        if any(ratio is not None for ratio in widths):
-            record["mup_factors"] = _mup(start, end, *widths)
+        if width_ratio is not None or depth_ratio is not None:
+            record["mup_factors"] = _mup(start, end, width_ratio, depth_ratio)
     remarks = dict.fromkeys(text for answer in found.laws for text in answer.remarks)
     _show(record, (*remarks, *found.left_out), as_json)
 
 
 def audit(
-    learning_rate: Annotated[str, typer.Option(metavar="X", help="Peak rate planned or used.")],
+    learning_rate: Annotated[float, option("--learning-rate", "X", "Peak rate planned or used.")],
     params: Params = None,
     tokens: Tokens = None,
     batch_tokens: Batch = None,
@@ -296,8 +293,7 @@ def audit(
         from horizon_bo.published.prior import SPEAKING, prior_center
 
         run = _run(params, tokens, batch_tokens)
-        rate = positive_number(learning_rate, "--learning-rate")
-        found = [asdict(judge(run, rate, name)) for name in law or SPEAKING]
+        found = [asdict(judge(run, learning_rate, name)) for name in law or SPEAKING]
         prior = prior_center(run)
     remarks = [text for answer in found for text in answer.pop("remarks")]
     if law is not None and len(law) == 1:
@@ -311,7 +307,7 @@ def audit(
 def recipes(
     name: Annotated[str | None, typer.Option(help="Part of a model's or family's name.")] = None,
     params: Annotated[
-        str | None, typer.Option(metavar="LO,HI", help="Range of parameter counts.")
+        Sequence[float] | None, option("--params", "LO,HI", "Range of parameter counts.", pair)
     ] = None,
     optimizer: Annotated[str | None, typer.Option(help="adam, adamw or adafactor.")] = None,
     parametrization: Annotated[str | None, typer.Option(help="standard or mup.")] = None,
@@ -321,31 +317,23 @@ def recipes(
     from horizon_bo.cli.law_view import show_recipes
     from horizon_bo.published.recipes import find_recipes
 
-    with errors_as_exit_codes():
-        found = find_recipes(
-            name=name,
-            params=None if params is None else pair(params, "--params"),
-            optimizer=optimizer,
-            parametrization=parametrization,
-        )
+    found = find_recipes(
+        name=name, params=params, optimizer=optimizer, parametrization=parametrization
+    )
     if as_json:
         show_json({"recipes": [asdict(recipe) for recipe in found]})
     else:
         show_recipes(found)
 
 
-def _run(params: str | None, tokens: str | None, batch_tokens: str | None) -> "Horizon":
+def _run(params: float | None, tokens: float | None, batch_tokens: float | None) -> "Horizon":
     from horizon_bo.errors import InvalidSpaceError
     from horizon_bo.study.horizons import Horizon
 
     if params is None or tokens is None:
         missing = "--params" if params is None else "--tokens"
         raise InvalidSpaceError(f"{missing} is missing, expected a count; give it like 6.7e9")
-    return Horizon(
-        params=positive_number(params, "--params"),
-        tokens=positive_number(tokens, "--tokens"),
-        batch_tokens=optional(batch_tokens, "--batch-tokens"),
-    )
+    return Horizon(params=params, tokens=tokens, batch_tokens=batch_tokens)
 
 
 def _mup(

@@ -11,8 +11,7 @@ from horizon_bo.cli.terminal import (
     AsJson,
     errors_as_exit_codes,
     example,
-    optional,
-    positive_number,
+    option,
     remark,
     show,
     show_json,
@@ -22,7 +21,7 @@ from horizon_bo.errors import InvalidSpaceError
 if TYPE_CHECKING:
     from horizon_bo.evaluation.cases import Case
 
-Budget = Annotated[str, typer.Option(metavar="F", help="What a method may spend, in target runs.")]
+Budget = Annotated[float, option("--budget", "F", "What a method may spend, in target runs.")]
 Out = Annotated[
     Path, typer.Option(help="JSON lines, one per state; finished replays are not repeated.")
 ]
@@ -36,35 +35,35 @@ Only = Annotated[
     str | None, typer.Option(metavar="PATTERN", help="Cases whose name matches, like 'same-*'.")
 ]
 TargetParams = Annotated[
-    str | None, typer.Option(metavar="N", help="Non-embedding parameters of the target, a count.")
+    float | None, option("--target-params", "N", "Non-embedding parameters of the target, a count.")
 ]
 TargetTokens = Annotated[
-    str | None, typer.Option(metavar="D", help="Training tokens of the target, a count.")
+    float | None, option("--target-tokens", "D", "Training tokens of the target, a count.")
 ]
 BatchTokens = Annotated[
-    str | None, typer.Option(metavar="B", help="Tokens per optimizer step of the target.")
+    float | None, option("--batch-tokens", "B", "Tokens per optimizer step of the target.")
 ]
 PoolBatch = Annotated[
     str, typer.Option(help="same: buy rows of the target's batch; any: of every batch.")
 ]
-MaxRunCost = Annotated[str | None, typer.Option(metavar="G", help="Dearest row, in target runs.")]
+MaxRunCost = Annotated[float | None, option("--max-run-cost", "G", "Dearest row, in target runs.")]
 MaxParamsRatio = Annotated[
-    str | None, typer.Option(metavar="R", help="Largest row, relative to the target's size.")
+    float | None, option("--max-params-ratio", "R", "Largest row, relative to the target's size.")
 ]
 MaxTokensRatio = Annotated[
-    str | None, typer.Option(metavar="R", help="Longest row, relative to the target's tokens.")
+    float | None, option("--max-tokens-ratio", "R", "Longest row, relative to the target's tokens.")
 ]
 OnlyParams = Annotated[
-    str | None, typer.Option(metavar="N", help="Buy rows of this size alone, in parameters.")
+    float | None, option("--only-params", "N", "Buy rows of this size alone, in parameters.")
 ]
 Methods = Annotated[
     str,
-    typer.Option(help="Separated by commas: horizon, horizon-random, random, zero, ax-horizon."),
+    typer.Option(help="Separated by commas: horizon, horizon-random, random, zero."),
 ]
 Seeds = Annotated[int, typer.Option(min=1, metavar="K", help="Make each replay with K seeds.")]
 PriorCenters = Annotated[
-    list[str] | None,
-    typer.Option(metavar="X", help="Guess of the best learning rate; repeat for several."),
+    list[float] | None,
+    option("--prior-center", "X", "Guess of the best learning rate; repeat for several."),
 ]
 Stop = Annotated[bool, typer.Option("--stop", help="End when the method advises to.")]
 Jobs = Annotated[int, typer.Option(min=1, metavar="K", help="Processes, of one thread each.")]
@@ -117,9 +116,9 @@ def replay(
         single = (sweep, target_params, target_tokens, pool_batch, limits)
         chosen = _chosen_cases(cases, sweep, only) if cases else [_single_case(*single)]
         terms = {
-            "prior_centers": [optional(x, "--prior-center") for x in prior_center or [None]],
+            "prior_centers": prior_center or [None],
             "seeds": seeds,
-            "budget": positive_number(budget, "--budget"),
+            "budget": budget,
             "obey_stop": stop,
             "beside": cases.parent if cases else None,
         }
@@ -188,10 +187,10 @@ def _chosen_cases(cases: Path, sweep: str | None, only: str | None) -> "list[Cas
 
 def _single_case(
     sweep: str | None,
-    target_params: str | None,
-    target_tokens: str | None,
+    target_params: float | None,
+    target_tokens: float | None,
     pool_batch: str,
-    limits: Mapping[str, str | None],
+    limits: Mapping[str, float | None],
 ) -> "Case":
     from horizon_bo.evaluation.cases import Case
 
@@ -199,15 +198,17 @@ def _single_case(
         raise InvalidSpaceError(
             "no SWEEP and no --cases arrived, expected one of them; name a table"
         )
-    flags = {name: f"--{name.replace('_', '-')}" for name in limits}
-    given: dict[str, Any] = {name: optional(text, flags[name]) for name, text in limits.items()}
-    told = [f"{name}={text}" for name, text in limits.items() if text is not None]
-    target = f"{Path(sweep).stem}-{target_params}-{target_tokens}"
+    if target_params is None or target_tokens is None:
+        missing = "--target-params" if target_params is None else "--target-tokens"
+        raise InvalidSpaceError(f"{missing} is missing, expected a count with SWEEP; add it")
+    given: dict[str, Any] = {name: value for name, value in limits.items() if value is not None}
+    told = [f"{name}={value:.12g}" for name, value in given.items()]
+    target = f"{Path(sweep).stem}-{target_params:.12g}-{target_tokens:.12g}"
     return Case(
         name=" ".join([target, pool_batch, *told]),  # says everything, so that resuming is safe
         sweep=sweep,
-        target_params=_required(target_params, "--target-params"),
-        target_tokens=_required(target_tokens, "--target-tokens"),
+        target_params=target_params,
+        target_tokens=target_tokens,
         pool_batch=pool_batch,
         **given,
     )
@@ -224,9 +225,3 @@ def _replay_all(
     tasks = replay_tasks(chosen, methods, **terms)
     show_progress(run_replays(tasks, out, jobs=jobs), f"{len(tasks)} replays")
     return len(tasks)
-
-
-def _required(text: str | None, flag: str) -> float:
-    if text is None:
-        raise InvalidSpaceError(f"{flag} is missing, expected a count with SWEEP; add it")
-    return positive_number(text, flag)

@@ -3,7 +3,7 @@
 import json
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -17,10 +17,10 @@ from horizon_bo.cli.terminal import (
     Without,
     errors_as_exit_codes,
     example,
-    optional,
+    names,
+    option,
     remark,
     show_json,
-    sizes,
 )
 
 if TYPE_CHECKING:
@@ -70,11 +70,10 @@ Parallel = Annotated[
     int | None, typer.Option(metavar="K", help="Runs at once; left out: one, or one a GPU.")
 ]
 Gpus = Annotated[
-    str | None, typer.Option(metavar="0,1", help="GPUs to share, as CUDA_VISIBLE_DEVICES has them.")
+    Sequence[str] | None,
+    option("--gpus", "0,1", "GPUs to share, as CUDA_VISIBLE_DEVICES has them.", names),
 ]
-Timeout = Annotated[
-    str | None, typer.Option(metavar="S", help="Longest time of an attempt, seconds.")
-]
+Timeout = Annotated[float | None, option("--timeout", "S", "Longest time of an attempt, seconds.")]
 Retries = Annotated[
     int,
     typer.Option(
@@ -130,18 +129,18 @@ def run(
         from horizon_bo.runs.progress import watching
 
         tuner = HorizonTuner.open(study)
-        devices = [] if gpus is None else [gpu.strip() for gpu in gpus.split(",")]
+        devices = gpus or []
         with _interruptible(tuner), watching() as seen:
             report = tuner.run(
                 _objective(tuner, command, text or [], recipe, builtin=builtin),
                 folder=folder or default_folder(study),
                 parallel=max(1, len(devices)) if parallel is None else parallel,
                 gpus=devices,
-                timeout_s=optional(timeout, "--timeout"),
+                timeout_s=timeout,
                 retries=retries,
                 max_runs=max_runs,
                 until_budget=until_budget,
-                without=sizes(without),
+                without=without or (),
                 train_target=train_target,
                 target_settings=_json_object(target_settings, "--target-settings"),
                 watch=_with_json(seen) if as_json else seen,

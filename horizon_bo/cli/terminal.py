@@ -1,29 +1,25 @@
 """Terminal: how does a command read numbers, print results and fail?
 
+Typer reads what is given through the parsers here, since its own errors take several lines.
+
 Results go to stdout, remarks to stderr. A deliberate error is one line and exit code 2; a bug
 keeps its traceback and exit code 1.
 """
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
 
-from horizon_bo.errors import HorizonBOError, InvalidSpaceError
+from horizon_bo.errors import HorizonBOError, InvalidSpaceError, UnknownTrialError
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
 StudyArgument = Annotated[
     str, typer.Argument(metavar="STUDY", help="Path or SQLAlchemy URL of the study.")
 ]
-Without = Annotated[
-    str | None,
-    typer.Option(metavar="N1,N2,…", help="Scales to leave out, by parameters (count)."),
-]
-
-#: WIDTHxDEPTH or WIDTHxDEPTHxHEAD_DIM.
 
 
 @contextmanager
@@ -45,8 +41,18 @@ def example(*lines: str) -> str:
     return "\b\nExample:\n  " + " \\\n    ".join(lines)
 
 
-def number(text: str, flag: str) -> float:
-    """A number given on the command line; NaN and infinity are numbers here."""
+def trial_id(text: str) -> int:
+    """The id of a suggestion, as an argument."""
+    with errors_as_exit_codes():
+        if not str(text).isdecimal():
+            raise UnknownTrialError(
+                f"trial {text!r} is unknown, expected a whole number; use the suggestion's id"
+            )
+        return int(text)
+
+
+def any_number(text: str, flag: str) -> float:
+    """A number of any sign; NaN and infinity are numbers here."""
     try:
         return float(text)
     except ValueError as error:
@@ -56,44 +62,57 @@ def number(text: str, flag: str) -> float:
 
 
 def positive_number(text: str, flag: str) -> float:
-    """A positive finite number given on the command line."""
-    value = number(text, flag)
+    """A positive finite number."""
+    value = any_number(text, flag)
     if not (math.isfinite(value) and value > 0):
         raise InvalidSpaceError(f"{flag} is {text}, expected a finite number > 0; correct it")
     return value
 
 
-def optional(text: str | None, flag: str) -> float | None:
-    """A positive number, or `None` where the flag was left out."""
-    return None if text is None else positive_number(text, flag)
-
-
-def numbers(text: str, flag: str) -> list[float]:
+def positive_numbers(text: str, flag: str) -> list[float]:
     """Positive numbers separated by commas."""
     return [positive_number(part, flag) for part in text.split(",")]
 
 
-def sizes(without: str | None) -> list[float]:
-    """The sizes of the scales to leave out, none where the flag was left out."""
-    return [] if without is None else numbers(without, "--without")
+def pair(text: str, flag: str) -> tuple[float, ...]:
+    """Two positive numbers separated by a comma."""
+    values = tuple(positive_numbers(text, flag))
+    if len(values) != 2:
+        raise InvalidSpaceError(f"{flag} is {text!r}, expected LOW,HIGH; give two numbers")
+    return values
 
 
-def names(text: str | None, flag: str) -> list[str] | None:
-    """Words separated by commas, or `None` where the flag was left out."""
-    if text is None:
-        return None
+def names(text: str, flag: str) -> list[str]:
+    """Words separated by commas."""
     words = [word.strip() for word in text.split(",")]
     if not all(words):
         raise InvalidSpaceError(f"{flag} is {text!r}, expected A,B,…; separate names by one comma")
     return words
 
 
-def pair(text: str, flag: str) -> tuple[float, float]:
-    """Two numbers separated by a comma."""
-    values = numbers(text, flag)
-    if len(values) != 2:
-        raise InvalidSpaceError(f"{flag} is {text!r}, expected LOW,HIGH; give two numbers")
-    return values[0], values[1]
+def option(
+    flag: str, metavar: str, text: str, parse: Callable[[str, str], Any] = positive_number
+) -> Any:
+    """An option with a value, read by a function of the text given and the flag.
+
+    Args:
+        flag: Its name, such as `--tokens`.
+        metavar: What stands for the value in the help.
+        text: The help, with the unit.
+        parse: Reads the value, a positive number unless said otherwise.
+    """
+
+    def parser(given: Any) -> Any:
+        with errors_as_exit_codes():
+            return parse(str(given), flag)
+
+    return typer.Option(flag, metavar=metavar, help=text, parser=parser)
+
+
+Without = Annotated[
+    Sequence[float] | None,
+    option("--without", "N1,N2,…", "Scales to leave out, by parameters (count).", positive_numbers),
+]
 
 
 def show_json(record: Mapping[str, Any]) -> None:

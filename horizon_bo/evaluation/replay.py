@@ -9,7 +9,6 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib import import_module
 from types import MappingProxyType
 from typing import Any
 
@@ -68,24 +67,12 @@ def no_belief(study: Study) -> None:
     """Nothing: the read-out looks at the runs themselves."""
 
 
-def _in_ax(name: str) -> Callable[..., Any]:
-    """A function of the replay through Ax; Ax takes seconds to import, so it waits for a call."""
-
-    def call(*given: Any) -> Any:
-        return getattr(import_module("horizon_bo.ax.replaying"), name)(*given)
-
-    return call
-
-
 METHODS: Mapping[str, Method] = MappingProxyType(
     {
         "horizon": Method(believe, policy.recommend, suggested_row),
         "horizon-random": Method(believe, policy.recommend, uniform_row),
         "random": Method(no_belief, lambda study, *_: law_readout(study), uniform_row),
         "zero": Method(believe, policy.recommend, no_row),
-        "ax-horizon": Method(
-            _in_ax("client_of"), _in_ax("recommendation"), _in_ax("suggested_row")
-        ),
     }
 )
 

@@ -4,7 +4,7 @@ The figures stand in `recipes.toml`. `None` means that the paper does not say, o
 that one number cannot hold.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from horizon_bo.published.constants import entries
@@ -64,7 +64,7 @@ RECIPES: tuple[Recipe, ...] = tuple(_read())
 def find_recipes(
     *,
     name: str | None = None,
-    params: tuple[float, float] | None = None,
+    params: Sequence[float] | None = None,
     optimizer: str | None = None,
     parametrization: str | None = None,
 ) -> tuple[Recipe, ...]:

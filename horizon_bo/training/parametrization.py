@@ -66,6 +66,40 @@ def multipliers(model: ModelConfig) -> Multipliers:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Growth:
+    """Factors that all weights of a model share: ratios to the base under µP, else 1.
+
+    Args:
+        wide: m_N.
+        deep: m_L.
+        rate: Of every learning rate, √(m_B / steps).
+        decay: Of every weight decay, √m_B.
+    """
+
+    wide: float = 1.0
+    deep: float = 1.0
+    rate: float = 1.0
+    decay: float = 1.0
+
+    def gain(self, name: str, width: int) -> Weights:
+        """The gain of a norm."""
+        return Weights(name=name, shape=(width,), start_sd=None, rate=self.rate)
+
+    def hidden(self, name: str, shape: tuple[int, ...], shrink: float = 1.0) -> Weights:
+        """A hidden matrix; `shrink` is a factor on its start."""
+        return Weights(
+            name=name,
+            shape=shape,
+            # a matrix's start sd is fan_in^−½ in both parametrizations: µP's factor is in it
+            start_sd=shrink * shape[-2] ** -0.5,
+            rate=self.rate / self.wide,
+            decay=self.decay * self.wide,
+            eps=1 / (self.wide * self.deep),
+            matrix=True,
+        )
+
+
 def weights(model: ModelConfig, recipe: Recipe, tokens: int) -> tuple[Weights, ...]:
     """Every weight tensor of a model in the order of the flat buffer.
 
@@ -74,59 +108,54 @@ def weights(model: ModelConfig, recipe: Recipe, tokens: int) -> tuple[Weights, .
         recipe: For the batch rule.
         tokens: Training tokens, for the horizon rule.
     """
-    mup = model.parametrization == "mup"
-    wide = model.width / model.base_width if mup else 1.0
-    deep = model.depth / model.base_depth if mup else 1.0
-    batch = recipe.batch_tokens / (recipe.base_batch_tokens or recipe.batch_tokens) if mup else 1.0
-    longer = tokens / (recipe.base_tokens or tokens) if mup else 1.0
-    overall = math.sqrt(batch / longer)
-    decay = math.sqrt(batch)
-    branches = 2 * (model.base_depth if mup else model.depth)  # GPT-2's shrink of what adds up
-    d, ff, experts = model.width, model.hidden, model.experts
-
-    def gain(name: str) -> Weights:
-        return Weights(name=name, shape=(d,), start_sd=None, rate=overall)
-
-    def hidden(name: str, shape: tuple[int, ...], shrink: float = 1.0) -> Weights:
-        return Weights(
-            name=name,
-            shape=shape,
-            # a matrix's start sd is fan_in^−½ in both parametrizations: µP's factor is in it
-            start_sd=shrink * shape[-2] ** -0.5,
-            rate=overall / wide,
-            decay=decay * wide,
-            eps=1 / (wide * deep),
-            matrix=True,
-        )
-
-    def block(layer: int) -> list[Weights]:
-        out = branches**-0.5
-        many = (experts,) if experts else ()
-        found = [
-            gain(f"{layer}.attention_gain"),
-            hidden(f"{layer}.qkv", (d, 3 * d)),
-            hidden(f"{layer}.out", (d, d), out),
-            gain(f"{layer}.feed_gain"),
-            hidden(f"{layer}.up", (*many, d, 2 * ff)),
-            hidden(f"{layer}.down", (*many, ff, d), out),
-        ]
-        if experts:
-            found.append(hidden(f"{layer}.router", (d, experts)))
-        if experts and model.shared_expert:
-            found += [
-                hidden(f"{layer}.shared_up", (d, 2 * ff)),
-                hidden(f"{layer}.shared_down", (ff, d), out),
-            ]
-        return found
-
+    mup, d = model.parametrization == "mup", model.width
+    growth = _grown(model, recipe, tokens) if mup else _Growth()
     first = d**-0.5 if not mup else model.base_width**-0.5
     embedding = Weights(
         name="embedding",
         shape=(model.vocab, d),
         start_sd=first if model.tied else 1.0,
-        rate=overall,
-        eps=1 / wide,
+        rate=growth.rate,
+        eps=1 / growth.wide,
     )
-    head = Weights(name="head", shape=(d, model.vocab), start_sd=0.0, rate=overall, decay=decay)
-    blocks = [part for layer in range(model.depth) for part in block(layer)]
-    return (embedding, *blocks, gain("final_gain"), *([] if model.tied else [head]))
+    head = Weights(
+        name="head", shape=(d, model.vocab), start_sd=0.0, rate=growth.rate, decay=growth.decay
+    )
+    blocks = [part for layer in range(model.depth) for part in _block(layer, model, growth)]
+    return (embedding, *blocks, growth.gain("final_gain", d), *([] if model.tied else [head]))
+
+
+def _grown(model: ModelConfig, recipe: Recipe, tokens: int) -> _Growth:
+    """How a model under µP compares with its base."""
+    batch = recipe.batch_tokens / (recipe.base_batch_tokens or recipe.batch_tokens)
+    longer = tokens / (recipe.base_tokens or tokens)
+    return _Growth(
+        wide=model.width / model.base_width,
+        deep=model.depth / model.base_depth,
+        rate=math.sqrt(batch / longer),
+        decay=math.sqrt(batch),
+    )
+
+
+def _block(layer: int, model: ModelConfig, growth: _Growth) -> list[Weights]:
+    """The weights of one layer."""
+    d, ff, experts = model.width, model.hidden, model.experts
+    depth = model.base_depth if model.parametrization == "mup" else model.depth
+    out = (2 * depth) ** -0.5  # GPT-2's shrink of what adds up
+    many = (experts,) if experts else ()
+    found = [
+        growth.gain(f"{layer}.attention_gain", d),
+        growth.hidden(f"{layer}.qkv", (d, 3 * d)),
+        growth.hidden(f"{layer}.out", (d, d), out),
+        growth.gain(f"{layer}.feed_gain", d),
+        growth.hidden(f"{layer}.up", (*many, d, 2 * ff)),
+        growth.hidden(f"{layer}.down", (*many, ff, d), out),
+    ]
+    if experts:
+        found.append(growth.hidden(f"{layer}.router", (d, experts)))
+    if experts and model.shared_expert:
+        found += [
+            growth.hidden(f"{layer}.shared_up", (d, 2 * ff)),
+            growth.hidden(f"{layer}.shared_down", (ff, d), out),
+        ]
+    return found

@@ -70,7 +70,6 @@ class SearchFactorFit:
 def fit_search_factor(
     table: Table,
     *,
-    horizons: Sequence[float] | None = None,
     draws: int = 1000,
     seed: int = 0,
 ) -> SearchFactorFit:
@@ -78,7 +77,6 @@ def fit_search_factor(
 
     Args:
         table: Columns `learning_rate`, `params`, `tokens`, `loss`; with `batch_tokens`, one value.
-        horizons: Tokens to read optima at, for every size; `None` takes each size's own.
         draws: Bootstrap resamples of single runs.
         seed: Of the resampling.
 
@@ -93,8 +91,7 @@ def fit_search_factor(
     weights = np.vstack([np.ones(len(runs)), resampling_weights(runs, (), draws, "run", rng)])
     places, columns = [], []
     for size in sizes:
-        own = np.unique(runs["tokens"][runs["params"] == size])
-        lengths = own if horizons is None else np.array(horizons, dtype=np.float64)
+        lengths = np.unique(runs["tokens"][runs["params"] == size])
         places += [(float(size), float(length)) for length in lengths]
         columns.append(_Surface.of(runs, weights, size).optimum(np.log(lengths)))
     log_rates = np.concatenate(columns, axis=1)
