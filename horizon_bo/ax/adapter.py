@@ -72,7 +72,7 @@ class HorizonAdapter(Adapter):
             observation_features=[
                 ObservationFeatures(
                     parameters=parameters_of(run, self._experiment.search_space),
-                    metadata={"flops": run.flops, "row": run.row},
+                    metadata={"flops": run.flops},
                 )
                 for run in runs
             ],

@@ -49,11 +49,6 @@ class HorizonGenerator(Generator):
         self._believed: tuple[Study, Belief] | None = None
         self._model: tuple[Study, HorizonModel] | None = None
         self._given: dict[str, int] = {}
-        self._pool: Sequence[Trial] | None = None
-
-    def offer(self, pool: Sequence[Trial]) -> None:
-        """Choose among these runs from now on, each at most once, not from the search space."""
-        self._pool = pool
 
     def learn(self, study: Study) -> None:
         """Take the study as it stands; runs given since the last call are trials of it or lost."""
@@ -98,7 +93,7 @@ class HorizonGenerator(Generator):
         if fixed:
             study = replace(study, space=_narrowed(study.space, fixed))
         with one_thread():
-            plan = policy.suggest(study, self.belief, n=wanted, pool=self._pool)
+            plan = policy.suggest(study, self.belief, n=wanted)
         chosen = plan[given : given + n]
         self._given[str(sorted(fixed.items()))] = given + len(chosen)
         return chosen
@@ -106,7 +101,7 @@ class HorizonGenerator(Generator):
     def recommend(self) -> policy.Recommendation:
         """The rate to train the target with."""
         with one_thread():
-            return policy.recommend(self.study, self.belief, self._pool)
+            return policy.recommend(self.study, self.belief)
 
     def summary(self) -> dict[str, Any]:
         """What is believed now, as Ax keeps it with each suggested run; spend in target runs."""

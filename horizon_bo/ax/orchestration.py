@@ -1,8 +1,8 @@
 """Orchestration: how does Ax run a user's training command and read its loss?
 
-The command is a template such as `python train.py --lr {learning_rate} --width {width}`: it is
-split into arguments first and filled afterwards, and no shell sees what it is filled with. Each
-trial has a folder with its output and its exit code, so that another process can go on polling.
+Commands, folders and losses are those of `horizon-bo run`: a template is filled argument by
+argument, no shell sees it, and the loss comes from `result.json` or the last line of output. A
+command ends with the process that runs it.
 
 Early stopping is off, and stays off under `Client.run_trials`. A loss read before the schedule has
 ended ranks learning rates wrongly: the best rate of the decayed run is up to four times that of the
@@ -10,12 +10,12 @@ stable phase, so a strategy that compares curves would stop the very runs that w
 """
 
 import json
+import logging
 import math
 import os
-import shlex
-import signal
-import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from ax.api.client import Client
 from ax.api.protocols.metric import IMetric
 from ax.api.protocols.runner import IRunner
 from ax.api.types import TParameterization
+from ax.core.parameter import FixedParameter
 from ax.core.trial_status import TrialStatus
 from ax.orchestration.orchestrator import Orchestrator
 from ax.orchestration.orchestrator_options import OrchestratorOptions
@@ -30,74 +31,108 @@ from ax.orchestration.orchestrator_options import OrchestratorOptions
 from horizon_bo.ax.client import horizon_study
 from horizon_bo.ax.space import loss_metric
 from horizon_bo.ax.stopping import HorizonStopping
-from horizon_bo.errors import InvalidSpaceError, InvalidTrialError
+from horizon_bo.ax.trials import run_at
+from horizon_bo.errors import InvalidObjectiveError, InvalidTrialError, StudyBusyError
+from horizon_bo.runs.commands import Command, objective_from
+from horizon_bo.runs.folder import locked, write_json
+from horizon_bo.runs.jobs import Flight, begin
+from horizon_bo.runs.outcomes import Exit, outcome_of, outcome_record, stored_outcome
+from horizon_bo.runs.processes import Launch, Process, Slot, end, launching
+from horizon_bo.study.horizons import Scale
+from horizon_bo.study.records import as_json, study_from, study_record
+from horizon_bo.study.trials import Study, Suggestion, Trial
 
-#: Runs "$@" in folder $0. The exit code appears whole or not at all.
-_WRAPPER = (
-    '"$@" >"$0/output.txt" 2>"$0/errors.txt"; echo $? >"$0/exit.part"; mv "$0/exit.part" "$0/exit"'
-)
-#: Runs the script $0 in the background, and says the process group that all of it belongs to.
-_DETACHED = 'sh -c "$0" "$@" >/dev/null 2>&1 & echo $$'
-_KILLED = 143  # exit code of a process ended by SIGTERM
+_LOGGER = logging.getLogger(__name__)
 
 
 class CommandRunner(IRunner):
     """Runs a training command, one process a trial.
 
     Args:
-        command: Template; its placeholders are the experiment's parameters and the settings of
-            the scale, by name.
-        folder: Where each trial gets a folder of its own.
-        settings: Settings of each scale, by its `params`, as text so that JSON can hold it.
+        command: Template; its placeholders are those of `horizon-bo run`.
+        folder: Where each trial gets a folder of its own; held while commands run.
+        settings: The study without trials, as `records.study_record` writes it.
     """
 
-    def __init__(
-        self, command: str, folder: str, settings: Mapping[str, Mapping[str, Any]]
-    ) -> None:
-        self.command, self.folder = command, folder
-        self.settings = {key: dict(values) for key, values in settings.items()}
+    def __init__(self, command: str, folder: str, settings: Mapping[str, Any]) -> None:
+        self.command, self.folder, self.settings = command, folder, dict(settings)
+        self._flights: dict[int, Flight] = {}
+        self._held = ExitStack()
+        self._launch: Launch | None = None
 
     def run_trial(self, trial_index: int, parameterization: TParameterization) -> dict[str, Any]:
-        """Start the command; what comes back tells any process how to find it again."""
-        place = Path(self.folder).resolve() / f"trial_{trial_index}"
-        place.mkdir(parents=True, exist_ok=True)
-        (place / "exit").unlink(missing_ok=True)
-        known = {**self.settings.get(str(parameterization["params"]), {}), **parameterization}
-        arguments = filled(self.command, known)
-        (place / "command.json").write_text(json.dumps(arguments))
-        process = subprocess.run(
-            ["sh", "-c", _DETACHED, _WRAPPER, str(place), *arguments],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=True,
-            start_new_session=True,
-        )
-        return {"folder": str(place), "group": int(process.stdout)}
+        """Start the command; what comes back says where its outcome will be."""
+        study = self._study()
+        root = Path(self.folder).resolve()
+        place = root / f"trial_{trial_index}"
+        command = _command(self.command, study)
+        if self._launch is None:
+            self._launch = self._held.enter_context(
+                launching(self._held.enter_context(locked(root)), None)
+            )
+        run = _suggestion(study, trial_index, parameterization)
+        slot = Slot(place.name, {})
+        self._flights[trial_index] = begin(command, self._launch, run, place, slot, 1)
+        return {"folder": str(place)}
 
     def poll_trial(self, trial_index: int, trial_metadata: Mapping[str, Any]) -> TrialStatus:
-        """Completed with exit code 0, failed with any other or once the process is gone."""
-        ended = Path(trial_metadata["folder"]) / "exit"
-        alive = _alive(trial_metadata["group"])
-        if ended.exists():  # looked for after the process, which writes it last
-            return TrialStatus.COMPLETED if ended.read_text().strip() == "0" else TrialStatus.FAILED
-        return TrialStatus.RUNNING if alive else TrialStatus.FAILED
+        """Completed with a loss, be it that the run diverged, failed with none."""
+        flight = self._flights.get(trial_index)
+        if flight is not None:
+            ended = flight.exit()
+            if ended is None:
+                return TrialStatus.RUNNING
+            self._keep(trial_index, flight, ended)
+        outcome = stored_outcome(Path(trial_metadata["folder"]))
+        if outcome is None and self._runs_elsewhere():
+            return TrialStatus.RUNNING
+        lost = outcome is None or outcome.status == "failed"
+        return TrialStatus.FAILED if lost else TrialStatus.COMPLETED
 
     def stop_trial(self, trial_index: int, trial_metadata: Mapping[str, Any]) -> dict[str, Any]:
         """End the command and all that it started."""
-        try:
-            os.killpg(trial_metadata["group"], signal.SIGTERM)
-        except ProcessLookupError:
+        flight = self._flights.get(trial_index)
+        if flight is None:
             return {}
-        (Path(trial_metadata["folder"]) / "exit").write_text(f"{_KILLED}\n")
+        assert isinstance(flight.job, Process)
+        end([flight.job])
+        ended = flight.exit()
+        assert ended is not None
+        self._keep(trial_index, flight, ended)
         return {"stopped": True}
+
+    def _study(self) -> Study:
+        if "target" not in self.settings:  # saved when a runner knew its scales alone
+            raise InvalidObjectiveError(
+                "the runner was saved by an earlier version without its study, expected one with "
+                "it; call attach_command(client, command, folder) once more"
+            )
+        return study_from(self.settings)
+
+    def _keep(self, trial_index: int, flight: Flight, ended: Exit) -> None:
+        """Write down how a command ended; after the last one the folder is free again."""
+        outcome = outcome_of(flight.run, flight.folder, ended)
+        write_json(flight.folder / "outcome.json", outcome_record(outcome))
+        if outcome.status == "failed":
+            _LOGGER.warning("trial %d failed: %s", trial_index, outcome.detail or outcome.cause)
+        del self._flights[trial_index]
+        if not self._flights:
+            self._held.close()
+            self._launch = None
+
+    def _runs_elsewhere(self) -> bool:
+        """Whether another runner holds the folder, and with it a command that still runs."""
+        if self._flights:
+            return False
+        try:
+            with locked(Path(self.folder)):
+                return False
+        except StudyBusyError:
+            return True
 
 
 class CommandLoss(IMetric):
-    """Reads the loss of a command from the last line of its output.
-
-    The line is a number, or a JSON object with the metric's name. NaN means that it diverged.
-    """
+    """The loss of a command, NaN where it diverged."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name=name)
@@ -106,37 +141,17 @@ class CommandLoss(IMetric):
     def fetch(
         self, trial_index: int, trial_metadata: Mapping[str, Any]
     ) -> tuple[int, tuple[float, float]]:
-        """The final loss; its standard error is unknown."""
-        output = Path(trial_metadata["folder"]) / "output.txt"
-        return 0, (loss_in(output.read_text(), self.name, str(output)), math.nan)
-
-
-def filled(command: str, known: Mapping[str, Any]) -> list[str]:
-    """The arguments of a command template, its placeholders filled."""
-    try:
-        arguments = [piece.format(**known) for piece in shlex.split(command)]
-    except (KeyError, IndexError, ValueError) as error:
-        raise InvalidSpaceError(
-            f"the command {command!r} cannot be filled ({error!r}), expected placeholders among "
-            f"{', '.join(sorted(known))}; correct it, or add the name to every scale's settings"
-        ) from error
-    if not arguments:
-        raise InvalidSpaceError("the command is empty, expected a program; name one")
-    return arguments
-
-
-def loss_in(output: str, name: str, where: str) -> float:
-    """The loss in the last line of a command's output."""
-    lines = output.split("\n")
-    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-    try:
-        said = json.loads(last) if last.startswith("{") else {name: float(last)}
-        return float(said[name])
-    except (ValueError, KeyError, TypeError) as error:
-        raise InvalidTrialError(
-            f"the last line of {where} is {last[:80]!r}, expected a loss or a JSON object with "
-            f"{name!r}; print it last"
-        ) from error
+        """The final loss and its standard deviation, NaN where that is unknown."""
+        outcome = stored_outcome(Path(trial_metadata["folder"]))
+        if outcome is None or outcome.status == "failed":
+            why = "it has not ended" if outcome is None else outcome.detail
+            raise InvalidTrialError(
+                f"trial {trial_index} has no loss ({why}), expected one that has ended with a "
+                "loss; mark it as failed"
+            )
+        known = (outcome.loss, outcome.loss_sd)
+        loss, loss_sd = (math.nan if value is None else value for value in known)
+        return 0, (loss, loss_sd)
 
 
 def run_command(
@@ -177,25 +192,42 @@ def run_command(
 
 
 def attach_command(client: Client, command: str, folder: str | os.PathLike[str]) -> None:
-    """Give a client the runner and the metric that `Client.run_trials` needs."""
-    scales = horizon_study(client).space.scales
-    settings = {str(scale.params): dict(scale.settings) for scale in scales}
-    _check_template(command, client, [dict(scale.settings) for scale in scales])
+    """Give a client the runner and the metric that `Client.run_trials` needs.
+
+    Parameters that the experiment fixes beside the tuner's own are placeholders too.
+    """
+    study = replace(horizon_study(client), trials=())
+    fixed = {
+        name: parameter.value
+        for name, parameter in client._experiment.search_space.parameters.items()
+        if isinstance(parameter, FixedParameter) and name not in Trial.__dataclass_fields__
+    }
+    scales = [replace(s, settings={**fixed, **s.settings}) for s in study.space.scales]
+    study = replace(study, space=replace(study.space, scales=scales))
+    _command(command, study)  # refuses at once what cannot be filled for every scale
+    settings = json.loads(as_json(study_record(study)))
     client.configure_runner(CommandRunner(command, os.fspath(folder), settings))
     client.configure_metrics([CommandLoss(loss_metric(client._experiment))])
 
 
-def _check_template(command: str, client: Client, settings: Sequence[dict[str, Any]]) -> None:
-    """Refuse a template at once, rather than at the first trial of the scale it does not fit."""
-    parameters = dict.fromkeys(client._experiment.search_space.parameters, 1.0)
-    for known in settings:
-        filled(command, {**known, **parameters})
+def _command(template: str, study: Study) -> Command:
+    command = objective_from(template, study, elsewhere=True, target_settings=None)
+    assert isinstance(command, Command)
+    return command
 
 
-def _alive(group: int) -> bool:
-    """Whether any process of a group still runs."""
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True
+def _suggestion(study: Study, trial_index: int, parameters: TParameterization) -> Suggestion:
+    """An Ax trial as a run that was suggested."""
+    trial = run_at(study, trial_index, parameters)
+    known = (s for s in study.space.scales if s.params == trial.params)
+    return Suggestion(
+        id=trial.id,
+        learning_rate=trial.learning_rate,
+        params=trial.params,
+        tokens=trial.tokens,
+        batch_tokens=trial.batch_tokens,
+        flops=trial.flops,
+        scale=next(known, Scale(params=trial.params)),
+        schedule=trial.schedule,
+        averaging=trial.averaging,
+    )

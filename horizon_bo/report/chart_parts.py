@@ -4,8 +4,11 @@ Charts are Plotly's own JSON, small enough to send. A colour is a name after a d
 page replaces by the colour that its light, dark or printed theme has for it.
 """
 
+import json
 import math
+import re
 from collections.abc import Callable, Sequence
+from importlib.resources import files
 from typing import Any
 
 import numpy as np
@@ -22,6 +25,13 @@ _MANTISSAS = ((1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0), (1.0, 2.0, 5.0), (1.0, 3.0), 
 _LEAST_DECADES = 0.6
 
 Chart = dict[str, Any]
+
+
+def painted(chart: Chart) -> Chart:
+    """A chart in the colours of the light page, for who draws it without the page."""
+    css = files("horizon_bo.report").joinpath("templates", "report.css").read_text("utf-8")
+    light = dict(re.findall(r"--(\w+): ([^;]+);", css.partition("@media")[0]))
+    return json.loads(re.sub(r"\$(\w+)", lambda name: light[name[1]], json.dumps(chart)))
 
 
 def chart(traces: list[Chart], *, x: Chart, y: Chart, **layout: Any) -> Chart:

@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 
+from horizon_bo.core.policy import Recommendation
 from horizon_bo.report.chart_parts import (
     Chart,
     band,
@@ -22,8 +23,16 @@ from horizon_bo.report.chart_parts import (
     share_label,
     span,
 )
-from horizon_bo.report.figures import OpinionsFigure, OptimumFigure, RunsFigure, StudyFigures
+from horizon_bo.report.figures import (
+    BowlFigure,
+    HistoryFigure,
+    OpinionsFigure,
+    OptimumFigure,
+    RunsFigure,
+    StudyFigures,
+)
 from horizon_bo.report.numbers import shown
+from horizon_bo.study.horizons import Horizon
 
 #: Excess loss up to which a run counts as good, and as fair, relative to the loss: missing the
 #: best rate by a factor of two costs about 0.4 % of the loss, by four 1.5 %.
@@ -40,23 +49,23 @@ LAW_TITLES = {
 
 def charts(figures: StudyFigures) -> dict[str, Chart]:
     """The charts of a page by name; one that has nothing to show is left out."""
+    best, target = figures.recommendation, figures.study.target
     found = {
-        "bowl": bowl_chart(figures),
-        "tokens": optimum_chart(figures, figures.over_tokens),
-        "params": optimum_chart(figures, figures.over_params),
+        "bowl": bowl_chart(figures.bowl, best),
+        "tokens": optimum_chart(figures.over_tokens, figures.runs, best, target),
+        "params": optimum_chart(figures.over_params, figures.runs, best, target),
         "opinions": opinions_chart(figures),
     }
     if len(figures.history.trials) > 1:
-        found["regret"] = regret_chart(figures)
-        found["interval"] = interval_chart(figures)
+        found["regret"] = regret_chart(figures.history)
+        found["interval"] = interval_chart(figures.history)
     if np.nanmax(figures.runs.regret_removed, initial=0.0) > 0:
         found["runs"] = runs_chart(figures)
     return found
 
 
-def bowl_chart(figures: StudyFigures) -> Chart:
+def bowl_chart(bowl: BowlFigure, best: Recommendation) -> Chart:
     """Loss above the best rate's against the rate, with the recommendation and its interval."""
-    bowl, best = figures.bowl, figures.recommendation
     low, high = best.interval_90
     inside = (bowl.learning_rate >= low) & (bowl.learning_rate <= high)
     top = 1.25 * max(float(bowl.expected_regret[inside].max()), float(bowl.high[inside].min()))
@@ -89,9 +98,10 @@ def bowl_chart(figures: StudyFigures) -> Chart:
     )
 
 
-def optimum_chart(figures: StudyFigures, curve: OptimumFigure) -> Chart:
+def optimum_chart(
+    curve: OptimumFigure, runs: RunsFigure, best: Recommendation, target: Horizon
+) -> Chart:
     """The best rate along tokens or params, every run as far off it as it was off its own best."""
-    best, target = figures.recommendation, figures.study.target
     at = points(curve.at)
     own = target.tokens if curve.along == "tokens" else target.params
     low, high = best.interval_90
@@ -113,7 +123,7 @@ def optimum_chart(figures: StudyFigures, curve: OptimumFigure) -> Chart:
         [
             *band(at, points(curve.low), points(curve.high), "90 % band"),
             line(at, points(curve.median), "best rate", hoverinfo="skip"),
-            *_run_traces(figures.runs, curve),
+            *_run_traces(runs, curve),
             {**diamond(own, best.learning_rate, said), "error_y": error},
         ],
         x=log_axis(f"{name}, at {size}", at[0], at[-1], count_label),
@@ -163,44 +173,32 @@ def _run_text(runs: RunsFigure, k: int) -> str:
     )
 
 
-def regret_chart(figures: StudyFigures) -> Chart:
+def regret_chart(history: HistoryFigure) -> Chart:
     """Expected regret against what was spent."""
-    history = figures.history
-    axis, spend = _spend_axis(figures)
+    axis, spend = _spend_axis(history)
     regret = points(history.expected_regret)
     text = [
         f"after {shown(n, 'whole')} runs, {shown(s, 'share')} of a target run"
         f"<br>expected regret {shown(r, 'loss')} nats"
-        for n, s, r in zip(history.trials, _spends(figures), history.expected_regret, strict=True)
+        for n, s, r in zip(history.trials, _spends(history), history.expected_regret, strict=True)
     ]
     return chart(
-        [
-            line(
-                spend,
-                regret,
-                "expected regret",
-                mode="lines+markers",
-                marker={"size": 8},
-                hovertext=text,
-                hoverinfo="text",
-            )
-        ],
+        [_states(spend, regret, "expected regret", text)],
         x=axis,
         y=log_axis("expected regret (nats)", min(regret), max(regret), loss_label),
     )
 
 
-def interval_chart(figures: StudyFigures) -> Chart:
+def interval_chart(history: HistoryFigure) -> Chart:
     """The recommended rate and its 90 % interval against what was spent."""
-    history = figures.history
-    axis, spend = _spend_axis(figures)
+    axis, spend = _spend_axis(history)
     text = [
         f"after {shown(n, 'whole')} runs, {shown(s, 'share')} of a target run"
         f"<br>{shown(r, 'rate')}, 90 % sure: {shown(a, 'rate')} to {shown(b, 'rate')}"
         f"<br>{shown(o, 'octaves')} octaves wide"
         for n, s, r, a, b, o in zip(
             history.trials,
-            _spends(figures),
+            _spends(history),
             history.learning_rate,
             history.low_90,
             history.high_90,
@@ -212,36 +210,35 @@ def interval_chart(figures: StudyFigures) -> Chart:
     return chart(
         [
             *band(spend, low, high, "90 % interval"),
-            line(
-                spend,
-                points(history.learning_rate),
-                "recommended",
-                mode="lines+markers",
-                marker={"size": 8},
-                hovertext=text,
-                hoverinfo="text",
-            ),
+            _states(spend, points(history.learning_rate), "recommended", text),
         ],
         x=axis,
         y=log_axis("learning rate at the target", min(low), max(high), rate_label),
     )
 
 
-def spend_counts(figures: StudyFigures) -> bool:
+def _states(spend: list[float], values: list[float], name: str, text: list[str]) -> Chart:
+    """What was believed along the way, a dot a state."""
+    dots = {"mode": "lines+markers", "marker": {"size": 8}}
+    return line(spend, values, name, **dots, hovertext=text, hoverinfo="text")
+
+
+def spend_counts(history: HistoryFigure) -> bool:
     """Whether anything was charged; else the compute of the runs stands for the spend."""
-    return bool(figures.history.spent[-1] > 0)
+    return bool(history.spent[-1] > 0)
 
 
-def _spends(figures: StudyFigures) -> np.ndarray:
-    return figures.history.spent if spend_counts(figures) else figures.history.compute
+def _spends(history: HistoryFigure) -> np.ndarray:
+    return history.spent if spend_counts(history) else history.compute
 
 
-def _spend_axis(figures: StudyFigures) -> tuple[Chart, list[float]]:
+def _spend_axis(history: HistoryFigure) -> tuple[Chart, list[float]]:
     """A logarithmic axis whose first place, a factor of two before the rest, stands for nothing."""
-    spend = _spends(figures)
-    first = float(spend[spend > 0].min()) / 2
+    spend = _spends(history)
+    paid = spend[spend > 0]
+    first = float(paid.min()) / 2 if paid.size else 1.0
     placed = points(np.where(spend > 0, spend, first))
-    what = "spent" if spend_counts(figures) else "logged compute"
+    what = "spent" if spend_counts(history) else "logged compute"
     axis = log_axis(f"{what} (share of a target run)", first, placed[-1], share_label)
     kept = [k for k, value in enumerate(axis["tickvals"]) if value > 1.5 * first]
     axis["tickvals"] = [first, *(axis["tickvals"][k] for k in kept)]

@@ -70,7 +70,7 @@ def report_page(
         counts=_counts(figures),
         opinions=_opinions(figures),
         runs=_runs(figures),
-        spend_counts=spend_counts(figures),
+        spend_counts=spend_counts(figures.history),
         least_acceptance=LEAST_ACCEPTANCE,
         surprise=SURPRISE,
         name=name,

@@ -1,5 +1,6 @@
 """Analysis cards, rendered, with the numbers they ought to show."""
 
+import json
 import math
 
 import numpy as np
@@ -35,51 +36,57 @@ def test_every_card_is_a_plotly_figure_that_renders(cards):
         assert "plotly-graph-div" in figure.to_html(full_html=False, include_plotlyjs=False)
 
 
-def test_the_bowl_is_lowest_near_the_recommended_rate_and_shows_its_interval(client, cards):
-    answer = horizon_recommendation(client)
-    frame = cards[0].df
-    lowest = frame["learning_rate"][frame["excess"].idxmin()]
-    assert answer.interval_90[0] <= lowest <= answer.interval_90[1]
-    assert (frame["low"] <= frame["excess"]).all()
-    assert (frame["excess"] <= frame["high"]).all()
+def test_the_bowl_is_lowest_at_the_recommended_rate_and_shows_its_interval(client, cards):
+    answer, frame, figure = horizon_recommendation(client), cards[0].df, cards[0].get_figure()
+    (here,) = np.flatnonzero(frame["learning_rate"] == answer.learning_rate)
+    assert frame["expected_regret"][here] == pytest.approx(answer.expected_regret, rel=1e-9)
+    # rates between the points of the recommendation's own grid may win by a hair
+    assert frame["expected_regret"].min() > 0.999 * answer.expected_regret
+    assert (frame["low"] <= frame["median"]).all()
+    assert (frame["median"] <= frame["high"]).all()
     assert (frame["low"] >= 0).all()
-    figure = cards[0].get_figure()
-    band, line = figure.layout.shapes
-    assert (band.x0, band.x1) == answer.interval_90
-    assert line.x0 == answer.learning_rate
+    inner = figure.layout.shapes[0]
+    assert (inner.x0, inner.x1) == answer.interval_90
+    (mark,) = [trace for trace in figure.data if trace.name == "recommended"]
+    assert (mark.x, mark.y) == ((answer.learning_rate,), (answer.expected_regret,))
     assert f"Use {answer.learning_rate:.3g}" in cards[0].subtitle
 
 
-def test_the_best_rate_is_shown_for_every_cell_and_for_the_target(client, cards):
-    frame = cards[1].df
-    tried = {(t.params, t.tokens) for t in horizon_study(client).trials}
-    shown = {(round(p), round(t)) for p, t in zip(frame["params"], frame["tokens"], strict=True)}
-    assert shown == {(round(p), round(t)) for p, t in [*tried, (TARGET.params, TARGET.tokens)]}
-    last = frame.iloc[-1]
-    assert last["target"]
-    assert last["flops"] == pytest.approx(TARGET.flops)
+def test_the_best_rate_passes_through_the_target_with_every_run_on_it(client, cards):
+    frame, figure = cards[1].df, cards[1].get_figure()
+    (here,) = np.flatnonzero(np.isclose(frame["at"], TARGET.tokens))
     # other draws of the same posterior: the interval agrees to within a fifth of an octave
     low, high = horizon_recommendation(client).interval_90
-    assert abs(math.log2(last["low"] / low)) < 0.2
-    assert abs(math.log2(last["high"] / high)) < 0.2
+    assert abs(math.log2(frame["low"][here] / low)) < 0.2
+    assert abs(math.log2(frame["high"][here] / high)) < 0.2
+    runs = [trace for trace in figure.data if trace.hovertext and trace.name != "recommended"]
+    assert sum(len(trace.x) for trace in runs) == len(horizon_study(client).trials)
 
 
-def test_regret_against_spend_has_a_point_for_each_suggestion_and_one_for_now(client, cards):
-    frame = cards[2].df
+def test_regret_against_spend_starts_at_the_prior_and_ends_at_the_recommendation(client, cards):
+    frame, figure = cards[2].df, cards[2].get_figure()
     study, answer = horizon_study(client), horizon_recommendation(client)
-    prices = [trial.flops / TARGET.flops for trial in study.trials]
-    assert np.allclose(frame["spent"], [0.0, *np.cumsum(prices)])
-    assert frame["expected_regret"].iloc[-1] == answer.expected_regret
+    prior = horizon_recommendation(ax_client())
+    assert frame["spent"].iloc[-1] == pytest.approx(study.spent / TARGET.flops)
+    assert frame["expected_regret"].iloc[[0, -1]].tolist() == [
+        prior.expected_regret,
+        answer.expected_regret,
+    ]
     assert frame["learning_rate"].iloc[-1] == pytest.approx(answer.learning_rate, rel=1e-12)
-    assert frame["expected_regret"].iloc[-1] < frame["expected_regret"].iloc[0]
-    figure = cards[2].get_figure()
-    assert np.allclose(figure.data[0].x, frame["spent"])
+    np.testing.assert_allclose(figure.data[0].y, frame["expected_regret"], rtol=1e-4)
+
+
+def test_cards_are_drawn_in_the_page_s_light_colours(cards):
+    drawn = json.dumps([card.get_figure().to_plotly_json() for card in cards], default=list)
+    assert "#0072b2" in drawn
+    assert "$" not in drawn
 
 
 def test_before_the_first_trial_the_prior_is_shown():
     bowl, optimum, spend = ax_client().compute_analyses(horizon_analyses(), display=False)
     assert len(bowl.df) > 50
-    assert len(optimum.df) == len(spend.df) == 1
+    assert len(optimum.df) > 10
+    assert len(spend.df) == 1
 
 
 def test_a_card_without_an_experiment_says_what_it_needs():

@@ -2,11 +2,10 @@
 
 import json
 import math
-import os
-import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 from ax.core.trial_status import TrialStatus
@@ -19,10 +18,11 @@ from horizon_bo.ax import (
     horizon_study,
     run_command,
 )
-from horizon_bo.ax.orchestration import CommandLoss, CommandRunner, filled, loss_in
-from horizon_bo.errors import InvalidSpaceError, InvalidTrialError
+from horizon_bo.ax.orchestration import CommandLoss, CommandRunner
+from horizon_bo.errors import InvalidObjectiveError, InvalidTrialError
+from horizon_bo.study.records import study_record
 from tests.ax.loops import ax_client, completed, loss_at
-from tests.studies import TARGET
+from tests.studies import SPACE, TARGET, small_study
 
 RUN = {"learning_rate": 1e-3, "params": 6e7, "tokens": 1e9}
 
@@ -38,6 +38,13 @@ def command(tmp_path) -> str:
         "print('nan' if rate > 1e-2 else 2.5 + (rate - 2e-3) ** 2)\n"
     )
     return f"{sys.executable} {script} {{learning_rate}} {{params}} {{tokens}}"
+
+
+def command_runner(command: str, folder, **settings: str) -> CommandRunner:
+    """A runner for the small study, whose first scale has these settings."""
+    scales = [replace(SPACE.scales[0], settings=settings), *SPACE.scales[1:]]
+    study = small_study(space=replace(SPACE, scales=scales))
+    return CommandRunner(command, str(folder), study_record(study))
 
 
 def ended(runner: CommandRunner, index: int, metadata: dict) -> TrialStatus:
@@ -61,7 +68,7 @@ def test_run_trials_launches_the_command_and_reads_its_loss(tmp_path, command):
         else:
             assert trial.loss == round(2.5 + (trial.learning_rate - 2e-3) ** 2, 10)
     assert len(trials) == 2
-    said = json.loads((tmp_path / "runs" / "trial_0" / "command.json").read_text())
+    said = json.loads((tmp_path / "runs" / "trial_0" / "run.json").read_text())["argv"]
     assert float(said[2]) == trials[0].learning_rate
 
 
@@ -90,85 +97,89 @@ def test_a_failing_command_fails_its_trial_costs_its_price_and_ax_says_so(tmp_pa
 
 
 def test_arguments_are_never_seen_by_a_shell(tmp_path):
-    runner = CommandRunner(
-        "printf '%s\\n' {note} {params}", str(tmp_path), {"60000000.0": {"note": "$(id); a b"}}
-    )
+    runner = command_runner("printf '%s\\n' {note} {params}", tmp_path, note="$(id); a b")
+    runner.settings["space"]["scales"] = runner.settings["space"]["scales"][:1]
     metadata = runner.run_trial(0, RUN)
     assert ended(runner, 0, metadata) == TrialStatus.COMPLETED
-    assert (tmp_path / "trial_0" / "output.txt").read_text() == "$(id); a b\n60000000.0\n"
+    assert (tmp_path / "trial_0" / "stdout.log").read_text() == "$(id); a b\n60000000\n"
 
 
-def test_another_process_goes_on_polling(tmp_path):
-    runner = CommandRunner("sleep 0.2", str(tmp_path), {})
+def test_another_process_sees_that_a_command_runs_and_how_it_ended(tmp_path):
+    runner, again = (command_runner("sh -c 'sleep 0.3; echo 2.5'", tmp_path) for _ in range(2))
     metadata = runner.run_trial(0, RUN)
-    again = CommandRunner("sleep 0.2", str(tmp_path), {})
     assert again.poll_trial(0, metadata) == TrialStatus.RUNNING
-    assert ended(again, 0, metadata) == TrialStatus.COMPLETED
+    assert ended(runner, 0, metadata) == TrialStatus.COMPLETED
+    assert again.poll_trial(0, metadata) == TrialStatus.COMPLETED
+    assert CommandLoss("loss").fetch(0, metadata)[1][0] == 2.5
 
 
-def test_a_killed_command_fails_its_trial(tmp_path):
-    runner = CommandRunner("sleep 30", str(tmp_path), {})
+def test_a_command_ends_with_the_process_that_ran_it_and_its_trial_has_failed(tmp_path):
+    code = (
+        "import os; from tests.ax.test_orchestration import RUN, command_runner; "
+        f"command_runner('sleep 30', {str(tmp_path)!r}).run_trial(0, RUN); os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    metadata = {"folder": str(tmp_path / "trial_0")}
+    assert ended(command_runner("sleep 30", tmp_path), 0, metadata) == TrialStatus.FAILED
+
+
+def test_a_stopped_trial_ends_all_that_it_started_and_frees_the_folder(tmp_path):
+    runner = command_runner("sh -c 'echo $$; sleep 30 & wait'", tmp_path)
     metadata = runner.run_trial(0, RUN)
-    os.killpg(metadata["group"], signal.SIGKILL)
-    assert ended(runner, 0, metadata) == TrialStatus.FAILED
-
-
-def test_a_stopped_trial_ends_all_that_it_started(tmp_path):
-    runner = CommandRunner(f"{sys.executable} -c 'import time; time.sleep(30)'", str(tmp_path), {})
-    metadata = runner.run_trial(0, RUN)
+    log = tmp_path / "trial_0" / "stdout.log"
+    while not log.read_text().strip():
+        time.sleep(0.02)
     assert runner.stop_trial(0, metadata) == {"stopped": True}
     assert ended(runner, 0, metadata) == TrialStatus.FAILED
-    for _ in range(100):
-        listed = subprocess.run(
-            ["ps", "-o", "stat=", "-g", str(metadata["group"])], capture_output=True, text=True
-        ).stdout.split()
-        if all(state.startswith("Z") for state in listed):
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"still running: {listed}")
+    listed = subprocess.run(
+        ["ps", "-o", "stat=", "-g", log.read_text().strip()], capture_output=True, text=True
+    ).stdout.split()
+    assert all(state.startswith("Z") for state in listed), listed
+    assert runner.stop_trial(0, metadata) == {}
+    assert command_runner("true", tmp_path).poll_trial(1, {"folder": "no"}) == TrialStatus.FAILED
 
 
-def test_a_program_that_does_not_exist_fails_its_trial(tmp_path):
-    runner = CommandRunner("no_such_program {params}", str(tmp_path), {})
-    assert ended(runner, 0, runner.run_trial(0, RUN)) == TrialStatus.FAILED
-    assert "no_such_program" in (tmp_path / "trial_0" / "errors.txt").read_text()
-
-
-@pytest.mark.parametrize("template", ["train {width}", "train {learning_rat}", "train {", ""])
-def test_a_template_that_cannot_be_filled_is_refused_before_the_first_trial(tmp_path, template):
+@pytest.mark.parametrize(
+    "template", ["true {width}", "true {learning_rat}", "true 'a", "", "no_such_program {params}"]
+)
+def test_a_command_that_cannot_be_run_is_refused_before_the_first_trial(tmp_path, template):
     client = ax_client()
-    with pytest.raises(InvalidSpaceError, match="expected") as caught:
+    with pytest.raises(InvalidObjectiveError, match="expected") as caught:
         attach_command(client, template, tmp_path)  # one of the two scales has no width
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_settings_of_a_scale_fill_the_template():
-    assert filled("t --w {width} --lr={learning_rate}", {"width": 512, "learning_rate": 1e-3}) == [
-        "t",
-        "--w",
-        "512",
-        "--lr=0.001",
-    ]
+def test_the_loss_and_its_deviation_are_read_from_result_json(tmp_path):
+    record = '{"loss": 2.5, "loss_sd": 0.01}'
+    runner = command_runner(
+        f"sh -c 'echo {json.dumps(record)} > $0/result.json' {{folder}}", tmp_path
+    )
+    metadata = runner.run_trial(0, RUN)
+    assert ended(runner, 0, metadata) == TrialStatus.COMPLETED
+    assert CommandLoss("loss").fetch(0, metadata) == (0, (2.5, 0.01))
 
 
-@pytest.mark.parametrize(
-    ("output", "loss"),
-    [("11\n2.5\n", 2.5), ('x\n{"loss": 2.5, "step": 3}', 2.5), ("2.5\n\n  \n", 2.5), ("1e1", 10)],
-)
-def test_the_loss_is_in_the_last_line(output, loss):
-    assert loss_in(output, "loss", "a file") == loss
+def test_a_command_that_says_no_loss_fails_and_says_why(tmp_path, caplog):
+    runner = command_runner("echo done", tmp_path)
+    metadata = runner.run_trial(0, RUN)
+    with caplog.at_level("WARNING", "horizon_bo.ax.orchestration"):
+        assert ended(runner, 0, metadata) == TrialStatus.FAILED
+    assert "the last line of output is 'done'" in caplog.text
+    with pytest.raises(InvalidTrialError, match="has no loss"):
+        CommandLoss("loss").fetch(0, metadata)
 
 
-def test_nan_in_the_last_line_is_a_loss_that_diverged():
-    assert math.isnan(loss_in("3.0\nnan\n", "loss", "a file"))
-    assert math.isnan(loss_in('{"loss": NaN}', "loss", "a file"))
+def test_nan_in_the_last_line_is_a_loss_that_diverged(tmp_path):
+    runner = command_runner("echo nan", tmp_path)
+    metadata = runner.run_trial(0, RUN)
+    assert ended(runner, 0, metadata) == TrialStatus.COMPLETED
+    assert math.isnan(CommandLoss("loss").fetch(0, metadata)[1][0])
 
 
-@pytest.mark.parametrize("output", ["", "done\n", '{"accuracy": 1}', '{"loss": null}', "{"])
-def test_an_output_without_a_loss_is_said_in_one_line(output):
-    with pytest.raises(InvalidTrialError, match="the last line of out is") as caught:
-        loss_in(output, "loss", "out")
-    assert len(str(caught.value).splitlines()) == 1
+def test_a_runner_saved_without_its_study_says_what_to_do(tmp_path):
+    runner = CommandRunner("true", str(tmp_path), {"60000000.0": {"width": 512}})
+    with pytest.raises(InvalidObjectiveError, match="call attach_command"):
+        runner.run_trial(0, RUN)
 
 
 def test_the_metric_says_that_lower_is_better():

@@ -8,12 +8,27 @@ import pytest
 from horizon_bo import LoggedRun, Scale
 from horizon_bo.ax import (
     attach_logged_runs,
+    horizon_client,
     horizon_recommendation,
     horizon_study,
     mark_trial_diverged,
 )
+from horizon_bo.ax.client import attach_finished
+from horizon_bo.core.inference import believe
+from horizon_bo.evaluation.cases import Case, load_problem
+from horizon_bo.evaluation.replay import METHODS, affordable
 from tests.ax.loops import ax_client, loss_at, one_trial, plain_tuner, point
 from tests.studies import SPACE, TARGET
+
+#: A cell of the sweep that ships, hidden, with half its size and a tenth of its cost to buy.
+SHIPPED = {
+    "name": "shipped",
+    "sweep": "stdlib_gpt.csv",
+    "target_params": 97280,
+    "target_tokens": 3999744,
+    "max_params_ratio": 0.5,
+    "max_run_cost": 0.1,
+}
 
 WIDE = replace(
     SPACE,
@@ -130,3 +145,26 @@ def test_compute_is_charged_in_flops_by_the_measure_of_the_scale():
     assert trial._get_candidate_metadata(trial.arms[0].name)["flops"] == price
     assert horizon_recommendation(client).spent == price
     assert horizon_study(client).target == TARGET
+
+
+def test_a_sweep_bought_through_ax_row_by_row_is_the_replay_of_the_plain_loop():
+    problem = load_problem(Case(**SHIPPED))
+    plain = problem.study(budget=0.04, prior_center=3e-3, seed=0)
+    settings = {name: getattr(plain, name) for name in plain.__dataclass_fields__}
+    client = horizon_client(**{k: v for k, v in settings.items() if k != "trials"})
+    horizon = METHODS["horizon"]
+    steps = 0
+    while pool := affordable(problem.pool, plain):
+        through_ax = horizon_study(client)
+        beliefs = believe(plain), believe(through_ax)
+        assert horizon.recommend(through_ax, beliefs[1], pool) == horizon.recommend(
+            plain, beliefs[0], pool
+        )
+        row = horizon.pick(plain, beliefs[0], pool)
+        assert horizon.pick(through_ax, beliefs[1], pool) == row
+        if row is None or steps == 4:
+            break
+        plain = plain.with_trials(replace(row, id=len(plain.trials)))
+        attach_finished(client, plain.trials[-1])
+        steps += 1
+    assert steps >= 3
