@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from jaxtyping import install_import_hook
+from matplotlib.figure import Figure
 
 # Shapes are checked at run time in the mathematics; the edges answer bad values themselves.
 install_import_hook(
@@ -24,3 +25,17 @@ def data_folder() -> Path:
     if not folder:
         pytest.skip("HORIZON_BO_DATA is unset, expected a folder with cases.json and its sweeps")
     return Path(folder).resolve()
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, Figure]:
+    """Every figure that a test saves, by the name of its file: to look at what it shows."""
+    saved: dict[str, Figure] = {}
+    save = Figure.savefig
+
+    def kept(figure: Figure, path: str | Path, *given: object, **named: object) -> None:
+        save(figure, path, *given, **named)
+        saved[Path(path).name] = figure
+
+    monkeypatch.setattr(Figure, "savefig", kept)
+    return saved

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from horizon_bo.cli.app import app
 from horizon_bo.tuner import HorizonTuner
+from tests.drawings import marked
 from tests.studies import tuner_with_pending
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
@@ -59,7 +60,7 @@ def test_the_command_that_trains_works(tmp_path, monkeypatch):
     assert [trial.loss for trial in HorizonTuner.open("runs.db").study.trials] == [3.5, 3.5]
 
 
-def test_a_table_of_ones_own_becomes_a_recommendation_with_a_figure(tmp_path, monkeypatch):
+def test_a_table_of_ones_own_becomes_a_recommendation_with_a_figure(tmp_path, monkeypatch, drawn):
     monkeypatch.chdir(tmp_path)
     Path("export.csv").write_text(
         "Name,State,optim.lr,n_params,steps,val/loss\n"
@@ -73,4 +74,5 @@ def test_a_table_of_ones_own_becomes_a_recommendation_with_a_figure(tmp_path, mo
         assert result.exit_code == 0, result.output
     statuses = [trial.status for trial in HorizonTuner.open("mine.db").study.trials]
     assert statuses == ["completed", "completed", "diverged"]
-    assert Path("bowl.png").stat().st_size > 10_000
+    best = HorizonTuner.open("mine.db").recommend()
+    assert marked(drawn["bowl.png"], "recommended") == (best.learning_rate, best.expected_regret)

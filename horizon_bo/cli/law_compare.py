@@ -81,6 +81,8 @@ def draw(names: Sequence[str], run: Horizon | None, table: str | None, figure: P
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    from horizon_bo.report.style import save_figure
+
     best = None if table is None else _best_runs(table)
     tokens = _span(run, best)
     params = run.params if run is not None else float(np.median(best["params"])) if best else 1e9
@@ -95,12 +97,7 @@ def draw(names: Sequence[str], run: Horizon | None, table: str | None, figure: P
     axes.set(xscale="log", yscale="log", xlabel="training tokens", ylabel="best learning rate")
     axes.set_title(f"{params:.3g} parameters; dashed: outside a law's range")
     axes.legend()
-    try:
-        picture.savefig(figure, dpi=150)
-    except (OSError, ValueError) as error:
-        raise InvalidSpaceError(
-            f"--figure {figure} cannot be written ({error}), expected a writable .png; correct it"
-        ) from error
+    save_figure(picture, figure)
 
 
 def _draw_law(axes: Any, name: str, params: float, tokens: np.ndarray, color: str) -> None:

@@ -149,7 +149,7 @@ def test_compute_is_charged_in_flops_by_the_measure_of_the_scale():
 
 def test_a_sweep_bought_through_ax_row_by_row_is_the_replay_of_the_plain_loop():
     problem = load_problem(Case(**SHIPPED))
-    plain = problem.study(budget=0.04, prior_center=3e-3, seed=0)
+    plain = problem.study(budget=0.5, prior_center=3e-3, seed=0)
     settings = {name: getattr(plain, name) for name in plain.__dataclass_fields__}
     client = horizon_client(**{k: v for k, v in settings.items() if k != "trials"})
     horizon = METHODS["horizon"]

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from typer.main import get_command
@@ -16,6 +17,7 @@ from horizon_bo import HorizonTuner
 from horizon_bo.cli.app import app
 from horizon_bo.evaluation.replay import METHODS
 from horizon_bo.examples import demo
+from tests.drawings import marked
 from tests.studies import tuner_with_pending
 
 COMMANDS = dict(get_command(app).commands)  # type: ignore[attr-defined]
@@ -66,7 +68,7 @@ def write_cases_of(lines: Path) -> None:
     (lines.parent / "cases.json").write_text(json.dumps([case]))
 
 
-def test_every_example_in_the_help_works(tmp_path, monkeypatch):
+def test_every_example_in_the_help_works(tmp_path, monkeypatch, drawn):
     monkeypatch.chdir(tmp_path)
     write_inputs_of_examples(tmp_path)
     names = ("init", "suggest", "observe", "import", "recommend", "export", "replay", "score")
@@ -76,12 +78,19 @@ def test_every_example_in_the_help_works(tmp_path, monkeypatch):
         result = call(example(name))
         assert result.exit_code == 0, (name, result.output)
         assert result.stdout
-    for figure in ("f.png", "backtest.png"):
-        assert (tmp_path / figure).stat().st_size > 10_000
+    states = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    regret, overhead = drawn["f.png"].axes
+    for ax in (regret, overhead):  # a curve a method, over spends up to the budget
+        assert {line.get_label() for line in ax.lines} == {state["method"] for state in states}
+        assert all(np.isclose(max(line.get_xdata()), 10.0) for line in ax.lines)
+    coverage, claims, spend = drawn["backtest.png"].axes
+    assert coverage.has_data()
+    assert claims.has_data()
+    assert all(np.isfinite(line.get_ydata()).any() for line in spend.lines)
 
 
 @pytest.mark.slow
-def test_the_demo_example_works_on_small_runs(tmp_path, monkeypatch):
+def test_the_demo_example_works_on_small_runs(tmp_path, monkeypatch, drawn):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(demo, "TARGET_TOKENS", 40_960)
     monkeypatch.setattr(demo, "SHAPES", ("16x2",))
@@ -90,7 +99,7 @@ def test_the_demo_example_works_on_small_runs(tmp_path, monkeypatch):
     result = call(example("demo"))
     assert result.exit_code == 0, result.output
     assert "the target, trained at five rates" in result.stdout
-    assert (tmp_path / "demo.png").stat().st_size > 10_000
+    assert all(ax.has_data() for ax in drawn["demo.png"].axes)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -180,7 +189,7 @@ def test_rates_in_another_unit_are_imported_with_a_remark(study):
     assert "outside the space" in result.stderr
 
 
-def test_a_table_of_ones_own_becomes_a_recommendation_in_two_commands(tmp_path, monkeypatch):
+def test_a_table_of_ones_own_becomes_a_recommendation_in_two_commands(tmp_path, monkeypatch, drawn):
     monkeypatch.chdir(tmp_path)
     write_inputs_of_examples(tmp_path)
     mapped = "--import export.csv --map learning_rate=optim.lr --map tokens=steps*524288"
@@ -190,7 +199,8 @@ def test_a_table_of_ones_own_becomes_a_recommendation_in_two_commands(tmp_path, 
     tuner = HorizonTuner.open("runs.db")
     assert {trial.tokens for trial in tuner.study.trials} == {4000 * 524_288}
     assert best["learning_rate"] == tuner.recommend().learning_rate
-    assert Path("bowl.png").stat().st_size > 10_000
+    at = marked(drawn["bowl.png"], "recommended")
+    assert at == (best["learning_rate"], best["expected_regret"])
 
 
 def test_a_table_that_cannot_be_read_leaves_no_study_behind(tmp_path, monkeypatch):

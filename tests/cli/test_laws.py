@@ -6,12 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from horizon_bo.cli.app import app
+from horizon_bo.published.learning_rate import learning_rate_law
+from horizon_bo.study.horizons import Horizon
 from tests.published.sweeps import chinchilla_table, lr_sweep, steplaw
 
 TOP = dict(get_command(app).commands)  # type: ignore[attr-defined]
@@ -51,11 +54,22 @@ def test_every_example_of_the_literature_works(name, tmp_path, monkeypatch):
     assert record(example(name))
 
 
-def test_the_picture_of_the_example_is_drawn(tmp_path, monkeypatch):
+def test_the_picture_shows_the_rates_of_each_law_and_the_best_runs(tmp_path, monkeypatch, drawn):
     monkeypatch.chdir(tmp_path)
     write(tmp_path, lr_sweep())
     assert call(example("law compare") + " --table runs.csv").exit_code == 0
-    assert (tmp_path / "laws.png").stat().st_size > 10_000
+    ax = drawn["laws.png"].axes[0]
+    for name in ("step", "bjorck"):
+        law = learning_rate_law(name)
+        assert any(
+            np.allclose(
+                line.get_ydata(),
+                [law.learning_rate(Horizon(params=1e9, tokens=t)) for t in line.get_xdata()],
+            )
+            for line in ax.lines
+        ), name
+    (best,) = ax.collections
+    assert len(best.get_offsets()) == 16  # a run for each of four sizes at four lengths
 
 
 def test_auditing_llama_by_the_joint_law():

@@ -72,10 +72,20 @@ def test_the_last_words_say_what_the_numbers_say():
     assert "misses" in ending(story(best_rate=2e-2))
 
 
-def test_the_figure_shows_belief_and_losses(tmp_path):
+def test_the_figure_shows_belief_and_losses(tmp_path, drawn):
     draw_demo(story(), tmp_path / "demo.png")
     assert (tmp_path / "demo.png").read_bytes()[:4] == b"\x89PNG"
-    assert (tmp_path / "demo.png").stat().st_size > 10_000
+    shown = [
+        np.ravel(part)
+        for ax in drawn["demo.png"].axes
+        for line in ax.lines
+        for part in (line.get_xdata(), line.get_ydata())
+    ]
+    shown += [np.ravel(c.get_offsets()) for ax in drawn["demo.png"].axes for c in ax.collections]
+    everything = np.concatenate([np.asarray(part, dtype=float) for part in shown])
+    for rate, loss in story().checked:  # every rate that the target was trained at, and its loss
+        assert np.isclose(everything, rate).any()
+        assert np.isclose(everything, loss).any()
 
 
 def test_small_runs_are_smaller_than_the_target_and_at_most_half_as_long(tmp_path):
