@@ -39,17 +39,17 @@ def dense(z: Tensor, runs: Runs, jitter: float = JITTER) -> tuple[Tensor, Tensor
     optimum = torch.zeros(len(runs.loss), dtype=torch.float64, requires_grad=True)
     steeper = torch.zeros(len(runs.loss), dtype=torch.float64, requires_grad=True)
     shift = c.source_offset[0, runs.source]
-    bowl = steeper.exp() * law.bowl(runs.log_lr - shift - optimum, *runs.places.unbind(-1))
+    bowl = steeper.exp() * law.bowl(runs.log_lr - shift - optimum, *runs.log_scales.unbind(-1))
     slopes = torch.autograd.grad(bowl.sum(), [optimum, steeper])
     bowl = bowl.detach()
     basis = torch.stack([torch.ones_like(bowl), *slopes], -1)
 
     n, d, b = runs.cells.unbind(-1)
-    falls = [
+    growth = [
         (-law.params_exponent * n).exp() - 1,
         (-law.tokens_exponent * d).exp() - 1,
     ]
-    inputs = [(LEVEL_SD, torch.ones_like(n)), *((AMPLITUDE[1], fall) for fall in falls)]
+    inputs = [(LEVEL_SD, torch.ones_like(n)), *((AMPLITUDE[1], fall) for fall in growth)]
     inputs += [(BATCH_LEVEL_SD[0], b), (BATCH_LEVEL_SD[1] / 2, b**2)]
     inputs += [
         (SOURCE_LEVEL_SD, (runs.cell_source == k).double())
@@ -68,7 +68,7 @@ def dense(z: Tensor, runs: Runs, jitter: float = JITTER) -> tuple[Tensor, Tensor
     ]
     departures = torch.block_diag(*blocks) + jitter * torch.eye(3 * len(n), dtype=torch.float64)
 
-    n, d, b = runs.places.unbind(-1)
+    n, d, b = runs.log_scales.unbind(-1)
     mean = 1 + AMPLITUDE[0] * ((-law.params_exponent * n).exp() - 1)
     mean = mean + AMPLITUDE[0] * ((-law.tokens_exponent * d).exp() - 1) + bowl
     seeds = (c.noise_sd * (c.noise_per_compute * (n + d)).exp()) ** 2 / runs.count
@@ -87,7 +87,7 @@ def loading(basis: Tensor, runs: Runs) -> Tensor:
 def log_events(z: Tensor, runs: Runs) -> Tensor:
     """Natural log of the probability of each run's having diverged, or not, as it did."""
     c = coefficients(z[None])
-    optimum = c.law.log_optimal_lr(*runs.places.unbind(-1)) + c.source_offset[0, runs.source]
-    height = (runs.log_lr - optimum - c.cliff) / CLIFF_WIDTH
+    optimum = c.law.log_optimal_lr(*runs.log_scales.unbind(-1)) + c.source_offset[0, runs.source]
+    score = (runs.log_lr - optimum - c.cliff) / CLIFF_WIDTH
     times = torch.where(runs.diverged, runs.count, 1.0)
-    return times * torch.special.log_ndtr(torch.where(runs.diverged, height, -height))
+    return times * torch.special.log_ndtr(torch.where(runs.diverged, score, -score))

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 from horizon_bo.core import policy, surrogate
-from horizon_bo.core.acquisition import TargetInformation
+from horizon_bo.core.acquisition import RegretReductionPerCost
 from horizon_bo.core.botorch import HorizonModel
 from horizon_bo.core.inference import Belief, believe, believe_with, placed
 from horizon_bo.core.linearized import Candidates, Known
@@ -74,8 +74,10 @@ def _likeliest(posterior: Posterior, runs: Runs, priors: Priors) -> Posterior:
     density = posterior.fit.log_likelihood - posterior.z.square().sum(-1) / 2
     best = int(density.argmax())
     z = posterior.z[best].expand_as(posterior.z).contiguous()
-    inflation = posterior.inflation[best].expand_as(posterior.inflation).contiguous()
-    return replace(posterior, z=z, inflation=inflation, fit=condition(z, inflation, runs, priors))
+    noise_scale = posterior.noise_scale[best].expand_as(posterior.noise_scale).contiguous()
+    return replace(
+        posterior, z=z, noise_scale=noise_scale, fit=condition(z, noise_scale, runs, priors)
+    )
 
 
 def _without_bend(method: Method) -> Method:
@@ -96,12 +98,12 @@ def _without_bend(method: Method) -> Method:
 
 def greedy_row(study: Study, belief: Belief, pool: Sequence[Trial]) -> Trial | None:
     """The row with the largest fall of expected regret per FLOP by itself."""
-    log_lr, places, source = placed(study, list(pool), belief.recipes)
+    log_lr, log_scales, source = placed(study, list(pool), belief.recipes)
     cost = torch.tensor([trial.flops for trial in pool], dtype=torch.float64)
-    none = Candidates(log_lr[:0], places[:0], source[:0], cost[:0])
-    rows = torch.cat([log_lr[:, None], places], 1)
+    none = Candidates(log_lr[:0], log_scales[:0], source[:0], cost[:0])
+    rows = torch.cat([log_lr[:, None], log_scales], 1)
     prices = dict(zip(map(tuple, rows.tolist()), cost.log().tolist(), strict=True))
-    worth = TargetInformation(
+    worth = RegretReductionPerCost(
         HorizonModel(belief),
         Known(belief.posterior, belief.runs, none),
         belief.priors,

@@ -4,10 +4,11 @@ A *plan* is a sequence of candidates that fits the remaining budget; its worth i
 
     expected regret = ½ κ · Var(ln η* | plan),
 
-averaged over the coefficient sets of an `Outlook`. Plans grow greedily, per FLOP, by single runs
-and by pairs: one run in a new cell says nothing while its level is unknown, and looking at single
-runs only would never open one. A trunk with branches is one run with several readings: it enters
-alone and with another of its shape, a pair that tells the optimum's place in all of its cells.
+averaged over the coefficient sets of a `LinearGaussian`. Plans grow greedily, per FLOP, by single
+runs and by pairs: one run in a new cell says nothing while its level is unknown, and looking at
+single runs only would never open one. A trunk is one run that is read at several branches: it
+enters alone and with another that has the same branches, a pair that tells the optimum's place in
+all of its cells.
 
 Sources: Bayesian c-optimal design, Chaloner & Verdinelli (1995), Statistical Science
 10(3):273-304; greedy by the ratio of gain to cost, Sviridenko (2004), Operations Research
@@ -25,8 +26,14 @@ from botorch.models.model import Model
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from horizon_bo.core.gains import NO_TRUNKS, Trunks, falls, given_trunk, variance_falls
-from horizon_bo.core.linearized import Candidates, Known, Outlook, outlook
+from horizon_bo.core.gains import (
+    NO_TRUNKS,
+    Trunks,
+    cautious_reduction,
+    given_trunk,
+    variance_reduction,
+)
+from horizon_bo.core.linearized import Candidates, Known, LinearGaussian, linearized
 from horizon_bo.core.priors import Prior
 
 #: Candidates that a plan chooses among; from more, the best per FLOP are kept.
@@ -57,13 +64,13 @@ def shortlist(
     count = len(candidates.log_lr)
     if count <= _SHORTLIST:
         return torch.arange(count)
-    keys = torch.cat([candidates.places, candidates.source[:, None].to(torch.float64)], 1)
+    keys = torch.cat([candidates.log_scales, candidates.source[:, None].to(torch.float64)], 1)
     # candidates of one cell stay together, since their pairs matter most
     order = torch.unique(keys, dim=0, return_inverse=True)[1].argsort(stable=True)
     worth = torch.empty(count, dtype=torch.float64)
     for part in order.split(_SHORTLIST):
         offered = candidates.select(part)
-        view = outlook(known, offered, priors, _ROUGH)
+        view = linearized(known, offered, priors, _ROUGH)
         together, alone = _ratios(view, view.covariance, offered.cost, torch.inf)
         worth[part] = torch.maximum(together.amax(1), alone)
     return worth.topk(_SHORTLIST).indices.sort().values
@@ -79,7 +86,7 @@ def shortlist_trunks(
     for family in trunks.family.unique():
         part = (trunks.family == family).nonzero().squeeze(-1)
         own = trunks.select(part)
-        view = outlook(known, candidates.select(own.readings), priors, _ROUGH)
+        view = linearized(known, candidates.select(own.readings), priors, _ROUGH)
         pairs, together, alone = _trunk_ratios(
             view, view.covariance, own.among(own.readings), torch.inf
         )
@@ -99,7 +106,7 @@ _NOTHING = _Addition(-math.inf, ())
 
 
 def best_plan(
-    view: Outlook,
+    view: LinearGaussian,
     cost: Float[Tensor, "run"],
     budget: float,
     repeatable: bool,
@@ -144,13 +151,13 @@ def best_plan(
 
 
 def _best_addition(
-    view: Outlook, covariance: Tensor, cost: Tensor, budget: float, free: Bool[Tensor, "run"]
+    view: LinearGaussian, covariance: Tensor, cost: Tensor, budget: float, free: Bool[Tensor, "run"]
 ) -> _Addition:
     index = (free & (cost <= budget)).nonzero().squeeze(-1)
     if not len(index):
         return _NOTHING
     keep = torch.cat([torch.zeros(1, dtype=torch.long), 1 + index])
-    part = Outlook(covariance[:, keep][:, :, keep], view.noise[:, index], view.curvature)
+    part = LinearGaussian(covariance[:, keep][:, :, keep], view.noise[:, index], view.curvature)
     together, alone = _ratios(part, part.covariance, cost[index], budget)
     if float(alone.max()) >= float(together.max()):
         return _Addition(float(alone.max()), (int(index[alone.argmax()]),))
@@ -161,7 +168,7 @@ def _best_addition(
 
 
 def _best_trunks(
-    view: Outlook, covariance: Tensor, trunks: Trunks, budget: float, first: int
+    view: LinearGaussian, covariance: Tensor, trunks: Trunks, budget: float, first: int
 ) -> _Addition:
     index = (trunks.cost <= budget).nonzero().squeeze(-1)
     if not len(index):
@@ -175,21 +182,21 @@ def _best_trunks(
 
 
 def _trunk_ratios(
-    view: Outlook, covariance: Tensor, trunks: Trunks, budget: float
+    view: LinearGaussian, covariance: Tensor, trunks: Trunks, budget: float
 ) -> tuple[Int[Tensor, "pair 2"], Float[Tensor, "pair"], Float[Tensor, "trunk"]]:
     """Pairs of trunks of one shape, fall of regret per FLOP by each pair, and by each trunk."""
     weight = view.curvature / 2 / len(view.curvature)
     own = torch.zeros(trunks.members.shape[1], dtype=torch.long)
-    alone = weight @ variance_falls(covariance, view.noise, trunks.members, own) / trunks.cost
+    alone = weight @ cautious_reduction(covariance, view.noise, trunks.members, own) / trunks.cost
     pairs = (trunks.shape[:, None] == trunks.shape).triu(1).nonzero()
     price = trunks.cost[pairs].sum(1)
     both = trunks.members[pairs].flatten(1)
-    gain = weight @ variance_falls(covariance, view.noise, both, torch.cat([own, own + 1]))
+    gain = weight @ cautious_reduction(covariance, view.noise, both, torch.cat([own, own + 1]))
     return pairs, torch.where(price <= budget, gain / price, -torch.inf), alone
 
 
 def _ratios(
-    view: Outlook, covariance: Tensor, cost: Tensor, budget: float
+    view: LinearGaussian, covariance: Tensor, cost: Tensor, budget: float
 ) -> tuple[Float[Tensor, "run run"], Float[Tensor, "run"]]:
     """Fall of regret per FLOP by each affordable pair, and by each run alone."""
     gain, single = _pair_gains(view, covariance)
@@ -199,7 +206,7 @@ def _ratios(
 
 
 def _pair_gains(
-    view: Outlook, covariance: Tensor
+    view: LinearGaussian, covariance: Tensor
 ) -> tuple[Float[Tensor, "run run"], Float[Tensor, "run"]]:
     """Expected fall of regret by each pair of candidates and by each alone.
 
@@ -226,7 +233,7 @@ def _after(covariance: Tensor, noise: Tensor, run: int) -> Tensor:
     return covariance - column.unsqueeze(-1) * (column / variance.unsqueeze(-1)).unsqueeze(-2)
 
 
-class TargetInformation(AcquisitionFunction):
+class RegretReductionPerCost(AcquisitionFunction):
     """Log of the expected fall of regret at the target per FLOP, for BoTorch's optimisers.
 
         ln ΔR(X) − ln Σ cost(x),    ΔR = mean over sets of ½ κ aᵀ (S + noise)⁻¹ a
@@ -259,8 +266,8 @@ class TargetInformation(AcquisitionFunction):
         runs = X.reshape(-1, 4)
         own = torch.zeros(len(runs), dtype=torch.long)
         cost = self.log_cost(runs).exp()
-        view = outlook(self.known, Candidates(runs[:, 0], runs[:, 1:], own, cost), self.priors)
+        view = linearized(self.known, Candidates(runs[:, 0], runs[:, 1:], own, cost), self.priors)
         block = torch.arange(batch * q).reshape(batch, q)
-        fall = falls(view.covariance, torch.diag_embed(view.noise[:, block]), block)
+        fall = variance_reduction(view.covariance, torch.diag_embed(view.noise[:, block]), block)
         drop = (view.curvature[:, None] / 2 * fall).mean(0)
         return drop.clamp_min(_LEAST_DROP).log() - cost.reshape(batch, q).sum(-1).log()

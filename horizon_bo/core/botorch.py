@@ -54,23 +54,26 @@ class HorizonModel(Model):
         done = ~runs.diverged
         self.scale = belief.loss_scale
         self.coefficients = coefficients(posterior.z[pick], belief.priors)
-        self.places, self.source = runs.places[done], runs.source[done]
+        self.log_scales, self.source = runs.log_scales[done], runs.source[done]
         at_runs = features(
             self.coefficients,
             runs.log_lr[done],
-            self.places,
+            self.log_scales,
             self.source,
             runs.variance[done],
             runs.count[done],
         )
-        noise = at_runs.variance * posterior.inflation[pick][:, done]
+        noise = at_runs.variance * posterior.noise_scale[pick][:, done]
         departures = cell_covariance(
-            self.coefficients, self.places, self.places, same_source(self.source, self.source)
+            self.coefficients,
+            self.log_scales,
+            self.log_scales,
+            same_source(self.source, self.source),
         )
         covariance = _between(at_runs.basis, departures, at_runs.basis) + torch.diag_embed(noise)
         self.basis = at_runs.basis
         self.factor = torch.linalg.cholesky(covariance)
-        mean = level_mean(self.coefficients, self.places) + at_runs.mean
+        mean = level_mean(self.coefficients, self.log_scales) + at_runs.mean
         residual = (runs.loss[done] - mean).unsqueeze(-1)
         self.weights = torch.cholesky_solve(residual, self.factor)
 
@@ -101,16 +104,20 @@ class HorizonModel(Model):
         self, X: Float[Tensor, "*batch q 4"], *, noisy: bool
     ) -> tuple[Float[Tensor, "*batch set q"], Float[Tensor, "*batch set q q"]]:
         """Mean and covariance of the loss of runs under each coefficient set."""
-        places, source = X[..., 1:], torch.zeros(X.shape[-2], dtype=torch.long)
-        f = features(self.coefficients, X[..., 0], places, source)
-        among = cell_covariance(self.coefficients, places, places, same_source(source, source))
+        log_scales, source = X[..., 1:], torch.zeros(X.shape[-2], dtype=torch.long)
+        f = features(self.coefficients, X[..., 0], log_scales, source)
+        among = cell_covariance(
+            self.coefficients, log_scales, log_scales, same_source(source, source)
+        )
         across = cell_covariance(
-            self.coefficients, places, self.places, same_source(source, self.source)
+            self.coefficients, log_scales, self.log_scales, same_source(source, self.source)
         )
         cross = _between(f.basis, across, self.basis)
         half = torch.linalg.solve_triangular(self.factor, cross.mT, upper=False)
         covariance = _between(f.basis, among, f.basis) - half.mT @ half
-        mean = level_mean(self.coefficients, places) + f.mean + (cross @ self.weights).squeeze(-1)
+        mean = (
+            level_mean(self.coefficients, log_scales) + f.mean + (cross @ self.weights).squeeze(-1)
+        )
         extra = f.variance * _NOISE_INFLATION if noisy else _JITTER
         covariance = covariance + torch.diag_embed(torch.ones_like(mean) * extra)
         return mean * self.scale, covariance * self.scale**2

@@ -17,7 +17,7 @@ from horizon_bo.core.surrogate import cell_covariance, level_mean, same_source
 from horizon_bo.study.trials import Study
 
 #: Below these the sampler has not mixed.
-LEAST_ACCEPTANCE, _LEAST_UNIQUE = 0.03, 0.2
+LEAST_ACCEPTANCE, _LEAST_DISTINCT = 0.03, 0.2
 #: A recommendation this close to the prior's spread was hardly moved by the runs.
 _PRIOR_DRIVEN = 0.8
 #: A rate this far from a centre, in the centre's standard deviations, is a conflict.
@@ -35,13 +35,13 @@ class Health:
 
     Args:
         acceptance: Share of moves accepted in the last stage.
-        effective: Number of distinct coefficient sets among the particles.
+        distinct: Number of distinct coefficient sets among the particles.
         horizon_error: Largest standardised error of a cell predicted from the other cells;
             `None` with fewer than two cells.
     """
 
     acceptance: float
-    effective: int
+    distinct: int
     horizon_error: float | None
 
 
@@ -50,7 +50,7 @@ def health(belief: Belief) -> Health:
     posterior = belief.posterior
     return Health(
         acceptance=posterior.acceptance,
-        effective=len(torch.unique(posterior.z, dim=0)),
+        distinct=len(torch.unique(posterior.z, dim=0)),
         horizon_error=_horizon_error(belief),
     )
 
@@ -69,7 +69,7 @@ def _horizon_error(belief: Belief) -> float | None:
         return None
     pick = torch.linspace(0, len(fit.factor) - 1, _CHECKED_SETS).long()
     covariance = _loss_covariance(belief, pick, finite)
-    mean = level_mean(fit.coefficients, runs.places) + fit.features.mean
+    mean = level_mean(fit.coefficients, runs.log_scales) + fit.features.mean
     residual = (runs.loss - mean)[pick][:, finite]
     scores = [_left_out(covariance, residual, runs.cell[finite] == cell) for cell in cells]
     return float(torch.stack(scores).abs().max())
@@ -89,12 +89,12 @@ def _left_out(covariance: Tensor, residual: Tensor, out: Tensor) -> Tensor:
 def _loss_covariance(belief: Belief, pick: Tensor, index: Tensor) -> Float[Tensor, "set run run"]:
     """Covariance of measured losses under some coefficient sets, noise included."""
     runs, fit = belief.runs, belief.posterior.fit
-    places, source = runs.places[index], runs.source[index]
+    log_scales, source = runs.log_scales[index], runs.source[index]
     c = coefficients(belief.posterior.z[pick], belief.priors)
-    departures = cell_covariance(c, places, places, same_source(source, source))
+    departures = cell_covariance(c, log_scales, log_scales, same_source(source, source))
     basis = fit.features.basis[pick][:, index].transpose(1, 2)
     covariance = (basis.unsqueeze(-1) * departures * basis.unsqueeze(-2)).sum(1)
-    noise = fit.features.variance[pick] * belief.posterior.inflation[pick]
+    noise = fit.features.variance[pick] * belief.posterior.noise_scale[pick]
     return covariance + torch.diag_embed(noise[:, index])
 
 
@@ -141,7 +141,7 @@ def _one_sided(study: Study, belief: Belief, decision: Decision) -> str | None:
     runs, law = belief.runs, belief.posterior.fit.coefficients.law.unsqueeze()
     if len(runs.loss) < 3:  # fewer cannot straddle and repeat
         return None
-    offset = runs.log_lr - law.log_optimal_lr(*runs.places.unbind(-1))
+    offset = runs.log_lr - law.log_optimal_lr(*runs.log_scales.unbind(-1))
     below = float((offset < 0).double().mean(0).max())
     above = float((offset > 0).double().mean(0).max())
     if min(below, above) > 0.5:
@@ -179,10 +179,10 @@ def _all_diverged(study: Study, belief: Belief, decision: Decision) -> str | Non
 
 def _unhealthy(belief: Belief) -> list[str]:
     found, state = [], health(belief)
-    if state.acceptance < LEAST_ACCEPTANCE or belief.posterior.unique < _LEAST_UNIQUE:
+    if state.acceptance < LEAST_ACCEPTANCE or belief.posterior.distinct < _LEAST_DISTINCT:
         found.append(
             f"inference did not mix: {state.acceptance:.0%} of moves accepted, "
-            f"{belief.posterior.unique:.0%} of particles survived; do not trust the interval"
+            f"{belief.posterior.distinct:.0%} of particles survived; do not trust the interval"
         )
     if state.horizon_error is not None and state.horizon_error > SURPRISE:
         found.append(

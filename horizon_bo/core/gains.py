@@ -64,7 +64,7 @@ NO_TRUNKS = Trunks(
 )
 
 
-def variance_falls(
+def cautious_reduction(
     covariance: Float[Tensor, "set all all"],
     noise: Float[Tensor, "set run"],
     members: Int[Tensor, "block reading"],
@@ -80,10 +80,13 @@ def variance_falls(
     """
     variance = noise[:, members.clamp_min(0)]
     apart, tied = (noise_between(variance, trunk, share) for share in (0.0, SHARED_NOISE))
-    return torch.minimum(falls(covariance, apart, members), falls(covariance, tied, members))
+    return torch.minimum(
+        variance_reduction(covariance, apart, members),
+        variance_reduction(covariance, tied, members),
+    )
 
 
-def falls(
+def variance_reduction(
     covariance: Float[Tensor, "set all all"],
     between: Float[Tensor, "set block reading reading"],
     members: Int[Tensor, "block reading"],

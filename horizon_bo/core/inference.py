@@ -112,13 +112,13 @@ def finished_runs(study: Study) -> tuple[Runs, tuple[str, ...], float]:
     own = [t.loss for t, label in zip(trials, labels, strict=True) if t.loss and label is None]
     losses = own or [trial.loss for trial in trials if trial.loss]
     loss_scale = float(statistics.median(losses)) if losses else LOSS_BEFORE_DATA
-    log_lr, places, source = placed(study, trials, recipes)
+    log_lr, log_scales, source = placed(study, trials, recipes)
     loss = torch.tensor([t.loss or math.nan for t in trials], dtype=torch.float64) / loss_scale
     known = torch.tensor([t.loss_sd or 0.0 for t in trials], dtype=torch.float64) / loss_scale
-    cell, cells, cell_source = assign_cells(places, source)
+    cell, cells, cell_source = assign_cells(log_scales, source)
     runs = Runs(
         log_lr=log_lr,
-        places=places,
+        log_scales=log_scales,
         source=source,
         loss=loss,
         variance=known.square(),
@@ -163,7 +163,7 @@ def _merged(runs: Runs, group: Tensor, groups: int) -> Runs:
     return replace(
         runs,
         log_lr=mean(runs.log_lr),
-        places=mean(runs.places),
+        log_scales=mean(runs.log_scales),
         source=runs.source[lower],
         loss=(runs.loss[lower] + runs.loss[upper]) / 2,
         variance=mean(runs.variance) / count,
@@ -175,7 +175,7 @@ def _merged(runs: Runs, group: Tensor, groups: int) -> Runs:
 def placed(
     study: Study, trials: list[Trial], recipes: tuple[str, ...]
 ) -> tuple[Float[Tensor, "run"], Float[Tensor, "run 3"], Int[Tensor, "run"]]:
-    """Log rates, places relative to the target, and recipe numbers of trials."""
+    """Log rates, log scales relative to the target, and recipe numbers of trials."""
     inputs = torch.tensor(
         [log_inputs(trial, study.target) for trial in trials], dtype=torch.float64
     ).reshape(-1, 4)
@@ -185,7 +185,7 @@ def placed(
 
 
 def assign_cells(
-    places: Float[Tensor, "run 3"], source: Int[Tensor, "run"], most: int = MOST_CELLS
+    log_scales: Float[Tensor, "run 3"], source: Int[Tensor, "run"], most: int = MOST_CELLS
 ) -> tuple[Int[Tensor, "run"], Float[Tensor, "cell 3"], Int[Tensor, "cell"]]:
     """Cells with the target first, and the cell of each run.
 
@@ -193,7 +193,7 @@ def assign_cells(
     and every run joins its nearest (Gonzalez, 1985).
     """
     apart = 1e3  # recipes never share a cell
-    keys = torch.cat([places, apart * source[:, None].to(torch.float64)], 1)
+    keys = torch.cat([log_scales, apart * source[:, None].to(torch.float64)], 1)
     keys = torch.cat([torch.zeros(1, 4, dtype=torch.float64), keys])
     unique = torch.unique(keys, dim=0)
     chosen = [torch.zeros(4, dtype=torch.float64)]
@@ -211,11 +211,11 @@ def target_draws(posterior: Posterior, runs: Runs, generator: torch.Generator) -
     departures = draw_departures(posterior.fit, generator, _DRAWS)[..., 0]
     c = posterior.fit.coefficients
     spread = lambda values: values.expand(_DRAWS, -1).reshape(-1)  # noqa: E731
-    level, drift, bend = (departures[:, :, j].reshape(-1) for j in range(3))
+    level, drift, steeper = (departures[:, :, j].reshape(-1) for j in range(3))
     optimum = spread(c.law.log_optimum) + drift
     return TargetDraws(
         log_optimum=optimum,
-        curvature=(spread(c.law.log_curvature) + bend).exp(),
+        curvature=(spread(c.law.log_curvature) + steeper).exp(),
         asymmetry=spread(c.law.asymmetry),
         level=1.0 + level,
         token_slope=spread(token_slope(posterior.fit, runs)),

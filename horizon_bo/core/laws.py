@@ -93,8 +93,8 @@ class HorizonLaw:
         self, log_params: PerRun, log_tokens: PerRun, log_batch: PerRun | float = 0.0
     ) -> PerRun:
         """Natural log of the learning rate that minimises the loss at a horizon."""
-        drift = self.optimum_per_params * log_params + self.optimum_per_tokens * log_tokens
-        return self.log_optimum + drift + self.optimum_per_batch * log_batch
+        trend = self.optimum_per_params * log_params + self.optimum_per_tokens * log_tokens
+        return self.log_optimum + trend + self.optimum_per_batch * log_batch
 
     def curvature(
         self, log_params: PerRun, log_tokens: PerRun, log_batch: PerRun | float = 0.0

@@ -1,4 +1,4 @@
-"""Outlook: what would any run tell of the best rate at the target, and what did each tell?
+"""LinearGaussian: what would any run tell of the best rate at the target, and what did each tell?
 
 Around each of a few posterior coefficient sets the surrogate is linearised, so that the runs so
 far, the candidates and the optimum at the target are jointly normal.
@@ -28,7 +28,7 @@ class Candidates:
     """Runs that could be made."""
 
     log_lr: Float[Tensor, "run"]
-    places: Float[Tensor, "run 3"]
+    log_scales: Float[Tensor, "run 3"]
     source: Int[Tensor, "run"]
     cost: Float[Tensor, "run"]  # FLOP
 
@@ -38,7 +38,7 @@ class Candidates:
 
 
 @dataclass(frozen=True)
-class Outlook:
+class LinearGaussian:
     """Joint normal of the optimum at the target (index 0) and candidates, given the runs so far."""
 
     covariance: Float[Tensor, "set all all"]
@@ -60,43 +60,43 @@ class Known:
     pending: Candidates
 
 
-def outlook(
+def linearized(
     known: Known,
     candidates: Candidates,
     priors: Mapping[str, Prior],
     sets: int = LINEARISATIONS,
-) -> Outlook:
+) -> LinearGaussian:
     """Linearise the surrogate and condition it on all runs made, pending ones included."""
     posterior, runs, pending = known.posterior, known.runs, known.pending
     pick = torch.linspace(0, len(posterior.z) - 1, sets).long()
     z = posterior.z[pick]
     done = ~runs.diverged
     log_lr = torch.cat([runs.log_lr[done], pending.log_lr, candidates.log_lr])
-    places = torch.cat([runs.places[done], pending.places, candidates.places])
+    log_scales = torch.cat([runs.log_scales[done], pending.log_scales, candidates.log_scales])
     source = torch.cat([runs.source[done], pending.source, candidates.source])
     c = coefficients(z, priors)
-    f = features(c, log_lr, places, source)
-    joint = _joint_covariance(z, priors, log_lr, places, source)
+    f = features(c, log_lr, log_scales, source)
+    joint = _joint_covariance(z, priors, log_lr, log_scales, source)
     seen = int(done.sum())
     first = seen + len(pending.log_lr)
     own = features(
         c,
         runs.log_lr[done],
-        runs.places[done],
+        runs.log_scales[done],
         runs.source[done],
         runs.variance[done],
         runs.count[done],
     ).variance
-    own = own * posterior.inflation[pick][:, done]
+    own = own * posterior.noise_scale[pick][:, done]
     # a run that may diverge tells of the loss with the probability that it does not
-    safety = torch.special.ndtr(-f.height[:, seen:]).clamp_min(_LEAST_SAFETY)
+    safety = torch.special.ndtr(-f.divergence_score[:, seen:]).clamp_min(_LEAST_SAFETY)
     noise = torch.cat([own, f.variance[:, seen:] * _NOISE_LOSS / safety], 1)
     covariance = _given(joint, noise[:, :first])
-    return Outlook(covariance, noise[:, first:], torch.as_tensor(c.law.log_curvature).exp())
+    return LinearGaussian(covariance, noise[:, first:], torch.as_tensor(c.law.log_curvature).exp())
 
 
 @dataclass(frozen=True)
-class Credit:
+class LeftOut:
     """What would be left of the answer's quality without each run, one run at a time.
 
     A diverged run has no loss to linearise and counts as having told nothing: 1 in both fields.
@@ -106,12 +106,12 @@ class Credit:
     spread: Float[Tensor, "run"]  # the same of the standard deviation of ln η* at the target
 
 
-def credit(
+def leave_one_out(
     posterior: Posterior,
     runs: Runs,
     priors: Mapping[str, Prior],
     sets: int = LINEARISATIONS,
-) -> Credit:
+) -> LeftOut:
     """Leave each run out of the linearised surrogate.
 
     With A the covariance of the measured losses and j theirs with the optimum, P = A⁻¹, w = P j,
@@ -126,12 +126,12 @@ def credit(
     seen = runs.select(done)
     one = torch.ones_like(runs.loss)
     if not len(seen.loss):
-        return Credit(one, one)
+        return LeftOut(one, one)
     z = posterior.z[pick]
     c = coefficients(z, priors)
-    joint = _joint_covariance(z, priors, seen.log_lr, seen.places, seen.source)
-    own = features(c, seen.log_lr, seen.places, seen.source, seen.variance, seen.count).variance
-    measured = joint[:, 1:, 1:] + torch.diag_embed(own * posterior.inflation[pick][:, done])
+    joint = _joint_covariance(z, priors, seen.log_lr, seen.log_scales, seen.source)
+    own = features(c, seen.log_lr, seen.log_scales, seen.source, seen.variance, seen.count).variance
+    measured = joint[:, 1:, 1:] + torch.diag_embed(own * posterior.noise_scale[pick][:, done])
     precision = torch.cholesky_inverse(torch.linalg.cholesky(measured))
     told = (precision @ joint[:, 1:, :1]).squeeze(-1)
     with_all = joint[:, 0, 0] - (joint[:, 0, 1:] * told).sum(-1)
@@ -141,21 +141,21 @@ def credit(
     regret, spread = one.clone(), one.clone()
     regret[done] += lost
     spread[done] = (1 + added.mean(0) / with_all.mean()).sqrt()
-    return Credit(regret, spread)
+    return LeftOut(regret, spread)
 
 
 def _joint_covariance(
-    z: Tensor, priors: Mapping[str, Prior], log_lr: Tensor, places: Tensor, source: Tensor
+    z: Tensor, priors: Mapping[str, Prior], log_lr: Tensor, log_scales: Tensor, source: Tensor
 ) -> Float[Tensor, "set all all"]:
     """Covariance of (ln η* at the target, loss of each run) of the linearised surrogate."""
-    jacobian = _jacobian(z, priors, log_lr, places, source)
+    jacobian = _jacobian(z, priors, log_lr, log_scales, source)
     c = coefficients(z, priors)
-    basis = features(c, log_lr, places, source).basis
+    basis = features(c, log_lr, log_scales, source).basis
     # The optimum at the target is the law's plus the drift of the target's own cell.
     at_target = torch.zeros(len(z), 1, 3, dtype=z.dtype)
     at_target[..., 1] = 1.0
     basis = torch.cat([at_target, basis], 1)
-    cells = torch.cat([torch.zeros(1, 3, dtype=z.dtype), places])
+    cells = torch.cat([torch.zeros(1, 3, dtype=z.dtype), log_scales])
     cell_source = torch.cat([torch.zeros(1, dtype=source.dtype), source])
     departures = cell_covariance(c, cells, cells, same_source(cell_source, cell_source))
     weights = basis.transpose(1, 2)
@@ -164,14 +164,14 @@ def _joint_covariance(
 
 
 def _jacobian(
-    z: Tensor, priors: Mapping[str, Prior], log_lr: Tensor, places: Tensor, source: Tensor
+    z: Tensor, priors: Mapping[str, Prior], log_lr: Tensor, log_scales: Tensor, source: Tensor
 ) -> Float[Tensor, "set all coordinate"]:
     """Slopes of (ln η* at the target, mean loss of each run) in the standard-normal coordinates."""
     sets, dimension = z.shape
     steps = _STEP * torch.eye(dimension, dtype=z.dtype)
     moved = torch.stack([z.unsqueeze(1) + steps, z.unsqueeze(1) - steps], 1).reshape(-1, dimension)
     c = coefficients(moved, priors)
-    loss = level_mean(c, places) + features(c, log_lr, places, source).mean
+    loss = level_mean(c, log_scales) + features(c, log_lr, log_scales, source).mean
     values = torch.cat([torch.as_tensor(c.law.log_optimum).unsqueeze(-1), loss], -1)
     values = values.reshape(sets, 2, dimension, -1)
     return ((values[:, 0] - values[:, 1]) / (2 * _STEP)).transpose(1, 2)

@@ -17,7 +17,7 @@ from horizon_bo.core.decision import Decision, decide, probability_within
 from horizon_bo.core.diagnostics import warnings
 from horizon_bo.core.gains import EMPTY, NO_TRUNKS
 from horizon_bo.core.inference import Belief, placed
-from horizon_bo.core.linearized import Candidates, Known, outlook
+from horizon_bo.core.linearized import Candidates, Known, linearized
 from horizon_bo.core.sampler import Posterior
 from horizon_bo.errors import BudgetExhaustedError
 from horizon_bo.study.branches import reading_flops, suggestion
@@ -190,7 +190,7 @@ def _plan(
     extra = trunks.readings[~torch.isin(trunks.readings, kept)]
     seen = torch.cat([kept, extra])
     plan = acquisition.best_plan(
-        outlook(known, offered.select(seen), belief.priors),
+        linearized(known, offered.select(seen), belief.priors),
         offered.cost[kept],
         study.remaining + _ROUNDING * study.target.flops,
         repeatable,
@@ -214,9 +214,9 @@ def _widened(posterior: Posterior, recipes: int) -> Posterior:
 
 
 def _candidates(study: Study, recipes: tuple[str, ...], trials: Sequence[Trial]) -> Candidates:
-    log_lr, places, source = placed(study, list(trials), recipes)
+    log_lr, log_scales, source = placed(study, list(trials), recipes)
     cost = torch.tensor([trial.flops for trial in trials], dtype=torch.float64)
-    return Candidates(log_lr, places, source, cost)
+    return Candidates(log_lr, log_scales, source, cost)
 
 
 def _suggested(offers: Sequence[Trial], study: Study, trial_id: int) -> Suggestion:

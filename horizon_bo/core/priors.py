@@ -1,4 +1,4 @@
-"""Mean: what is believed about every coefficient before the first run.
+"""Priors: what is believed about every coefficient before the first run.
 
 Each coefficient has a standard-normal coordinate `z`; `coefficients` maps a batch of them to a
 law and to the scales of what the law leaves over. Losses are in units of the study's typical

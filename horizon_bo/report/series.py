@@ -13,7 +13,7 @@ from horizon_bo.core.decision import Decision, decide, octaves, regret
 from horizon_bo.core.diagnostics import health
 from horizon_bo.core.inference import Belief, believe, placed
 from horizon_bo.core.laws import clip_offset, linex
-from horizon_bo.core.linearized import credit
+from horizon_bo.core.linearized import leave_one_out
 from horizon_bo.core.policy import recommend
 from horizon_bo.core.surrogate import CLIFF_WIDTH, condition, draw_departures, level_mean
 from horizon_bo.core.threads import one_thread
@@ -118,16 +118,16 @@ def optimum_figures(
     study: Study, belief: Belief, decision: Decision
 ) -> tuple[OptimumFigure, OptimumFigure, RunsFigure]:
     """The best rate along tokens and along params, and all trials in their light."""
-    log_lr, places, source = placed(study, list(study.trials), belief.recipes)
-    curves = _curves(study, belief, places, source)
+    log_lr, log_scales, source = placed(study, list(study.trials), belief.recipes)
+    curves = _curves(study, belief, log_scales, source)
     bands = _quantiles(curves.log_optimum.mT)
     off = log_lr - curves.run_optimum.median(0).values
     count = len(curves.tokens)
     target = study.target
     figures = []
     for along, at, band, own, unit in (
-        ("tokens", curves.tokens, bands[:, :count], places[:, 1], target.tokens),
-        ("params", curves.params, bands[:, count:], places[:, 0], target.params),
+        ("tokens", curves.tokens, bands[:, :count], log_scales[:, 1], target.tokens),
+        ("params", curves.params, bands[:, count:], log_scales[:, 0], target.params),
     ):
         carried = np.interp(own.numpy(), at.numpy(), band[1].numpy()) + off.numpy()
         low, median, high = band.exp().numpy()
@@ -146,15 +146,15 @@ def optimum_figures(
     return figures[0], figures[1], _runs_figure(study, belief, decision, off, level)
 
 
-def _curves(study: Study, belief: Belief, places: Tensor, source: Tensor) -> _Curves:
+def _curves(study: Study, belief: Belief, log_scales: Tensor, source: Tensor) -> _Curves:
     """Draw the best rates along both quantities, the drift from the law included.
 
-    The places along the curves become cells without runs, so that the departures of all cells are
+    The points along the curves become cells without runs, so that the departures of all cells are
     drawn jointly; a trial's departures are those of the cell that the belief has put it into.
     """
     target, space = study.target, study.space
-    tokens = _axis([t / target.tokens for t in space.tokens], places[:, 1])
-    params = _axis([s.params / target.params for s in space.scales], places[:, 0])
+    tokens = _axis([t / target.tokens for t in space.tokens], log_scales[:, 1])
+    params = _axis([s.params / target.params for s in space.scales], log_scales[:, 0])
     along = torch.zeros(len(tokens) + len(params), 3, dtype=torch.float64)
     along[: len(tokens), 1], along[len(tokens) :, 0] = tokens, params
     known = belief.runs
@@ -162,19 +162,19 @@ def _curves(study: Study, belief: Belief, places: Tensor, source: Tensor) -> _Cu
     cell_source = torch.cat([known.cell_source, torch.zeros(len(along), dtype=torch.long)])
     posterior = belief.posterior
     widened = replace(known, cells=cells, cell_source=cell_source)
-    fit = condition(posterior.z, posterior.inflation, widened, belief.priors)
+    fit = condition(posterior.z, posterior.noise_scale, widened, belief.priors)
     generator = torch.Generator().manual_seed(study.seed * 1_000_003 + len(study.trials))
     departures = draw_departures(fit, generator, _DRAWS)
     c, law = fit.coefficients, fit.coefficients.law.unsqueeze()
     here = law.log_optimal_lr(*along.unbind(-1)) + departures[:, :, 1, len(known.cells) :]
-    cell = _cells_of(places, source, belief)
-    run_optimum = law.log_optimal_lr(*places.unbind(-1)) + c.source_offset[:, source]
+    cell = _cells_of(log_scales, source, belief)
+    run_optimum = law.log_optimal_lr(*log_scales.unbind(-1)) + c.source_offset[:, source]
     return _Curves(
         tokens=tokens,
         params=params,
         log_optimum=here.flatten(0, 1),
         run_optimum=(run_optimum + departures[:, :, 1, cell]).flatten(0, 1),
-        run_level=(level_mean(c, places) + departures[:, :, 0, cell]).flatten(0, 1),
+        run_level=(level_mean(c, log_scales) + departures[:, :, 0, cell]).flatten(0, 1),
     )
 
 
@@ -186,9 +186,9 @@ def _axis(allowed: Sequence[float], relative: Float[Tensor, "run"]) -> Float[Ten
     return torch.cat([even, even.new_zeros(1)]).unique()
 
 
-def _cells_of(places: Tensor, source: Tensor, belief: Belief) -> Tensor:
+def _cells_of(log_scales: Tensor, source: Tensor, belief: Belief) -> Tensor:
     """The nearest cell of the same recipe, of those that the belief has."""
-    keys = torch.cat([places, _APART * source[:, None]], 1)
+    keys = torch.cat([log_scales, _APART * source[:, None]], 1)
     nodes = torch.cat([belief.runs.cells, _APART * belief.runs.cell_source[:, None]], 1)
     return torch.cdist(keys, nodes).argmin(1)
 
@@ -226,7 +226,7 @@ def _removed(study: Study, belief: Belief) -> tuple[np.ndarray, np.ndarray]:
 
     Runs that inference has merged share what they told together.
     """
-    share = credit(belief.posterior, belief.runs, belief.priors)
+    share = leave_one_out(belief.posterior, belief.runs, belief.priors)
     ended = [t for t in study.trials if t.status in ("completed", "diverged")]
     member = _members(study, belief, ended)
     count = np.bincount(member, minlength=len(belief.runs.loss))
@@ -241,13 +241,13 @@ def _members(study: Study, belief: Belief, ended: Sequence[Trial]) -> np.ndarray
     runs = belief.runs
     if len(ended) == len(runs.loss):
         return np.arange(len(ended))
-    log_lr, places, source = placed(study, list(ended), belief.recipes)
+    log_lr, log_scales, source = placed(study, list(ended), belief.recipes)
     diverged = torch.tensor([t.status == "diverged" for t in ended])
     labels = _APART * torch.stack([source, diverged], 1)
-    keys = torch.cat([log_lr[:, None], places, labels], 1)
+    keys = torch.cat([log_lr[:, None], log_scales, labels], 1)
     there = _APART * torch.stack([runs.source, runs.diverged], 1)
     return (
-        torch.cdist(keys, torch.cat([runs.log_lr[:, None], runs.places, there], 1))
+        torch.cdist(keys, torch.cat([runs.log_lr[:, None], runs.log_scales, there], 1))
         .argmin(1)
         .numpy()
     )

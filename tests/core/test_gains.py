@@ -13,9 +13,16 @@ from torch import Tensor
 from horizon_bo import SearchSpace
 from horizon_bo.core.acquisition import best_plan, shortlist_trunks
 from horizon_bo.core.candidates import pool_of_space, trunks_of_space
-from horizon_bo.core.gains import EMPTY, SHARED_NOISE, Trunks, falls, given_trunk, variance_falls
+from horizon_bo.core.gains import (
+    EMPTY,
+    SHARED_NOISE,
+    Trunks,
+    cautious_reduction,
+    given_trunk,
+    variance_reduction,
+)
 from horizon_bo.core.inference import believe, placed
-from horizon_bo.core.linearized import Candidates, Known, Outlook, outlook
+from horizon_bo.core.linearized import Candidates, Known, LinearGaussian, linearized
 from horizon_bo.core.policy import suggest
 from horizon_bo.study.changes import import_runs
 from horizon_bo.study.trials import Study
@@ -29,7 +36,7 @@ WSD = replace(TARGET, schedule="wsd")
 ONE = torch.zeros(3, dtype=torch.long)
 
 
-def textbook_fall(view: Outlook, runs: list[int], trunk: list[int], share: float) -> Tensor:
+def textbook_fall(view: LinearGaussian, runs: list[int], trunk: list[int], share: float) -> Tensor:
     """Fall of the optimum's variance in each set, one set after the other."""
     found = []
     for covariance, noise in zip(view.covariance, view.noise, strict=True):
@@ -42,7 +49,7 @@ def textbook_fall(view: Outlook, runs: list[int], trunk: list[int], share: float
     return torch.stack(found)
 
 
-def cautious(view: Outlook, runs: list[int], trunk: list[int]) -> Tensor:
+def cautious(view: LinearGaussian, runs: list[int], trunk: list[int]) -> Tensor:
     return torch.minimum(
         *(textbook_fall(view, runs, trunk, share) for share in (0.0, SHARED_NOISE))
     )
@@ -54,7 +61,7 @@ def test_a_block_is_worth_what_dense_algebra_says(seed):
     view = view_from(seed, 6)
     members = torch.tensor([[0, 1, 2, 3], [5, 2, EMPTY, EMPTY], [4, EMPTY, EMPTY, EMPTY]])
     trunk = [0, 0, 1, 1]
-    ours = variance_falls(view.covariance, view.noise, members, torch.tensor(trunk))
+    ours = cautious_reduction(view.covariance, view.noise, members, torch.tensor(trunk))
     for k, runs in enumerate(([0, 1, 2, 3], [5, 2], [4])):
         close(ours[:, k], cautious(view, runs, trunk), rtol=1e-8, atol=0.0)
 
@@ -63,11 +70,11 @@ def test_a_block_is_worth_what_dense_algebra_says(seed):
 @given(seeds)
 def test_a_trunk_is_worth_no_less_than_any_of_its_readings_and_no_more_than_single_runs(seed):
     view = view_from(seed, 3)
-    together = variance_falls(view.covariance, view.noise, torch.tensor([[0, 1, 2]]), ONE)
-    alone = variance_falls(view.covariance, view.noise, torch.arange(3)[:, None], ONE[:1])
+    together = cautious_reduction(view.covariance, view.noise, torch.tensor([[0, 1, 2]]), ONE)
+    alone = cautious_reduction(view.covariance, view.noise, torch.arange(3)[:, None], ONE[:1])
     assert (together >= alone * (1 - 1e-10)).all()
     apart = torch.diag_embed(view.noise).unsqueeze(1)
-    independent = falls(view.covariance, apart, torch.tensor([[0, 1, 2]]))
+    independent = variance_reduction(view.covariance, apart, torch.tensor([[0, 1, 2]]))
     assert (together <= independent * (1 + 1e-12)).all()
     assert (together[:, 0] <= view.covariance[:, 0, 0] * (1 + 1e-12)).all()
 
@@ -76,7 +83,7 @@ def test_where_readings_tell_of_the_same_thing_shared_noise_makes_a_second_one_w
     # two readings of the optimum itself, noise variance 1: the mean of both has ½, or ¾ if tied
     covariance = torch.ones(1, 3, 3, dtype=torch.float64)
     noise = torch.ones(1, 2, dtype=torch.float64)
-    worth = variance_falls(covariance, noise, torch.tensor([[0, 1]]), ONE[:2])
+    worth = cautious_reduction(covariance, noise, torch.tensor([[0, 1]]), ONE[:2])
     close(worth, torch.tensor([[1 / (1 + (1 + SHARED_NOISE) / 2)]], dtype=torch.float64))
 
 
@@ -86,7 +93,7 @@ def test_conditioning_on_a_trunk_leaves_what_its_worth_promised(seed):
     view = view_from(seed, 5)
     readings = torch.tensor([1, 3, 4])
     left = given_trunk(view.covariance, view.noise, readings)
-    worth = variance_falls(view.covariance, view.noise, readings[None], ONE)[:, 0]
+    worth = cautious_reduction(view.covariance, view.noise, readings[None], ONE)[:, 0]
     close(view.covariance[:, 0, 0] - left[:, 0, 0], worth, rtol=1e-8, atol=1e-10)
 
 
@@ -210,15 +217,15 @@ def test_a_shortlist_of_trunks_keeps_the_best_of_them():
     study = import_runs(study, WORLD.sweep([(6e7, 5e8)], STRADDLING))
     belief = believe(study)
     offers = pool_of_space(study)
-    log_lr, places, source = placed(study, offers, ())
+    log_lr, log_scales, source = placed(study, offers, ())
     cost = torch.tensor([run.flops for run in offers], dtype=torch.float64)
-    candidates = Candidates(log_lr, places, source, cost)
+    candidates = Candidates(log_lr, log_scales, source, cost)
     nothing = candidates.select(torch.empty(0, dtype=torch.long))
     known = Known(belief.posterior, belief.runs, nothing)
     trunks = trunks_of_space(study, offers)
     kept = shortlist_trunks(known, candidates, trunks, belief.priors)
     assert len(kept) == len(kept.unique()) < len(trunks)
-    view = outlook(known, candidates, belief.priors)
+    view = linearized(known, candidates, belief.priors)
     plan = best_plan(view, cost[:0], study.budget, repeatable=True, trunks=trunks)
     assert set(plan.index[:2]) <= set(kept.tolist())
 

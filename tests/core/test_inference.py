@@ -70,7 +70,7 @@ def test_runs_enter_as_logs_relative_to_the_target():
     runs, recipes, scale = finished_runs(study)
     close(runs.log_lr, torch.tensor([2e-3], dtype=torch.float64).log())
     expected = torch.tensor([[0.1, 0.1, 0.5]], dtype=torch.float64).log()
-    close(runs.places, expected)
+    close(runs.log_scales, expected)
     close(runs.cells, torch.cat([torch.zeros(1, 3, dtype=torch.float64), expected]))
     assert (recipes, scale) == ((), 3.1)
 
@@ -236,14 +236,14 @@ def test_many_runs_are_condensed_within_cells_and_a_narrow_range_of_rates():
     generator = torch.Generator().manual_seed(0)
     count = 3 * MOST_RUNS
     log_lr = -8 + 3 * torch.rand(count, generator=generator, dtype=torch.float64)
-    places = [[-1.0, -1.0, 0.0], [-2.0, -1.0, 0.0]] * (count // 2)
+    log_scales = [[-1.0, -1.0, 0.0], [-2.0, -1.0, 0.0]] * (count // 2)
     loss = torch.where(log_lr > -5.2, torch.nan, 1 + 0.01 * (log_lr + 6.5).square())
-    runs = runs_at(log_lr.tolist(), places, loss.tolist(), known_sd=0.01)
+    runs = runs_at(log_lr.tolist(), log_scales, loss.tolist(), known_sd=0.01)
     fewer = condensed(runs)
     assert len(fewer.loss) <= MOST_RUNS
     assert fewer.count.sum() == count
     assert fewer.count[fewer.diverged].sum() == runs.diverged.sum()
-    close(fewer.places, fewer.cells[fewer.cell])  # each of one cell
+    close(fewer.log_scales, fewer.cells[fewer.cell])  # each of one cell
     mean = 1 + 0.01 * (fewer.log_lr + 6.5).square()
     ended = ~fewer.diverged
     # the loss is that of a rate in the same tenth of ln η, on a bowl of slope up to 0.03

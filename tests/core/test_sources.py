@@ -64,7 +64,7 @@ def test_another_recipe_in_the_same_place_is_another_cell():
     assert recipes == ("old logs",)
     assert finished.source.tolist() == [0, 0, 1, 1]
     assert finished.cell[0] == finished.cell[1] != finished.cell[2] == finished.cell[3]
-    torch.testing.assert_close(finished.cells[finished.cell], finished.places)
+    torch.testing.assert_close(finished.cells[finished.cell], finished.log_scales)
 
 
 def test_a_recipe_of_the_study_under_its_own_name_is_pooled():

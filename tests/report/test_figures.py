@@ -9,7 +9,7 @@ import torch
 from horizon_bo.cli.law_compare import compare_records
 from horizon_bo.core.decision import decide
 from horizon_bo.core.inference import believe
-from horizon_bo.core.linearized import Candidates, Known, credit, outlook
+from horizon_bo.core.linearized import Candidates, Known, leave_one_out, linearized
 from horizon_bo.core.policy import recommend
 from horizon_bo.core.priors import coefficients
 from horizon_bo.core.surrogate import features
@@ -30,14 +30,14 @@ def test_credit_is_what_conditioning_on_all_runs_but_one_says():
     runs, posterior = belief.runs, belief.posterior
     pick = torch.linspace(0, len(posterior.z) - 1, 2).long()
     none = torch.zeros(len(runs.loss), dtype=torch.bool)
-    bare = replace(posterior, inflation=posterior.inflation[:, none])
-    offered = Candidates(runs.log_lr, runs.places, runs.source, torch.ones_like(runs.loss))
+    bare = replace(posterior, noise_scale=posterior.noise_scale[:, none])
+    offered = Candidates(runs.log_lr, runs.log_scales, runs.source, torch.ones_like(runs.loss))
     known = Known(bare, runs.select(none), offered.select(none))
-    joint = outlook(known, offered, belief.priors, sets=2)
+    joint = linearized(known, offered, belief.priors, sets=2)
     c = coefficients(posterior.z[pick], belief.priors)
-    noise = features(c, runs.log_lr, runs.places, runs.source).variance
-    noise = noise * posterior.inflation[pick]
-    found = credit(posterior, runs, belief.priors, sets=2)
+    noise = features(c, runs.log_lr, runs.log_scales, runs.source).variance
+    noise = noise * posterior.noise_scale[pick]
+    found = leave_one_out(posterior, runs, belief.priors, sets=2)
 
     def spread(left_out: int | None) -> torch.Tensor:
         kept = [k for k in range(len(runs.loss)) if k != left_out]
@@ -169,6 +169,6 @@ def test_merged_runs_share_what_they_told_together():
     belief = believe(study)
     assert len(belief.runs.loss) < len(runs)
     figures = study_figures(study, belief)
-    share = credit(belief.posterior, belief.runs, belief.priors).regret - 1
+    share = leave_one_out(belief.posterior, belief.runs, belief.priors).regret - 1
     removed = figures.runs.regret_removed / figures.recommendation.expected_regret
     assert removed.sum() == pytest.approx(float(share.sum()))

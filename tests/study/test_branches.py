@@ -105,7 +105,7 @@ def test_a_reading_has_the_recipe_and_the_place_of_an_ordinary_run():
     assert recipes == ()
     assert runs.source.tolist() == [0, 0, 0, 0]
     assert runs.cell[0] == runs.cell[1]
-    assert runs.places[0].tolist() == runs.places[1].tolist()
+    assert runs.log_scales[0].tolist() == runs.log_scales[1].tolist()
 
 
 @pytest.mark.parametrize("order", [(1e9, 2e9, 4e9), (4e9, 1e9, 2e9)])
