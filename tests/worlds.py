@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import torch
 
 from horizon_bo import LoggedRun
-from horizon_bo.core.inference import assign_cells
+from horizon_bo.core.points import Points, Runs, assign_cells
 from horizon_bo.core.priors import DEFAULT_PRIORS, Prior, coefficients
-from horizon_bo.core.surrogate import CLIFF_WIDTH, NOISE_FREEDOM, Runs, cell_root, condition
+from horizon_bo.core.surrogate import CLIFF_WIDTH, NOISE_FREEDOM, cell_root, condition
 from horizon_bo.study.horizons import Horizon
 
 
@@ -22,19 +22,19 @@ def runs_at(
 ) -> Runs:
     """Runs at rates and log scales; without `loss` all are 1, NaN means diverged."""
     count = len(log_lr)
-    where = torch.tensor(log_scales, dtype=torch.float64).reshape(count, 3)
-    recipe = torch.tensor(source or [0] * count, dtype=torch.long)
-    cell, cells, cell_source = assign_cells(where, recipe)
+    points = Points(
+        torch.tensor(log_lr, dtype=torch.float64),
+        torch.tensor(log_scales, dtype=torch.float64).reshape(count, 3),
+        torch.tensor(source or [0] * count, dtype=torch.long),
+    )
+    cell, cells = assign_cells(points)
     return Runs(
-        log_lr=torch.tensor(log_lr, dtype=torch.float64),
-        log_scales=where,
-        source=recipe,
+        points=points,
         loss=torch.tensor(loss or [1.0] * count, dtype=torch.float64),
         variance=torch.full((count,), known_sd**2, dtype=torch.float64),
         count=torch.ones(count, dtype=torch.float64),
         cell=cell,
         cells=cells,
-        cell_source=cell_source,
     )
 
 
@@ -71,7 +71,9 @@ def drawn_world(
     half = torch.full((runs,), NOISE_FREEDOM / 2, dtype=torch.float64)
     noise_scale = NOISE_FREEDOM / 2 / torch._standard_gamma(half, generator=generator)
     noise = (fit.features.variance[0] * noise_scale).sqrt() * normal(runs)
-    score = blank.log_lr - c.law.log_optimal_lr(*blank.log_scales.unbind(-1)) - c.cliff
+    score = (
+        blank.points.log_lr - c.law.log_optimal_lr(*blank.points.log_scales.unbind(-1)) - c.cliff
+    )
     diverged = uniform(runs) < torch.special.ndtr(score / CLIFF_WIDTH)
     loss = torch.where(diverged, math.nan, mean + noise)
     return World(z, departures, replace(blank, loss=loss))

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from horizon_bo.core.decision import Decision, octaves
 from horizon_bo.core.inference import Belief, Center, study_center
-from horizon_bo.core.priors import coefficients
-from horizon_bo.core.surrogate import cell_covariance, level_mean, same_source
+from horizon_bo.core.normal import remaining
+from horizon_bo.core.surrogate import level_mean, loss_covariance
 from horizon_bo.study.trials import Study
 
 #: Below these the sampler has not mixed.
@@ -67,9 +67,9 @@ def _horizon_error(belief: Belief) -> float | None:
     cells = runs.cell[finite].unique()
     if len(cells) < 2:
         return None
-    pick = torch.linspace(0, len(fit.factor) - 1, _CHECKED_SETS).long()
+    pick = belief.posterior.some(_CHECKED_SETS)
     covariance = _loss_covariance(belief, pick, finite)
-    mean = level_mean(fit.coefficients, runs.log_scales) + fit.features.mean
+    mean = level_mean(fit.coefficients, runs.points.log_scales) + fit.features.mean
     residual = (runs.loss - mean)[pick][:, finite]
     scores = [_left_out(covariance, residual, runs.cell[finite] == cell) for cell in cells]
     return float(torch.stack(scores).abs().max())
@@ -81,19 +81,16 @@ def _left_out(covariance: Tensor, residual: Tensor, out: Tensor) -> Tensor:
     cross = covariance[:, ~out][:, :, out]
     weights = torch.cholesky_solve(cross, factor)
     error = residual[:, out] - (weights.mT @ residual[:, ~out].unsqueeze(-1)).squeeze(-1)
-    spread = covariance[:, out][:, :, out] - cross.mT @ weights
+    spread = remaining(covariance[:, out][:, :, out], cross, factor)
     scale = spread.mean((-1, -2)).clamp_min(1e-300).sqrt()
     return (error.mean(-1) / scale).mean()
 
 
 def _loss_covariance(belief: Belief, pick: Tensor, index: Tensor) -> Float[Tensor, "set run run"]:
     """Covariance of measured losses under some coefficient sets, noise included."""
-    runs, fit = belief.runs, belief.posterior.fit
-    log_scales, source = runs.log_scales[index], runs.source[index]
-    c = coefficients(belief.posterior.z[pick], belief.priors)
-    departures = cell_covariance(c, log_scales, log_scales, same_source(source, source))
-    basis = fit.features.basis[pick][:, index].transpose(1, 2)
-    covariance = (basis.unsqueeze(-1) * departures * basis.unsqueeze(-2)).sum(1)
+    fit, points = belief.posterior.fit, belief.runs.points.select(index)
+    own = (fit.features.basis[pick][:, index], points)
+    covariance = loss_covariance(fit.coefficients.select(pick), own, own)
     noise = fit.features.variance[pick] * belief.posterior.noise_scale[pick]
     return covariance + torch.diag_embed(noise[:, index])
 
@@ -115,7 +112,7 @@ def warnings(study: Study, belief: Belief, decision: Decision) -> tuple[str, ...
 
 def _prior_driven(study: Study, belief: Belief, decision: Decision) -> str | None:
     names = ", ".join(belief.center.sources[:6])
-    if not len(belief.runs.loss):
+    if not len(belief.runs):
         return f"no run yet: the recommendation is the prior's ({names})"
     prior_width = _NORMAL_90 * belief.center.log_sd / math.log(2)
     width = octaves(decision.log_interval_90)
@@ -139,9 +136,9 @@ def _at_the_edge(study: Study, belief: Belief, decision: Decision) -> str | None
 
 def _one_sided(study: Study, belief: Belief, decision: Decision) -> str | None:
     runs, law = belief.runs, belief.posterior.fit.coefficients.law.unsqueeze()
-    if len(runs.loss) < 3:  # fewer cannot straddle and repeat
+    if len(runs) < 3:  # fewer cannot straddle and repeat
         return None
-    offset = runs.log_lr - law.log_optimal_lr(*runs.log_scales.unbind(-1))
+    offset = runs.points.log_lr - law.log_optimal_lr(*runs.points.log_scales.unbind(-1))
     below = float((offset < 0).double().mean(0).max())
     above = float((offset > 0).double().mean(0).max())
     if min(below, above) > 0.5:
@@ -172,7 +169,7 @@ def _far_from(center: Center, decision: Decision, whose: str) -> str | None:
 
 
 def _all_diverged(study: Study, belief: Belief, decision: Decision) -> str | None:
-    if len(belief.runs.loss) and bool(belief.runs.diverged.all()):
+    if len(belief.runs) and bool(belief.runs.diverged.all()):
         return "every run diverged: they only bound the optimum from above; try lower rates"
     return None
 

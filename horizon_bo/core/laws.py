@@ -13,6 +13,7 @@ study's typical loss (`trials` and `inference` convert). The functions are pure 
 so a law may hold floats or a batch of posterior draws.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import TypeAlias
 
@@ -130,8 +131,12 @@ class HorizonLaw:
 
     def unsqueeze(self) -> "HorizonLaw":
         """The law with a run axis appended to each coefficient, ready to broadcast over runs."""
+        return self.mapped(lambda values: values.unsqueeze(-1))
+
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> "HorizonLaw":
+        """The law with each coefficient changed alike."""
         return HorizonLaw(
-            **{f.name: torch.as_tensor(getattr(self, f.name)).unsqueeze(-1) for f in fields(self)}
+            **{f.name: change(torch.as_tensor(getattr(self, f.name))) for f in fields(self)}
         )
 
 

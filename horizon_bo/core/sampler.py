@@ -10,17 +10,17 @@ Statistics and Computing 16(3):239-249.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from horizon_bo.core.priors import Prior
+from horizon_bo.core.points import Runs
+from horizon_bo.core.priors import Coefficients, Prior
 from horizon_bo.core.surrogate import (
     NOISE_FREEDOM,
     Fit,
-    Runs,
     condition,
     draw_departures,
 )
@@ -53,10 +53,27 @@ class Posterior:
 
     z: Float[Tensor, "particle coordinate"]
     noise_scale: Float[Tensor, "particle run"]
+    priors: Mapping[str, Prior]
     fit: Fit
     acceptance: float  # share of accepted moves in the last stage
     stages: int
     distinct: float  # share of distinct ancestors that survived the last resampling
+
+    @property
+    def coefficients(self) -> Coefficients:
+        """The coefficient sets."""
+        return self.fit.coefficients
+
+    def some(self, count: int) -> Int[Tensor, "some"]:
+        """Positions of that many particles, evenly spread."""
+        return torch.linspace(0, len(self.z) - 1, count).long()
+
+    def with_recipes(self, more: int) -> "Posterior":
+        """The same with the offsets of recipes that no run has ended under, at their mean."""
+        widened = lambda values: torch.nn.functional.pad(values, (0, more))  # noqa: E731
+        c = self.coefficients
+        c = replace(c, source_offset=widened(c.source_offset))
+        return replace(self, z=widened(self.z), fit=replace(self.fit, coefficients=c))
 
 
 @dataclass(frozen=True)
@@ -88,9 +105,9 @@ def sample(
     Many runs enter in waves, each four times the size of the last, so that the long way from the
     prior is gone with few of them. The wave a run belongs to is drawn at random.
     """
-    sources = int(runs.source.max()) if len(runs.source) else 0
+    sources = int(runs.points.source.max()) if len(runs) else 0
     z = _normal_points(particles, len(priors) + sources, generator)
-    count = len(runs.loss)
+    count = len(runs)
     order = torch.randperm(count, generator=generator)
     noise_scale = torch.ones(particles, 0, dtype=torch.float64)
     progress, seen = _Progress(), 0
@@ -105,7 +122,9 @@ def sample(
         seen = wave
     noise_scale = noise_scale[:, order.argsort()]
     fit = condition(z, noise_scale, runs, priors)
-    return Posterior(z, noise_scale, fit, progress.acceptance, progress.stages, progress.distinct)
+    return Posterior(
+        z, noise_scale, priors, fit, progress.acceptance, progress.stages, progress.distinct
+    )
 
 
 def _anneal(

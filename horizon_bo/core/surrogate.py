@@ -14,13 +14,14 @@ but an event, with a hazard that rises through a cliff above the optimum.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from horizon_bo.core.laws import clip_offset, linex, linex_slope
+from horizon_bo.core.points import Cells, Points, Runs
 from horizon_bo.core.priors import Coefficients, Prior, coefficients
 
 #: Degrees of freedom of the noise; at 4 one run six deviations out moves nothing.
@@ -54,59 +55,44 @@ _LEAST_AMPLITUDE = 0.01  # tokens always buy something
 _JITTER = 1e-10  # on covariances of quantities of order one
 
 
-@dataclass(frozen=True)
-class Runs:
-    """Finished runs as the surrogate sees them, and the cells they lie in.
-
-    Losses are in units of the study's typical loss. Cell 0 is the target, always. A run's law is
-    evaluated at its own place; its departures are those of its cell.
-    """
-
-    log_lr: Float[Tensor, "run"]
-    log_scales: Float[Tensor, "run 3"]  # (ln N/N*, ln D/D*, ln B/B*)
-    source: Int[Tensor, "run"]  # recipe, 0 the study's own
-    loss: Float[Tensor, "run"]  # NaN where diverged
-    variance: Float[Tensor, "run"]  # known part of the noise variance
-    count: Float[Tensor, "run"]  # repeats that `loss` is the mean of, 1 for a single run
-    cell: Int[Tensor, "run"]
-    cells: Float[Tensor, "cell 3"]
-    cell_source: Int[Tensor, "cell"]
-
-    @property
-    def diverged(self) -> Tensor:
-        """Which runs blew up."""
-        return self.loss.isnan()
-
-    def select(self, index: Tensor) -> "Runs":
-        """Some of the runs, with all cells."""
-        per_run = ("log_lr", "log_scales", "source", "loss", "variance", "count", "cell")
-        return replace(self, **{name: getattr(self, name)[index] for name in per_run})
-
-
 def cell_covariance(
-    c: Coefficients,
-    left: Float[Tensor, "*batch left 3"],
-    right: Float[Tensor, "*#batch right 3"],
-    same_source: Float[Tensor, "left right"],
+    c: Coefficients, left: Cells | Points, right: Cells | Points
 ) -> Float[Tensor, "*batch set 3 left right"]:
     """Covariance between cells of their level, drift and curvature departures.
 
     Matérn-3/2 in (n, d, b) for all three; the level adds the integrated amplitudes of the law,
     the drift adds a bend, so that the optimum may leave its power law the further the cheaper.
     """
-    stretch = torch.tensor(STRETCH, dtype=left.dtype)
-    distance = torch.cdist(stretch * left, stretch * right).unsqueeze(-3)
+    here, there = left.log_scales, right.log_scales
+    stretch = torch.tensor(STRETCH, dtype=here.dtype)
+    distance = torch.cdist(stretch * here, stretch * there).unsqueeze(-3)
     scaled = math.sqrt(3.0) * distance / c.length[:, None, None]
     matern = (1 + scaled) * (-scaled).exp()
     level = (
         LEVEL_SD**2
-        + _level_products(c, left, right)
-        + SOURCE_LEVEL_SD**2 * same_source
+        + _level_products(c, here, there)
+        + SOURCE_LEVEL_SD**2 * _same_source(left.source, right.source)
         + c.misfit_sd[:, None, None].square() * matern
     )
-    bends = (_bend(left) @ _bend(right).mT).unsqueeze(-3)
+    bends = (_bend(here) @ _bend(there).mT).unsqueeze(-3)
     drift = c.drift_sd[:, None, None].square() * matern + bends
     return torch.stack([level, drift, CURVATURE_SD**2 * matern], dim=-3)
+
+
+def loss_covariance(
+    c: Coefficients,
+    left: tuple[Float[Tensor, "*batch set left 3"], Points],
+    right: tuple[Float[Tensor, "*#batch set right 3"], Points],
+) -> Float[Tensor, "*batch set left right"]:
+    """Covariance of losses by the departures of their cells, Σ_j φ_j K_j φ'_j.
+
+    Args:
+        c: Coefficient sets.
+        left: Basis functions (see `Features`) and points of some runs.
+        right: The same of others.
+    """
+    departures = cell_covariance(c, left[1], right[1])
+    return (left[0].mT.unsqueeze(-1) * departures * right[0].mT.unsqueeze(-2)).sum(-3)
 
 
 def _bend(cells: Float[Tensor, "*batch cell 3"]) -> Float[Tensor, "*batch cell 3"]:
@@ -144,7 +130,7 @@ def level_mean(
     return 1.0 + AMPLITUDE[0] * _level_growth(c, cells).sum(-2)
 
 
-def same_source(
+def _same_source(
     left: Int[Tensor, "left"], right: Int[Tensor, "right"]
 ) -> Float[Tensor, "left right"]:
     """1 where two cells share a recipe other than the study's own."""
@@ -165,26 +151,22 @@ class Features:
 
 def features(
     c: Coefficients,
-    log_lr: Float[Tensor, "*batch run"],
-    log_scales: Float[Tensor, "*batch run 3"],
-    source: Int[Tensor, "run"],
+    points: Points,
     variance: Float[Tensor, "run"] | float = 0.0,
     count: Float[Tensor, "run"] | float = 1.0,
 ) -> Features:
-    """Evaluate the law at runs given by rate, place and recipe.
+    """Evaluate the law at runs.
 
     Args:
         c: Coefficient sets.
-        log_lr: Natural log of the peak rate.
-        log_scales: `(ln N/N*, ln D/D*, ln B/B*)`.
-        source: Recipe number, 0 the study's own.
+        points: Where the runs lie.
         variance: Known part of the noise variance.
         count: Repeats that a loss is the mean of; the error of the bowl's shape stays.
     """
     law = c.law.unsqueeze()
-    n, d, b = log_scales.unsqueeze(-3).unbind(-1)
-    shift = c.source_offset[:, source]
-    raw = log_lr.unsqueeze(-2) - law.log_optimal_lr(n, d, b) - shift
+    n, d, b = points.log_scales.unsqueeze(-3).unbind(-1)
+    shift = c.source_offset[:, points.source]
+    raw = points.log_lr.unsqueeze(-2) - law.log_optimal_lr(n, d, b) - shift
     offset = clip_offset(raw, law.asymmetry)
     curvature = law.curvature(n, d, b)
     bowl = curvature * linex(offset, law.asymmetry)
@@ -222,7 +204,7 @@ class Fit:
         self, departures: Float[Tensor, "set run 3"], runs: Runs
     ) -> Float[Tensor, "set run"]:
         """Loss of each run without noise, given the departures of its cell."""
-        level = level_mean(self.coefficients, runs.log_scales)
+        level = level_mean(self.coefficients, runs.points.log_scales)
         return level + self.features.mean + (self.features.basis * departures).sum(-1)
 
 
@@ -243,12 +225,12 @@ def condition(
     Source: Rasmussen & Williams (2006), Gaussian Processes for Machine Learning, eq. 2.8, 2.11.
     """
     c = coefficients(z, priors)
-    f = features(c, runs.log_lr, runs.log_scales, runs.source, runs.variance, runs.count)
+    f = features(c, runs.points, runs.variance, runs.count)
     root = cell_root(c, runs)
     diverged = runs.diverged
     spread = f.variance * noise_scale
     weight = torch.where(diverged, 0.0, temperature / spread)
-    level = level_mean(c, runs.log_scales)
+    level = level_mean(c, runs.points.log_scales)
     residual = torch.where(diverged, 0.0, runs.loss.nan_to_num() - f.mean - level)
     if len(runs.loss) <= root.shape[1] * root.shape[2]:
         design, factor, half, squares = _by_runs(f.basis, weight, residual, root, runs.cell)
@@ -267,9 +249,7 @@ def condition(
 
 def cell_root(c: Coefficients, runs: Runs) -> Float[Tensor, "set 3 cell cell"]:
     """Cholesky factor of the prior covariance of the cells' departures."""
-    covariance = cell_covariance(
-        c, runs.cells, runs.cells, same_source(runs.cell_source, runs.cell_source)
-    )
+    covariance = cell_covariance(c, runs.cells, runs.cells)
     covariance.diagonal(dim1=-2, dim2=-1).add_(_JITTER)
     return torch.linalg.cholesky_ex(covariance).L
 
@@ -350,7 +330,7 @@ def token_slope(fit: Fit, runs: Runs) -> Float[Tensor, "set"]:
     the whitened level departures.
     """
     c, cells = fit.coefficients, len(runs.cells)
-    growth = _level_growth(c, runs.cells)[:, 1]
+    growth = _level_growth(c, runs.cells.log_scales)[:, 1]
     weights = torch.linalg.solve_triangular(fit.root[:, 0], growth.unsqueeze(-1), upper=False)
     change = AMPLITUDE[1] ** 2 * (weights.squeeze(-1) * fit.center[:, :cells]).sum(-1)
     return c.law.tokens_exponent * (AMPLITUDE[0] + change).clamp_min(_LEAST_AMPLITUDE)

@@ -50,7 +50,7 @@ def knowledge_gradient(model: HorizonModel | MatchedModel) -> qMultiFidelityKnow
 @pytest.mark.parametrize("kind", [lambda model: model, MatchedModel], ids=["mixture", "matched"])
 def test_noisy_expected_improvement_is_optimised_on_the_surrogate(kind):
     belief = informed()[1]
-    seen = torch.cat([belief.runs.log_lr.unsqueeze(-1), belief.runs.log_scales], -1)
+    seen = torch.cat([belief.runs.points.log_lr.unsqueeze(-1), belief.runs.points.log_scales], -1)
     acquisition = qLogNoisyExpectedImprovement(
         kind(HorizonModel(belief)),
         seen,

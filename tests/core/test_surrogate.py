@@ -1,7 +1,7 @@
 """Surrogate: cell summaries, tempering and draws agree with the dense formulas they abbreviate."""
 
 import math
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,11 +12,10 @@ from scipy.stats import chi2
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
-from horizon_bo.core.inference import MOST_CELLS, assign_cells
+from horizon_bo.core.points import MOST_CELLS, Cells, Points, Runs, assign_cells
 from horizon_bo.core.priors import DEFAULT_PRIORS, coefficients
 from horizon_bo.core.surrogate import (
     AMPLITUDE,
-    Runs,
     condition,
     draw_departures,
     token_slope,
@@ -43,8 +42,10 @@ def among_many_cells(runs: Runs) -> Runs:
     empty = torch.arange(1, 1 + len(runs.loss), dtype=torch.float64)[:, None] * torch.ones(1, 3)
     return replace(
         runs,
-        cells=torch.cat([runs.cells, empty.to(torch.float64)]),
-        cell_source=torch.cat([runs.cell_source, torch.zeros(len(empty), dtype=torch.long)]),
+        cells=Cells(
+            torch.cat([runs.cells.log_scales, empty.to(torch.float64)]),
+            torch.cat([runs.cells.source, torch.zeros(len(empty), dtype=torch.long)]),
+        ),
     )
 
 
@@ -59,7 +60,7 @@ BOTH_PATHS = pytest.mark.parametrize("arranged", [among_many_cells, among_few_ce
 def coordinates(seed: int, runs: Runs, sets: int = 3) -> tuple[Tensor, Tensor]:
     """Coefficient sets of moderate size and noise factors of the runs."""
     generator = torch.Generator().manual_seed(seed)
-    columns = len(DEFAULT_PRIORS) + int(runs.source.max())
+    columns = len(DEFAULT_PRIORS) + int(runs.points.source.max())
     z = 0.7 * torch.randn(sets, columns, dtype=torch.float64, generator=generator)
     noise_scale = 0.5 + torch.rand(sets, len(runs.loss), dtype=torch.float64, generator=generator)
     return z, noise_scale
@@ -147,9 +148,9 @@ def test_draws_of_departures_have_the_moments_of_the_dense_formula(arranged):
 def test_a_diverged_run_contributes_its_hazard_and_nothing_else(arranged):
     without = arranged(RUNS.select(~RUNS.diverged))
     extra = RUNS.select(RUNS.diverged)
-    per_run = [f.name for f in fields(Runs) if f.name not in ("cells", "cell_source")]
+    per_run = ("loss", "variance", "count", "cell")
     joined = {name: torch.cat([getattr(without, name), getattr(extra, name)]) for name in per_run}
-    together = replace(without, **joined)
+    together = replace(without, points=Points.cat(without.points, extra.points), **joined)
     z, noise_scale = coordinates(1, together)
     alone = condition(z, noise_scale[:, :-1], without, DEFAULT_PRIORS)
     both = condition(z, noise_scale, together, DEFAULT_PRIORS)
@@ -226,7 +227,7 @@ def test_the_amplitude_of_the_fall_with_tokens_is_its_dense_posterior_mean(arran
     rows = loading(basis, runs)[done]
     gram = rows @ departures @ rows.T + torch.diag((noise * noise_scale[0])[done])
     c = coefficients(z)
-    growth = (-c.law.tokens_exponent * runs.log_scales[done, 1]).expm1()
+    growth = (-c.law.tokens_exponent * runs.points.log_scales[done, 1]).expm1()
     change = AMPLITUDE[1] ** 2 * growth @ torch.linalg.solve(gram, (runs.loss - mean)[done])
     assert AMPLITUDE[0] + change > 0.01  # smaller ones are held there
     fit = condition(z, noise_scale, runs, DEFAULT_PRIORS)
@@ -243,11 +244,11 @@ def test_the_amplitude_of_the_fall_with_tokens_is_its_dense_posterior_mean(arran
 def test_up_to_a_limit_every_place_and_recipe_is_a_cell_of_its_own(corners, recipe):
     log_scales = torch.tensor([[n, d, 0] for n, d in corners], dtype=torch.float64)
     source = torch.tensor([recipe * (k % 2) for k in range(len(corners))])
-    cell, cells, cell_source = assign_cells(log_scales, source)
-    close(cells[cell], log_scales, rtol=0, atol=0)
-    close(cell_source[cell], source)
-    assert cells[0].tolist() == [0, 0, 0]
-    assert cell_source[0] == 0
+    cell, cells = assign_cells(Points(torch.zeros(len(source)).double(), log_scales, source))
+    close(cells.log_scales[cell], log_scales, rtol=0, atol=0)
+    close(cells.source[cell], source)
+    assert cells.log_scales[0].tolist() == [0, 0, 0]
+    assert cells.source[0] == 0
     distinct = {(0, 0, 0), *((n, d, s) for (n, d), s in zip(corners, source.tolist(), strict=True))}
     assert len(cells) == len(distinct)
 
@@ -256,13 +257,13 @@ def test_beyond_the_limit_runs_join_the_nearest_cell_of_their_recipe():
     generator = torch.Generator().manual_seed(0)
     log_scales = -6 * torch.rand(4 * MOST_CELLS, 3, dtype=torch.float64, generator=generator)
     source = torch.arange(len(log_scales)) % 2
-    cell, cells, cell_source = assign_cells(log_scales, source)
+    cell, cells = assign_cells(Points(torch.zeros(len(source)).double(), log_scales, source))
     assert len(cells) == MOST_CELLS
-    assert cells[0].tolist() == [0, 0, 0]
-    assert (cell_source[cell] == source).all()
+    assert cells.log_scales[0].tolist() == [0, 0, 0]
+    assert (cells.source[cell] == source).all()
     for run in range(len(log_scales)):
-        own = cells[cell_source == source[run]]
+        own = cells.log_scales[cells.source == source[run]]
         nearest = (own - log_scales[run]).norm(dim=1).min()
-        assert (cells[cell[run]] - log_scales[run]).norm() == pytest.approx(
+        assert (cells.log_scales[cell[run]] - log_scales[run]).norm() == pytest.approx(
             nearest.item(), abs=1e-9
         )
