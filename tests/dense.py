@@ -9,6 +9,7 @@ import math
 import torch
 from torch import Tensor
 
+from horizon_bo.core.laws import HorizonLaw, clip_offset, linex
 from horizon_bo.core.points import Runs
 from horizon_bo.core.priors import coefficients
 from horizon_bo.core.surrogate import (
@@ -23,6 +24,13 @@ from horizon_bo.core.surrogate import (
     SOURCE_LEVEL_SD,
     STRETCH,
 )
+
+
+def bowl_of(law: HorizonLaw, log_lr: Tensor, n: Tensor, d: Tensor, b: Tensor) -> Tensor:
+    """Excess loss over the best rate of the same horizon."""
+    offset = clip_offset(log_lr - law.log_optimal_lr(n, d, b), law.asymmetry)
+    return law.curvature(n, d, b) * linex(offset, law.asymmetry)
+
 
 #: The surrogate adds this to the variance of each departure; at 1e-7 the misfit feels it.
 JITTER = 1e-10
@@ -39,8 +47,8 @@ def dense(z: Tensor, runs: Runs, jitter: float = JITTER) -> tuple[Tensor, Tensor
     optimum = torch.zeros(len(runs.loss), dtype=torch.float64, requires_grad=True)
     steeper = torch.zeros(len(runs.loss), dtype=torch.float64, requires_grad=True)
     shift = c.source_offset[0, runs.points.source]
-    bowl = steeper.exp() * law.bowl(
-        runs.points.log_lr - shift - optimum, *runs.points.log_scales.unbind(-1)
+    bowl = steeper.exp() * bowl_of(
+        law, runs.points.log_lr - shift - optimum, *runs.points.log_scales.unbind(-1)
     )
     slopes = torch.autograd.grad(bowl.sum(), [optimum, steeper])
     bowl = bowl.detach()

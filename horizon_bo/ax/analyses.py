@@ -167,11 +167,11 @@ def optimum_frame(generator: HorizonGenerator) -> pd.DataFrame:
     fit, cells = belief.posterior.fit, belief.runs.cells
     c = fit.coefficients
     drift = draw_departures(fit, seeded, _DRAWS)[:, :, 1]
-    law = c.law.unsqueeze().log_optimal_lr(*cells.unsqueeze(-3).unbind(-1))
-    log_lr = law + c.source_offset[:, belief.runs.cell_source] + drift
+    law = c.law.unsqueeze().log_optimal_lr(*cells.log_scales.unsqueeze(-3).unbind(-1))
+    log_lr = law + c.source_offset[:, cells.source] + drift
     bands = _quantiles(log_lr.reshape(-1, len(cells)).mT).exp()
-    params = study.target.params * cells[:, 0].exp()
-    tokens = study.target.tokens * cells[:, 1].exp()
+    params = study.target.params * cells.log_scales[:, 0].exp()
+    tokens = study.target.tokens * cells.log_scales[:, 1].exp()
     frame = pd.DataFrame(
         {
             "params": params.tolist(),

@@ -4,7 +4,7 @@ Pure functions: each takes a `Study` and gives another.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from horizon_bo.errors import InvalidTrialError
@@ -65,24 +65,24 @@ def observe(
         return study.with_trials(study.trial_from(run, trial_id=len(study.trials), charged=True))
     run_id = run.id if isinstance(run, Suggestion) else run
     trials = awaited(study, run_id, branch, whole=loss is None)
-    said = [
-        name
-        for name, given in (("loss", loss is not None), ("diverged", diverged), ("failed", failed))
-        if given
-    ]
-    if len(said) != 1:
-        raise InvalidTrialError(
-            f"outcome of trial {trials[0].id} is {' and '.join(said) or 'missing'}, "
-            "expected exactly one of loss, diverged or failed; report one"
-        )
+    _require_one(trials[0].id, {"loss": loss is not None, "diverged": diverged, "failed": failed})
     for trial in charged(trials, flops):
         ended = (
             replace(trial, status="diverged" if diverged else "failed")
             if loss is None
-            else (trial.completed(loss, loss_sd))
+            else trial.completed(loss, loss_sd)
         )
         study = study.with_outcome(ended)
     return study
+
+
+def _require_one(trial_id: int, outcome: Mapping[str, bool]) -> None:
+    said = [name for name, given in outcome.items() if given]
+    if len(said) != 1:
+        raise InvalidTrialError(
+            f"outcome of trial {trial_id} is {' and '.join(said) or 'missing'}, "
+            "expected exactly one of loss, diverged or failed; report one"
+        )
 
 
 def import_runs(study: Study, runs: Sequence[LoggedRun], *, count_cost: bool = False) -> Study:
