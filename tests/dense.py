@@ -9,6 +9,8 @@ import math
 import torch
 from torch import Tensor
 
+from horizon_bo.core.laws import HorizonLaw, clip_offset, linex
+from horizon_bo.core.points import Runs
 from horizon_bo.core.priors import coefficients
 from horizon_bo.core.surrogate import (
     AMPLITUDE,
@@ -21,8 +23,14 @@ from horizon_bo.core.surrogate import (
     LEVEL_SD,
     SOURCE_LEVEL_SD,
     STRETCH,
-    Runs,
 )
+
+
+def bowl_of(law: HorizonLaw, log_lr: Tensor, n: Tensor, d: Tensor, b: Tensor) -> Tensor:
+    """Excess loss over the best rate of the same horizon."""
+    offset = clip_offset(log_lr - law.log_optimal_lr(n, d, b), law.asymmetry)
+    return law.curvature(n, d, b) * linex(offset, law.asymmetry)
+
 
 #: The surrogate adds this to the variance of each departure; at 1e-7 the misfit feels it.
 JITTER = 1e-10
@@ -38,27 +46,29 @@ def dense(z: Tensor, runs: Runs, jitter: float = JITTER) -> tuple[Tensor, Tensor
     law = c.law
     optimum = torch.zeros(len(runs.loss), dtype=torch.float64, requires_grad=True)
     steeper = torch.zeros(len(runs.loss), dtype=torch.float64, requires_grad=True)
-    shift = c.source_offset[0, runs.source]
-    bowl = steeper.exp() * law.bowl(runs.log_lr - shift - optimum, *runs.places.unbind(-1))
+    shift = c.source_offset[0, runs.points.source]
+    bowl = steeper.exp() * bowl_of(
+        law, runs.points.log_lr - shift - optimum, *runs.points.log_scales.unbind(-1)
+    )
     slopes = torch.autograd.grad(bowl.sum(), [optimum, steeper])
     bowl = bowl.detach()
     basis = torch.stack([torch.ones_like(bowl), *slopes], -1)
 
-    n, d, b = runs.cells.unbind(-1)
-    falls = [
+    n, d, b = runs.cells.log_scales.unbind(-1)
+    growth = [
         (-law.params_exponent * n).exp() - 1,
         (-law.tokens_exponent * d).exp() - 1,
     ]
-    inputs = [(LEVEL_SD, torch.ones_like(n)), *((AMPLITUDE[1], fall) for fall in falls)]
+    inputs = [(LEVEL_SD, torch.ones_like(n)), *((AMPLITUDE[1], fall) for fall in growth)]
     inputs += [(BATCH_LEVEL_SD[0], b), (BATCH_LEVEL_SD[1] / 2, b**2)]
     inputs += [
-        (SOURCE_LEVEL_SD, (runs.cell_source == k).double())
-        for k in range(1, 1 + int(runs.source.max()))
+        (SOURCE_LEVEL_SD, (runs.cells.source == k).double())
+        for k in range(1, 1 + int(runs.points.source.max()))
     ]
     level = sum(sd**2 * torch.outer(x, x) for sd, x in inputs)
     directions = zip(BEND_SD, (n, d, b - CRITICAL_EXPONENT * d), strict=True)
     bends = sum((sd / 2) ** 2 * torch.outer(x**2, x**2) for sd, x in directions)
-    stretched = runs.cells * torch.tensor(STRETCH, dtype=torch.float64)
+    stretched = runs.cells.log_scales * torch.tensor(STRETCH, dtype=torch.float64)
     gap = (stretched[:, None] - stretched).square().sum(-1).sqrt() * math.sqrt(3) / c.length
     matern = (1 + gap) * (-gap).exp()
     blocks = [
@@ -68,7 +78,7 @@ def dense(z: Tensor, runs: Runs, jitter: float = JITTER) -> tuple[Tensor, Tensor
     ]
     departures = torch.block_diag(*blocks) + jitter * torch.eye(3 * len(n), dtype=torch.float64)
 
-    n, d, b = runs.places.unbind(-1)
+    n, d, b = runs.points.log_scales.unbind(-1)
     mean = 1 + AMPLITUDE[0] * ((-law.params_exponent * n).exp() - 1)
     mean = mean + AMPLITUDE[0] * ((-law.tokens_exponent * d).exp() - 1) + bowl
     seeds = (c.noise_sd * (c.noise_per_compute * (n + d)).exp()) ** 2 / runs.count
@@ -87,7 +97,10 @@ def loading(basis: Tensor, runs: Runs) -> Tensor:
 def log_events(z: Tensor, runs: Runs) -> Tensor:
     """Natural log of the probability of each run's having diverged, or not, as it did."""
     c = coefficients(z[None])
-    optimum = c.law.log_optimal_lr(*runs.places.unbind(-1)) + c.source_offset[0, runs.source]
-    height = (runs.log_lr - optimum - c.cliff) / CLIFF_WIDTH
+    optimum = (
+        c.law.log_optimal_lr(*runs.points.log_scales.unbind(-1))
+        + c.source_offset[0, runs.points.source]
+    )
+    score = (runs.points.log_lr - optimum - c.cliff) / CLIFF_WIDTH
     times = torch.where(runs.diverged, runs.count, 1.0)
-    return times * torch.special.log_ndtr(torch.where(runs.diverged, height, -height))
+    return times * torch.special.log_ndtr(torch.where(runs.diverged, score, -score))

@@ -3,16 +3,16 @@
 import torch
 from torch import Tensor
 
-from horizon_bo.core.linearized import Outlook
+from horizon_bo.core.linearized import LinearGaussian
 
 
-def view_from(seed: int, runs: int, sets: int = 2) -> Outlook:
+def view_from(seed: int, runs: int, sets: int = 2) -> LinearGaussian:
     """A random joint normal."""
     generator = torch.Generator().manual_seed(seed)
     root = torch.randn(sets, 1 + runs, 2 + runs, dtype=torch.float64, generator=generator)
     noise = 0.1 + torch.rand(sets, runs, dtype=torch.float64, generator=generator)
     curvature = 0.5 + torch.rand(sets, dtype=torch.float64, generator=generator)
-    return Outlook(root @ root.mT, noise, curvature)
+    return LinearGaussian(root @ root.mT, noise, curvature)
 
 
 def conditioned(covariance: Tensor, noise: dict[int, float]) -> Tensor:

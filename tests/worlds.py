@@ -7,34 +7,34 @@ from dataclasses import dataclass, replace
 import torch
 
 from horizon_bo import LoggedRun
-from horizon_bo.core.inference import assign_cells
+from horizon_bo.core.points import Points, Runs, assign_cells
 from horizon_bo.core.priors import DEFAULT_PRIORS, Prior, coefficients
-from horizon_bo.core.surrogate import CLIFF_WIDTH, NOISE_FREEDOM, Runs, cell_root, condition
+from horizon_bo.core.surrogate import CLIFF_WIDTH, NOISE_FREEDOM, cell_root, condition
 from horizon_bo.study.horizons import Horizon
 
 
 def runs_at(
     log_lr: Sequence[float],
-    places: Sequence[Sequence[float]],
+    log_scales: Sequence[Sequence[float]],
     loss: Sequence[float] | None = None,
     source: Sequence[int] | None = None,
     known_sd: float = 0.0,
 ) -> Runs:
-    """Runs at rates and places; without `loss` all are 1, NaN means diverged."""
+    """Runs at rates and log scales; without `loss` all are 1, NaN means diverged."""
     count = len(log_lr)
-    where = torch.tensor(places, dtype=torch.float64).reshape(count, 3)
-    recipe = torch.tensor(source or [0] * count, dtype=torch.long)
-    cell, cells, cell_source = assign_cells(where, recipe)
+    points = Points(
+        torch.tensor(log_lr, dtype=torch.float64),
+        torch.tensor(log_scales, dtype=torch.float64).reshape(count, 3),
+        torch.tensor(source or [0] * count, dtype=torch.long),
+    )
+    cell, cells = assign_cells(points)
     return Runs(
-        log_lr=torch.tensor(log_lr, dtype=torch.float64),
-        places=where,
-        source=recipe,
+        points=points,
         loss=torch.tensor(loss or [1.0] * count, dtype=torch.float64),
         variance=torch.full((count,), known_sd**2, dtype=torch.float64),
         count=torch.ones(count, dtype=torch.float64),
         cell=cell,
         cells=cells,
-        cell_source=cell_source,
     )
 
 
@@ -59,9 +59,9 @@ def drawn_world(
     uniform = lambda *shape: torch.rand(*shape, generator=generator, dtype=torch.float64)  # noqa: E731
     normal = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)  # noqa: E731
     offered = torch.cat([-1 - 2 * uniform(cells, 2), 0.7 * normal(cells, 1)], 1)
-    places = offered[torch.arange(runs) % cells]
+    log_scales = offered[torch.arange(runs) % cells]
     center = priors["log_optimum"].location
-    blank = runs_at((center + spread * (uniform(runs) - 0.5)).tolist(), places.tolist())
+    blank = runs_at((center + spread * (uniform(runs) - 0.5)).tolist(), log_scales.tolist())
     z = normal(1, len(priors))
     c = coefficients(z, priors)
     fit = condition(z, torch.ones(1, runs, dtype=torch.float64), blank, priors, 0.0)
@@ -69,10 +69,12 @@ def drawn_world(
     departures = (root @ normal(1, 3, root.shape[-1], 1)).squeeze(-1)
     mean = fit.expected(departures[:, :, blank.cell].mT, blank)[0]
     half = torch.full((runs,), NOISE_FREEDOM / 2, dtype=torch.float64)
-    inflation = NOISE_FREEDOM / 2 / torch._standard_gamma(half, generator=generator)
-    noise = (fit.features.variance[0] * inflation).sqrt() * normal(runs)
-    height = blank.log_lr - c.law.log_optimal_lr(*blank.places.unbind(-1)) - c.cliff
-    diverged = uniform(runs) < torch.special.ndtr(height / CLIFF_WIDTH)
+    noise_scale = NOISE_FREEDOM / 2 / torch._standard_gamma(half, generator=generator)
+    noise = (fit.features.variance[0] * noise_scale).sqrt() * normal(runs)
+    score = (
+        blank.points.log_lr - c.law.log_optimal_lr(*blank.points.log_scales.unbind(-1)) - c.cliff
+    )
+    diverged = uniform(runs) < torch.special.ndtr(score / CLIFF_WIDTH)
     loss = torch.where(diverged, math.nan, mean + noise)
     return World(z, departures, replace(blank, loss=loss))
 
@@ -105,8 +107,8 @@ class PlainWorld:
         u = log_lr - self.log_optimum_at(params, tokens)
         bowl = (math.exp(0.7 * u) - 0.7 * u - 1) / 0.49
         level = 1.8 + 0.25 * math.exp(-0.32 * n) + 0.25 * math.exp(-0.3 * d)
-        bend = self.curvature * math.exp(self.curvature_per_tokens * d)
-        return level + self.offset + bend * bowl
+        steepness = self.curvature * math.exp(self.curvature_per_tokens * d)
+        return level + self.offset + steepness * bowl
 
     def sweep(
         self,

@@ -24,13 +24,13 @@ from typing import Any
 import torch
 
 from horizon_bo.core import policy, surrogate
-from horizon_bo.core.acquisition import TargetInformation
-from horizon_bo.core.botorch import HorizonModel
+from horizon_bo.core.botorch import HorizonModel, RegretReductionPerCost
 from horizon_bo.core.inference import Belief, believe, believe_with, placed
-from horizon_bo.core.linearized import Candidates, Known
+from horizon_bo.core.linearized import Known
+from horizon_bo.core.points import Candidates, Runs
 from horizon_bo.core.priors import Prior
 from horizon_bo.core.sampler import Posterior, sample
-from horizon_bo.core.surrogate import Runs, condition
+from horizon_bo.core.surrogate import condition
 from horizon_bo.evaluation.replay import Method, suggested_row
 from horizon_bo.study.trials import Study, Trial
 
@@ -67,15 +67,17 @@ def _as_it_is(priors: Priors) -> Priors:
 def _likeliest_sampled(runs: Runs, priors: Priors, generator: torch.Generator) -> Posterior:
     """The posterior shrunk to its likeliest set; before the first run all sets are alike."""
     posterior = sample(runs, priors, generator)
-    return _likeliest(posterior, runs, priors) if len(runs.loss) else posterior
+    return _likeliest(posterior, runs, priors) if len(runs) else posterior
 
 
 def _likeliest(posterior: Posterior, runs: Runs, priors: Priors) -> Posterior:
     density = posterior.fit.log_likelihood - posterior.z.square().sum(-1) / 2
     best = int(density.argmax())
     z = posterior.z[best].expand_as(posterior.z).contiguous()
-    inflation = posterior.inflation[best].expand_as(posterior.inflation).contiguous()
-    return replace(posterior, z=z, inflation=inflation, fit=condition(z, inflation, runs, priors))
+    noise_scale = posterior.noise_scale[best].expand_as(posterior.noise_scale).contiguous()
+    return replace(
+        posterior, z=z, noise_scale=noise_scale, fit=condition(z, noise_scale, runs, priors)
+    )
 
 
 def _without_bend(method: Method) -> Method:
@@ -96,15 +98,14 @@ def _without_bend(method: Method) -> Method:
 
 def greedy_row(study: Study, belief: Belief, pool: Sequence[Trial]) -> Trial | None:
     """The row with the largest fall of expected regret per FLOP by itself."""
-    log_lr, places, source = placed(study, list(pool), belief.recipes)
+    points = placed(study, pool, belief.recipes)
     cost = torch.tensor([trial.flops for trial in pool], dtype=torch.float64)
-    none = Candidates(log_lr[:0], places[:0], source[:0], cost[:0])
-    rows = torch.cat([log_lr[:, None], places], 1)
+    none = Candidates(points, cost).select(torch.empty(0, dtype=torch.long))
+    rows = torch.cat([points.log_lr[:, None], points.log_scales], 1)
     prices = dict(zip(map(tuple, rows.tolist()), cost.log().tolist(), strict=True))
-    worth = TargetInformation(
+    worth = RegretReductionPerCost(
         HorizonModel(belief),
         Known(belief.posterior, belief.runs, none),
-        belief.priors,
         lambda x: torch.tensor([prices[tuple(row)] for row in x.tolist()], dtype=torch.float64),
     )
     with torch.no_grad():

@@ -12,7 +12,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Protocol
 
-from horizon_bo.study.horizons import FLOPS_PER_PARAM_TOKEN, Horizon
+from horizon_bo.study.horizons import Horizon, training_flops
 
 #: The inputs of a run, in the order of every vector here.
 INPUTS = ("learning_rate", "params", "tokens", "batch_tokens")
@@ -31,9 +31,7 @@ class Point:
     @property
     def cost(self) -> float:
         """Training FLOPs, `6 · params · tokens` unless measured."""
-        return (
-            FLOPS_PER_PARAM_TOKEN * self.params * self.tokens if self.flops is None else self.flops
-        )
+        return training_flops(self.params, self.tokens, self.flops)
 
     @property
     def cell(self) -> tuple[float, float, float | None]:

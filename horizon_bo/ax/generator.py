@@ -143,7 +143,7 @@ def _forgetting(study: Study, belief: Belief, ids: frozenset[int]) -> Belief:
         lost = [replace(t, status="failed", loss=None) if t.id in ids else t for t in study.trials]
         return believe(replace(study, trials=tuple(lost)))
     kept = torch.tensor([trial_id not in ids for trial_id in finished])
-    posterior = replace(belief.posterior, inflation=belief.posterior.inflation[:, kept])
+    posterior = replace(belief.posterior, noise_scale=belief.posterior.noise_scale[:, kept])
     return replace(belief, runs=belief.runs.select(kept), posterior=posterior)
 
 

@@ -26,7 +26,7 @@ from ax.core.trial import Trial as AxTrial
 from ax.core.trial_status import TrialStatus
 
 from horizon_bo.errors import InvalidTrialError
-from horizon_bo.study.horizons import FLOPS_PER_PARAM_TOKEN
+from horizon_bo.study.horizons import training_flops
 from horizon_bo.study.trials import Study, Trial
 
 #: Where a trial's run metadata keep what Ax has no field for.
@@ -91,7 +91,7 @@ def run_at(settings: Study, trial_id: int, told: Mapping[str, Any]) -> Trial:
     target = settings.target
     params, tokens = told["params"], told["tokens"]
     scale = next((s for s in settings.space.scales if s.params == params), None)
-    planned = scale.flops(tokens) if scale else FLOPS_PER_PARAM_TOKEN * params * tokens
+    planned = scale.flops(tokens) if scale else training_flops(params, tokens)
     return Trial(
         id=trial_id,
         learning_rate=told["learning_rate"],

@@ -1,13 +1,14 @@
 """Acquisition: which runs tell most about the best learning rate at the target, per FLOP.
 
-A *plan* is a sequence of candidates that fits the remaining budget; its worth is the fall of
+A *plan* is a sequence of candidates that fits the remaining budget; its worth is the reduction of
 
     expected regret = ½ κ · Var(ln η* | plan),
 
-averaged over the coefficient sets of an `Outlook`. Plans grow greedily, per FLOP, by single runs
-and by pairs: one run in a new cell says nothing while its level is unknown, and looking at single
-runs only would never open one. A trunk with branches is one run with several readings: it enters
-alone and with another of its shape, a pair that tells the optimum's place in all of its cells.
+averaged over the coefficient sets of a `LinearGaussian`. Plans grow greedily, per FLOP, by single
+runs and by pairs: one run in a new cell says nothing while its level is unknown, and looking at
+single runs only would never open one. A trunk is one run that is read at several branches: it
+enters alone and with another that has the same branches, a pair that tells the optimum's place in
+all of its cells.
 
 Sources: Bayesian c-optimal design, Chaloner & Verdinelli (1995), Statistical Science
 10(3):273-304; greedy by the ratio of gain to cost, Sviridenko (2004), Operations Research
@@ -15,25 +16,21 @@ Letters 32(1):41-43.
 """
 
 import math
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from botorch.acquisition import AcquisitionFunction
-from botorch.models.model import Model
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from horizon_bo.core.gains import NO_TRUNKS, Trunks, falls, given_trunk, variance_falls
-from horizon_bo.core.linearized import Candidates, Known, Outlook, outlook
-from horizon_bo.core.priors import Prior
+from horizon_bo.core.gains import NO_TRUNKS, Trunks, cautious_reduction, given_trunk
+from horizon_bo.core.linearized import Known, LinearGaussian, linearized
+from horizon_bo.core.points import Candidates
 
 #: Candidates that a plan chooses among; from more, the best per FLOP are kept.
 _SHORTLIST = 240
 _TRUNKS = 48  # the same for trunks
 _ROUGH = 4  # linearisations when shortlisting
-_LEAST_DROP = 1e-300  # keeps the log finite where a run tells nothing
 _LONGEST_PLAN = 24
 
 
@@ -50,38 +47,35 @@ class Plan:
     start: float  # before the first run
 
 
-def shortlist(
-    known: Known, candidates: Candidates, priors: Mapping[str, Prior]
-) -> Int[Tensor, "kept"]:
+def shortlist(known: Known, candidates: Candidates) -> Int[Tensor, "kept"]:
     """Positions of the candidates that alone or with one other tell most per FLOP."""
-    count = len(candidates.log_lr)
+    count = len(candidates)
     if count <= _SHORTLIST:
         return torch.arange(count)
-    keys = torch.cat([candidates.places, candidates.source[:, None].to(torch.float64)], 1)
+    points = candidates.points
+    keys = torch.cat([points.log_scales, points.source[:, None].to(torch.float64)], 1)
     # candidates of one cell stay together, since their pairs matter most
     order = torch.unique(keys, dim=0, return_inverse=True)[1].argsort(stable=True)
     worth = torch.empty(count, dtype=torch.float64)
     for part in order.split(_SHORTLIST):
         offered = candidates.select(part)
-        view = outlook(known, offered, priors, _ROUGH)
+        view = linearized(known, offered, _ROUGH)
         together, alone = _ratios(view, view.covariance, offered.cost, torch.inf)
         worth[part] = torch.maximum(together.amax(1), alone)
     return worth.topk(_SHORTLIST).indices.sort().values
 
 
-def shortlist_trunks(
-    known: Known, candidates: Candidates, trunks: Trunks, priors: Mapping[str, Prior]
-) -> Int[Tensor, "kept"]:
-    """Positions of the trunks that alone or with one other of their shape tell most per FLOP."""
+def shortlist_trunks(known: Known, candidates: Candidates, trunks: Trunks) -> Int[Tensor, "kept"]:
+    """Positions of the trunks that alone or with one other of their kind tell most per FLOP."""
     if len(trunks) <= _TRUNKS:
         return torch.arange(len(trunks))
     worth = torch.empty(len(trunks), dtype=torch.float64)
-    for family in trunks.family.unique():
-        part = (trunks.family == family).nonzero().squeeze(-1)
+    for kind in trunks.kind.unique():
+        part = (trunks.kind == kind).nonzero().squeeze(-1)
         own = trunks.select(part)
-        view = outlook(known, candidates.select(own.readings), priors, _ROUGH)
+        view = linearized(known, candidates.select(own.candidates), _ROUGH)
         pairs, together, alone = _trunk_ratios(
-            view, view.covariance, own.among(own.readings), torch.inf
+            view, view.covariance, own.among(own.candidates), torch.inf
         )
         best = alone.scatter_reduce(0, pairs.flatten(), together.repeat_interleave(2), "amax")
         worth[part] = best
@@ -89,7 +83,7 @@ def shortlist_trunks(
 
 
 class _Addition(NamedTuple):
-    """What a plan may grow by next, and its fall of regret per FLOP."""
+    """What a plan may grow by next, and its reduction of regret per FLOP."""
 
     ratio: float
     units: tuple[int, ...]
@@ -99,7 +93,7 @@ _NOTHING = _Addition(-math.inf, ())
 
 
 def best_plan(
-    view: Outlook,
+    view: LinearGaussian,
     cost: Float[Tensor, "run"],
     budget: float,
     repeatable: bool,
@@ -111,11 +105,11 @@ def best_plan(
     Args:
         view: Joint normal before the plan.
         cost: Training compute of each single candidate, FLOP; runs of the view past these are
-            readings of trunks only.
+            branches of trunks only.
         budget: Compute the plan may spend, FLOP.
         repeatable: Whether a candidate may be made twice (not in a pool of logged runs).
         least: Grow to this many runs at least, budget permitting.
-        trunks: Runs with several readings, numbered past the single ones in the plan.
+        trunks: Runs with several branches, numbered past the single ones in the plan.
     """
     covariance, spent = view.covariance, 0.0
     price = torch.cat([cost, trunks.cost])
@@ -129,28 +123,26 @@ def best_plan(
         picked = shared if shared.ratio > single.ratio else single
         if not picked.units:
             break
-        for run in picked.units:
-            if run < len(cost):
-                covariance = _after(covariance, view.noise, run)
-            else:
-                readings = trunks.select(torch.tensor([run - len(cost)])).readings
-                covariance = given_trunk(covariance, view.noise, readings)
-            spent += float(price[run])
-            free = free if repeatable else free & (torch.arange(len(cost)) != run)
-            index.append(run)
+        for unit in picked.units:
+            alone = unit < len(cost)
+            runs = torch.tensor([unit]) if alone else trunks.branches_of(unit - len(cost))
+            covariance = given_trunk(covariance, view.noise, runs)
+            spent += float(price[unit])
+            free = free if repeatable else free & (torch.arange(len(cost)) != unit)
+            index.append(unit)
             costs.append(spent)
             regrets.append(float((view.curvature * covariance[:, 0, 0]).mean() / 2))
     return Plan(tuple(index), tuple(costs), tuple(regrets), view.regret)
 
 
 def _best_addition(
-    view: Outlook, covariance: Tensor, cost: Tensor, budget: float, free: Bool[Tensor, "run"]
+    view: LinearGaussian, covariance: Tensor, cost: Tensor, budget: float, free: Bool[Tensor, "run"]
 ) -> _Addition:
     index = (free & (cost <= budget)).nonzero().squeeze(-1)
     if not len(index):
         return _NOTHING
     keep = torch.cat([torch.zeros(1, dtype=torch.long), 1 + index])
-    part = Outlook(covariance[:, keep][:, :, keep], view.noise[:, index], view.curvature)
+    part = LinearGaussian(covariance[:, keep][:, :, keep], view.noise[:, index], view.curvature)
     together, alone = _ratios(part, part.covariance, cost[index], budget)
     if float(alone.max()) >= float(together.max()):
         return _Addition(float(alone.max()), (int(index[alone.argmax()]),))
@@ -161,7 +153,7 @@ def _best_addition(
 
 
 def _best_trunks(
-    view: Outlook, covariance: Tensor, trunks: Trunks, budget: float, first: int
+    view: LinearGaussian, covariance: Tensor, trunks: Trunks, budget: float, first: int
 ) -> _Addition:
     index = (trunks.cost <= budget).nonzero().squeeze(-1)
     if not len(index):
@@ -175,23 +167,23 @@ def _best_trunks(
 
 
 def _trunk_ratios(
-    view: Outlook, covariance: Tensor, trunks: Trunks, budget: float
+    view: LinearGaussian, covariance: Tensor, trunks: Trunks, budget: float
 ) -> tuple[Int[Tensor, "pair 2"], Float[Tensor, "pair"], Float[Tensor, "trunk"]]:
-    """Pairs of trunks of one shape, fall of regret per FLOP by each pair, and by each trunk."""
+    """Pairs of trunks of one kind, reduction of regret per FLOP by each pair, and by each trunk."""
     weight = view.curvature / 2 / len(view.curvature)
-    own = torch.zeros(trunks.members.shape[1], dtype=torch.long)
-    alone = weight @ variance_falls(covariance, view.noise, trunks.members, own) / trunks.cost
-    pairs = (trunks.shape[:, None] == trunks.shape).triu(1).nonzero()
+    own = torch.zeros(trunks.branches.shape[1], dtype=torch.long)
+    alone = weight @ cautious_reduction(covariance, view.noise, trunks.branches, own) / trunks.cost
+    pairs = (trunks.kind[:, None] == trunks.kind).triu(1).nonzero()
     price = trunks.cost[pairs].sum(1)
-    both = trunks.members[pairs].flatten(1)
-    gain = weight @ variance_falls(covariance, view.noise, both, torch.cat([own, own + 1]))
+    both = trunks.branches[pairs].flatten(1)
+    gain = weight @ cautious_reduction(covariance, view.noise, both, torch.cat([own, own + 1]))
     return pairs, torch.where(price <= budget, gain / price, -torch.inf), alone
 
 
 def _ratios(
-    view: Outlook, covariance: Tensor, cost: Tensor, budget: float
+    view: LinearGaussian, covariance: Tensor, cost: Tensor, budget: float
 ) -> tuple[Float[Tensor, "run run"], Float[Tensor, "run"]]:
-    """Fall of regret per FLOP by each affordable pair, and by each run alone."""
+    """Reduction of regret per FLOP by each affordable pair, and by each run alone."""
     gain, single = _pair_gains(view, covariance)
     price = cost[:, None] + cost
     together = torch.where(price <= budget, gain / price, -torch.inf)
@@ -199,9 +191,9 @@ def _ratios(
 
 
 def _pair_gains(
-    view: Outlook, covariance: Tensor
+    view: LinearGaussian, covariance: Tensor
 ) -> tuple[Float[Tensor, "run run"], Float[Tensor, "run"]]:
-    """Expected fall of regret by each pair of candidates and by each alone.
+    """Expected reduction of regret by each pair of candidates and by each alone.
 
         Δ Var = (a_i² S_jj − 2 a_i a_j S_ij + a_j² S_ii) / (S_ii S_jj − S_ij²)
 
@@ -217,50 +209,3 @@ def _pair_gains(
     cross = effect.unsqueeze(-1) * effect.unsqueeze(-2) * among
     pair = (rising + rising.mT - 2 * cross) / determinant
     return torch.einsum("q,qij->ij", weight, pair), weight @ alone
-
-
-def _after(covariance: Tensor, noise: Tensor, run: int) -> Tensor:
-    """Condition the joint normal on one more run."""
-    column = covariance[:, :, 1 + run]
-    variance = column[:, 1 + run] + noise[:, run]
-    return covariance - column.unsqueeze(-1) * (column / variance.unsqueeze(-1)).unsqueeze(-2)
-
-
-class TargetInformation(AcquisitionFunction):
-    """Log of the expected fall of regret at the target per FLOP, for BoTorch's optimisers.
-
-        ln ΔR(X) − ln Σ cost(x),    ΔR = mean over sets of ½ κ aᵀ (S + noise)⁻¹ a
-
-    with a the covariance of the runs' losses with the optimum and S their own, given all runs so
-    far. A batch is worth more than its runs one by one where they share an unknown level.
-
-    Args:
-        model: The surrogate, as BoTorch's contract asks for one.
-        known: The posterior, the runs it came from, and runs under way.
-        priors: Those the posterior was sampled under.
-        log_cost: Natural log of the training FLOP of runs, from their four log inputs.
-    """
-
-    _log = True
-
-    def __init__(
-        self,
-        model: Model,
-        known: Known,
-        priors: Mapping[str, Prior],
-        log_cost: Callable[[Float[Tensor, "*batch 4"]], Float[Tensor, "*batch"]],
-    ) -> None:
-        super().__init__(model)
-        self.known, self.priors, self.log_cost = known, priors, log_cost
-
-    def forward(self, X: Float[Tensor, "batch q 4"]) -> Float[Tensor, "batch"]:
-        """Score batches of runs with columns (log_lr, log_params, log_tokens, log_batch)."""
-        batch, q, _ = X.shape
-        runs = X.reshape(-1, 4)
-        own = torch.zeros(len(runs), dtype=torch.long)
-        cost = self.log_cost(runs).exp()
-        view = outlook(self.known, Candidates(runs[:, 0], runs[:, 1:], own, cost), self.priors)
-        block = torch.arange(batch * q).reshape(batch, q)
-        fall = falls(view.covariance, torch.diag_embed(view.noise[:, block]), block)
-        drop = (view.curvature[:, None] / 2 * fall).mean(0)
-        return drop.clamp_min(_LEAST_DROP).log() - cost.reshape(batch, q).sum(-1).log()

@@ -1,4 +1,4 @@
-"""Model: the surrogate as a BoTorch `Model`, for BoTorch's own acquisition functions and for Ax.
+"""BoTorch: the surrogate as a `Model` and its worth of runs as an acquisition function.
 
 `HorizonModel` is a mixture over coefficient sets, one Gaussian process each; `MatchedModel` is the
 single Gaussian process with its mean and covariance, for what a mixture cannot do. Inputs have
@@ -6,9 +6,11 @@ columns `(log_lr, log_params, log_tokens, log_batch)`, the last three relative t
 that the target's runs are `(log_lr, 0, 0, 0)`. Losses are in the study's unit, to be minimised.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
+from botorch.acquisition import AcquisitionFunction
 from botorch.acquisition.objective import PosteriorTransform
 from botorch.models.model import Model
 from botorch.posteriors import GPyTorchPosterior, Posterior
@@ -18,21 +20,19 @@ from gpytorch.distributions import MultivariateNormal
 from jaxtyping import Float
 from torch import Tensor
 
+from horizon_bo.core.gains import variance_reduction
 from horizon_bo.core.inference import Belief
-from horizon_bo.core.priors import coefficients
-from horizon_bo.core.surrogate import (
-    NOISE_FREEDOM,
-    cell_covariance,
-    features,
-    level_mean,
-    same_source,
-)
+from horizon_bo.core.linearized import Known, linearized
+from horizon_bo.core.normal import remaining
+from horizon_bo.core.points import Candidates, Points
+from horizon_bo.core.surrogate import NOISE_FREEDOM, features, level_mean, loss_covariance
 from horizon_bo.errors import UnsupportedModelError
 
 #: Coefficient sets in the mixture, taken evenly from the particles.
 MIXTURE = 64
 #: Variance of Student-t noise over its scale squared, ν/(ν − 2).
-_NOISE_INFLATION = NOISE_FREEDOM / (NOISE_FREEDOM - 2)
+_STUDENT_VARIANCE = NOISE_FREEDOM / (NOISE_FREEDOM - 2)
+_LEAST_DROP = 1e-300  # keeps the log finite where a run tells nothing
 _JITTER = 1e-10  # on covariances of quantities of order one
 
 
@@ -49,29 +49,18 @@ class HorizonModel(Model):
 
     def __init__(self, belief: Belief, sets: int = MIXTURE) -> None:
         super().__init__()
-        runs, posterior = belief.runs, belief.posterior
-        pick = torch.linspace(0, len(posterior.z) - 1, sets).long()
-        done = ~runs.diverged
+        posterior, pick = belief.posterior, belief.posterior.some(sets)
+        done = ~belief.runs.diverged
+        runs = belief.runs.select(done)
         self.scale = belief.loss_scale
-        self.coefficients = coefficients(posterior.z[pick], belief.priors)
-        self.places, self.source = runs.places[done], runs.source[done]
-        at_runs = features(
-            self.coefficients,
-            runs.log_lr[done],
-            self.places,
-            self.source,
-            runs.variance[done],
-            runs.count[done],
-        )
-        noise = at_runs.variance * posterior.inflation[pick][:, done]
-        departures = cell_covariance(
-            self.coefficients, self.places, self.places, same_source(self.source, self.source)
-        )
-        covariance = _between(at_runs.basis, departures, at_runs.basis) + torch.diag_embed(noise)
-        self.basis = at_runs.basis
-        self.factor = torch.linalg.cholesky(covariance)
-        mean = level_mean(self.coefficients, self.places) + at_runs.mean
-        residual = (runs.loss[done] - mean).unsqueeze(-1)
+        self.coefficients = posterior.coefficients.select(pick)
+        at_runs = features(self.coefficients, runs.points, runs.variance, runs.count)
+        noise = at_runs.variance * posterior.noise_scale[pick][:, done]
+        self.seen = (at_runs.basis, runs.points)
+        covariance = loss_covariance(self.coefficients, self.seen, self.seen)
+        self.factor = torch.linalg.cholesky(covariance + torch.diag_embed(noise))
+        mean = level_mean(self.coefficients, runs.points.log_scales) + at_runs.mean
+        residual = (runs.loss - mean).unsqueeze(-1)
         self.weights = torch.cholesky_solve(residual, self.factor)
 
     @property
@@ -82,7 +71,7 @@ class HorizonModel(Model):
     @property
     def batch_shape(self) -> torch.Size:
         """Number of coefficient sets in the mixture."""
-        return torch.Size([len(self.basis)])
+        return torch.Size([len(self.weights)])
 
     def posterior(
         self,
@@ -101,17 +90,13 @@ class HorizonModel(Model):
         self, X: Float[Tensor, "*batch q 4"], *, noisy: bool
     ) -> tuple[Float[Tensor, "*batch set q"], Float[Tensor, "*batch set q q"]]:
         """Mean and covariance of the loss of runs under each coefficient set."""
-        places, source = X[..., 1:], torch.zeros(X.shape[-2], dtype=torch.long)
-        f = features(self.coefficients, X[..., 0], places, source)
-        among = cell_covariance(self.coefficients, places, places, same_source(source, source))
-        across = cell_covariance(
-            self.coefficients, places, self.places, same_source(source, self.source)
-        )
-        cross = _between(f.basis, across, self.basis)
-        half = torch.linalg.solve_triangular(self.factor, cross.mT, upper=False)
-        covariance = _between(f.basis, among, f.basis) - half.mT @ half
-        mean = level_mean(self.coefficients, places) + f.mean + (cross @ self.weights).squeeze(-1)
-        extra = f.variance * _NOISE_INFLATION if noisy else _JITTER
+        c, points = self.coefficients, _points(X)
+        f = features(c, points)
+        among = loss_covariance(c, (f.basis, points), (f.basis, points))
+        cross = loss_covariance(c, (f.basis, points), self.seen)
+        covariance = remaining(among, cross.mT, self.factor)
+        mean = level_mean(c, points.log_scales) + f.mean + (cross @ self.weights).squeeze(-1)
+        extra = f.variance * _STUDENT_VARIANCE if noisy else _JITTER
         covariance = covariance + torch.diag_embed(torch.ones_like(mean) * extra)
         return mean * self.scale, covariance * self.scale**2
 
@@ -198,19 +183,54 @@ class MatchedModel(Model):
         factor = torch.linalg.cholesky(gram)
         surprise = (losses - mean[..., :count]).unsqueeze(-1)
         shift = cross @ torch.cholesky_solve(surprise, factor)
-        half = torch.linalg.solve_triangular(factor, cross.mT, upper=False)
-        return mean[..., count:] + shift.squeeze(-1), covariance[
-            ..., count:, count:
-        ] - half.mT @ half
+        left = remaining(covariance[..., count:, count:], cross.mT, factor)
+        return mean[..., count:] + shift.squeeze(-1), left
 
     def _noise(self, X: Tensor) -> Tensor:
         """Noise variance of a single run, averaged over the mixture."""
         model = self.mixture
-        source = torch.zeros(X.shape[-2], dtype=torch.long)
-        f = features(model.coefficients, X[..., 0], X[..., 1:], source)
-        return f.variance.mean(-2) * _NOISE_INFLATION * model.scale**2
+        f = features(model.coefficients, _points(X))
+        return f.variance.mean(-2) * _STUDENT_VARIANCE * model.scale**2
 
 
-def _between(left: Tensor, departures: Tensor, right: Tensor) -> Tensor:
-    """Covariance of losses from that of departures: Σ_j φ_j K_j φ'_j."""
-    return (left.mT.unsqueeze(-1) * departures * right.mT.unsqueeze(-2)).sum(-3)
+class RegretReductionPerCost(AcquisitionFunction):
+    """Log of the expected reduction of regret at the target per FLOP, for BoTorch's optimisers.
+
+        ln ΔR(X) − ln Σ cost(x),    ΔR = mean over sets of ½ κ aᵀ (S + noise)⁻¹ a
+
+    with a the covariance of the runs' losses with the optimum and S their own, given all runs so
+    far. A batch is worth more than its runs one by one where they share an unknown level.
+
+    Args:
+        model: The surrogate, as BoTorch's contract asks for one.
+        known: The posterior, the runs it came from, and runs under way.
+        log_cost: Natural log of the training FLOP of runs, from their four log inputs.
+    """
+
+    _log = True
+
+    def __init__(
+        self,
+        model: Model,
+        known: Known,
+        log_cost: Callable[[Float[Tensor, "*batch 4"]], Float[Tensor, "*batch"]],
+    ) -> None:
+        super().__init__(model)
+        self.known, self.log_cost = known, log_cost
+
+    def forward(self, X: Float[Tensor, "batch q 4"]) -> Float[Tensor, "batch"]:
+        """Score batches of runs with columns (log_lr, log_params, log_tokens, log_batch)."""
+        batch, q, _ = X.shape
+        runs = X.reshape(-1, 4)
+        cost = self.log_cost(runs).exp()
+        view = linearized(self.known, Candidates(_points(runs), cost))
+        unit = torch.arange(batch * q).reshape(batch, q)
+        noise = torch.diag_embed(view.noise[:, unit])
+        reduction = variance_reduction(view.covariance, noise, unit)
+        drop = (view.curvature[:, None] / 2 * reduction).mean(0)
+        return drop.clamp_min(_LEAST_DROP).log() - cost.reshape(batch, q).sum(-1).log()
+
+
+def _points(X: Float[Tensor, "*batch q 4"]) -> Points:
+    """Runs of the study's own recipe, from their four log inputs."""
+    return Points(X[..., 0], X[..., 1:], torch.zeros(X.shape[-2], dtype=torch.long))

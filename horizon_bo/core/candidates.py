@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import torch
 
 from horizon_bo.core.gains import EMPTY, NO_TRUNKS, Trunks
-from horizon_bo.study.branches import reading_flops
+from horizon_bo.core.seeds import RATES, study_generator
+from horizon_bo.study.branches import branch_flops
 from horizon_bo.study.horizons import BRANCHING_SCHEDULE
 from horizon_bo.study.trials import Study, Trial
 
@@ -48,9 +49,9 @@ def pool_of_space(study: Study) -> list[Trial]:
 
 
 def trunks_of_space(study: Study, offers: Sequence[Trial]) -> Trunks:
-    """Every trunk on offer that fits into what is left, its readings found among the offers.
+    """Every trunk on offer that fits into what is left, its branches found among the offers.
 
-    Up to each horizon, a trunk is read at all of them (the longest six) or at the last two.
+    Up to each horizon, a trunk has branches at all of them (the longest six) or at the last two.
 
     Args:
         study: The study; without a cooldown in its space there are no trunks.
@@ -62,33 +63,30 @@ def trunks_of_space(study: Study, offers: Sequence[Trial]) -> Trunks:
     stems: dict[tuple, dict[float, int]] = {}
     for position, run in enumerate(offers):
         if run.schedule == BRANCHING_SCHEDULE:
-            family = (run.params, run.batch_tokens, run.averaging)
-            stems.setdefault((family, run.learning_rate), {})[run.tokens] = position
-    numbers: dict[tuple, int] = {}
+            stem = (run.params, run.batch_tokens, run.averaging, run.learning_rate)
+            stems.setdefault(stem, {})[run.tokens] = position
+    kinds: dict[tuple, int] = {}
     rows = []
-    for (family, _), position in stems.items():
+    for (*model, _), position in stems.items():
         for tokens in _branchings(sorted(position)):
-            members = [position[count] for count in tokens]
-            price = math.fsum(reading_flops([offers[k].flops for k in members], cooldown))
+            branches = [position[count] for count in tokens]
+            price = math.fsum(branch_flops([offers[k].flops for k in branches], cooldown))
             if price <= study.remaining:
-                shape = numbers.setdefault((family, tokens), len(numbers))
-                padding = [EMPTY] * (_MOST_BRANCHES - len(members))
-                group = numbers.setdefault(family, len(numbers))
-                rows.append((members + padding, shape, group, price))
+                kind = kinds.setdefault((*model, tokens), len(kinds))
+                rows.append((branches + [EMPTY] * (_MOST_BRANCHES - len(branches)), kind, price))
     if not rows:
         return NO_TRUNKS
-    members, shape, group, price = zip(*rows, strict=True)
-    longest = max(_MOST_BRANCHES - row.count(EMPTY) for row in members)
+    branches, kind, price = zip(*rows, strict=True)
+    longest = max(_MOST_BRANCHES - row.count(EMPTY) for row in branches)
     return Trunks(
-        torch.tensor(members)[:, :longest],
-        torch.tensor(shape),
-        torch.tensor(group),
+        torch.tensor(branches)[:, :longest],
+        torch.tensor(kind),
         torch.tensor(price, dtype=torch.float64),
     )
 
 
 def _branchings(tokens: Sequence[float]) -> list[tuple[float, ...]]:
-    """The sets of horizons at which a trunk may be read, out of those on offer, ascending."""
+    """The sets of horizons at which a trunk may have branches, of those on offer, ascending."""
     sets = []
     for last in range(1, len(tokens)):
         longest = tuple(tokens[max(0, last + 1 - _MOST_BRANCHES) : last + 1])
@@ -107,8 +105,8 @@ def horizons(study: Study) -> list[float]:
 def rates(study: Study) -> list[float]:
     """Rates on offer: a half-octave grid over the space, shifted at random at every step."""
     low, high = study.space.learning_rate
-    generator = torch.Generator().manual_seed(study.seed * 7919 + len(study.trials))
-    shift = float(torch.rand((), generator=generator, dtype=torch.float64))
+    draw = torch.rand((), generator=study_generator(study, RATES), dtype=torch.float64)
+    shift = float(draw)
     step = _RATE_STEP * math.log(2)
     count = int((math.log(high / low) / step) - shift) + 1
     if math.log(high / low) < step:

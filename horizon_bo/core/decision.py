@@ -46,7 +46,7 @@ def decide(belief: Belief) -> Decision:
     draws = belief.target
     low, high = torch.quantile(draws.log_optimum, draws.log_optimum.new_tensor([0.001, 0.999]))
     grid = torch.linspace(float(low), float(high), _GRID, dtype=torch.float64)
-    if not len(belief.runs.loss):
+    if not len(belief.runs):
         grid = grid.new_tensor([belief.center.log_lr])
     expected = regret(draws, grid).mean(-1)
     best = int(expected.argmin())

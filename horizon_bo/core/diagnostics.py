@@ -12,12 +12,12 @@ from torch import Tensor
 
 from horizon_bo.core.decision import Decision, octaves
 from horizon_bo.core.inference import Belief, Center, study_center
-from horizon_bo.core.priors import coefficients
-from horizon_bo.core.surrogate import cell_covariance, level_mean, same_source
+from horizon_bo.core.normal import remaining
+from horizon_bo.core.surrogate import level_mean, loss_covariance
 from horizon_bo.study.trials import Study
 
 #: Below these the sampler has not mixed.
-LEAST_ACCEPTANCE, _LEAST_UNIQUE = 0.03, 0.2
+LEAST_ACCEPTANCE, _LEAST_DISTINCT = 0.03, 0.2
 #: A recommendation this close to the prior's spread was hardly moved by the runs.
 _PRIOR_DRIVEN = 0.8
 #: A rate this far from a centre, in the centre's standard deviations, is a conflict.
@@ -35,13 +35,13 @@ class Health:
 
     Args:
         acceptance: Share of moves accepted in the last stage.
-        effective: Number of distinct coefficient sets among the particles.
+        distinct: Number of distinct coefficient sets among the particles.
         horizon_error: Largest standardised error of a cell predicted from the other cells;
             `None` with fewer than two cells.
     """
 
     acceptance: float
-    effective: int
+    distinct: int
     horizon_error: float | None
 
 
@@ -50,7 +50,7 @@ def health(belief: Belief) -> Health:
     posterior = belief.posterior
     return Health(
         acceptance=posterior.acceptance,
-        effective=len(torch.unique(posterior.z, dim=0)),
+        distinct=len(torch.unique(posterior.z, dim=0)),
         horizon_error=_horizon_error(belief),
     )
 
@@ -67,9 +67,9 @@ def _horizon_error(belief: Belief) -> float | None:
     cells = runs.cell[finite].unique()
     if len(cells) < 2:
         return None
-    pick = torch.linspace(0, len(fit.factor) - 1, _CHECKED_SETS).long()
+    pick = belief.posterior.some(_CHECKED_SETS)
     covariance = _loss_covariance(belief, pick, finite)
-    mean = level_mean(fit.coefficients, runs.places) + fit.features.mean
+    mean = level_mean(fit.coefficients, runs.points.log_scales) + fit.features.mean
     residual = (runs.loss - mean)[pick][:, finite]
     scores = [_left_out(covariance, residual, runs.cell[finite] == cell) for cell in cells]
     return float(torch.stack(scores).abs().max())
@@ -81,20 +81,17 @@ def _left_out(covariance: Tensor, residual: Tensor, out: Tensor) -> Tensor:
     cross = covariance[:, ~out][:, :, out]
     weights = torch.cholesky_solve(cross, factor)
     error = residual[:, out] - (weights.mT @ residual[:, ~out].unsqueeze(-1)).squeeze(-1)
-    spread = covariance[:, out][:, :, out] - cross.mT @ weights
+    spread = remaining(covariance[:, out][:, :, out], cross, factor)
     scale = spread.mean((-1, -2)).clamp_min(1e-300).sqrt()
     return (error.mean(-1) / scale).mean()
 
 
 def _loss_covariance(belief: Belief, pick: Tensor, index: Tensor) -> Float[Tensor, "set run run"]:
     """Covariance of measured losses under some coefficient sets, noise included."""
-    runs, fit = belief.runs, belief.posterior.fit
-    places, source = runs.places[index], runs.source[index]
-    c = coefficients(belief.posterior.z[pick], belief.priors)
-    departures = cell_covariance(c, places, places, same_source(source, source))
-    basis = fit.features.basis[pick][:, index].transpose(1, 2)
-    covariance = (basis.unsqueeze(-1) * departures * basis.unsqueeze(-2)).sum(1)
-    noise = fit.features.variance[pick] * belief.posterior.inflation[pick]
+    fit, points = belief.posterior.fit, belief.runs.points.select(index)
+    own = (fit.features.basis[pick][:, index], points)
+    covariance = loss_covariance(fit.coefficients.select(pick), own, own)
+    noise = fit.features.variance[pick] * belief.posterior.noise_scale[pick]
     return covariance + torch.diag_embed(noise[:, index])
 
 
@@ -115,7 +112,7 @@ def warnings(study: Study, belief: Belief, decision: Decision) -> tuple[str, ...
 
 def _prior_driven(study: Study, belief: Belief, decision: Decision) -> str | None:
     names = ", ".join(belief.center.sources[:6])
-    if not len(belief.runs.loss):
+    if not len(belief.runs):
         return f"no run yet: the recommendation is the prior's ({names})"
     prior_width = _NORMAL_90 * belief.center.log_sd / math.log(2)
     width = octaves(decision.log_interval_90)
@@ -139,9 +136,9 @@ def _at_the_edge(study: Study, belief: Belief, decision: Decision) -> str | None
 
 def _one_sided(study: Study, belief: Belief, decision: Decision) -> str | None:
     runs, law = belief.runs, belief.posterior.fit.coefficients.law.unsqueeze()
-    if len(runs.loss) < 3:  # fewer cannot straddle and repeat
+    if len(runs) < 3:  # fewer cannot straddle and repeat
         return None
-    offset = runs.log_lr - law.log_optimal_lr(*runs.places.unbind(-1))
+    offset = runs.points.log_lr - law.log_optimal_lr(*runs.points.log_scales.unbind(-1))
     below = float((offset < 0).double().mean(0).max())
     above = float((offset > 0).double().mean(0).max())
     if min(below, above) > 0.5:
@@ -172,17 +169,17 @@ def _far_from(center: Center, decision: Decision, whose: str) -> str | None:
 
 
 def _all_diverged(study: Study, belief: Belief, decision: Decision) -> str | None:
-    if len(belief.runs.loss) and bool(belief.runs.diverged.all()):
+    if len(belief.runs) and bool(belief.runs.diverged.all()):
         return "every run diverged: they only bound the optimum from above; try lower rates"
     return None
 
 
 def _unhealthy(belief: Belief) -> list[str]:
     found, state = [], health(belief)
-    if state.acceptance < LEAST_ACCEPTANCE or belief.posterior.unique < _LEAST_UNIQUE:
+    if state.acceptance < LEAST_ACCEPTANCE or belief.posterior.distinct < _LEAST_DISTINCT:
         found.append(
             f"inference did not mix: {state.acceptance:.0%} of moves accepted, "
-            f"{belief.posterior.unique:.0%} of particles survived; do not trust the interval"
+            f"{belief.posterior.distinct:.0%} of particles survived; do not trust the interval"
         )
     if state.horizon_error is not None and state.horizon_error > SURPRISE:
         found.append(

@@ -6,16 +6,18 @@ at the target. It is a pure function: the same study gives the same belief, bit 
 
 import math
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
+from horizon_bo.core.points import Points, Runs, assign_cells
 from horizon_bo.core.priors import DEFAULT_PRIORS, Prior, study_priors
 from horizon_bo.core.sampler import Posterior, sample
-from horizon_bo.core.surrogate import Runs, draw_departures, token_slope
+from horizon_bo.core.seeds import BELIEF, study_generator
+from horizon_bo.core.surrogate import draw_departures, token_slope
 from horizon_bo.published.prior import prior_center
 from horizon_bo.study.trials import Study, Trial, log_inputs
 
@@ -25,8 +27,6 @@ LOSS_BEFORE_DATA = 2.5
 _DRAWS = 8
 #: Runs beyond this are condensed, within bins of ln η of this width or wider.
 MOST_RUNS, _BIN, _WIDEST_BIN = 200, 0.1, 1.0
-#: Cells with departures of their own; more are merged with their nearest.
-MOST_CELLS = 40
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,6 @@ class Belief:
     runs: Runs
     recipes: tuple[str, ...]  # labels of recipes other than the study's own
     loss_scale: float  # typical loss, in the study's unit
-    priors: Mapping[str, Prior]
     center: Center
     posterior: Posterior
     target: TargetDraws
@@ -86,10 +85,10 @@ def believe_with(
     runs, recipes, loss_scale = finished_runs(study)
     center = study_center(study)
     priors = priors_of(study_priors(center.log_lr, center.log_sd, study.parametrization))
-    generator = torch.Generator().manual_seed(study.seed * 1_000_003 + len(study.trials))
+    generator = study_generator(study, BELIEF)
     posterior = sampler(runs, priors, generator)
     draws = target_draws(posterior, runs, generator)
-    return Belief(runs, recipes, loss_scale, priors, center, posterior, draws)
+    return Belief(runs, recipes, loss_scale, center, posterior, draws)
 
 
 def study_center(study: Study) -> Center:
@@ -112,21 +111,11 @@ def finished_runs(study: Study) -> tuple[Runs, tuple[str, ...], float]:
     own = [t.loss for t, label in zip(trials, labels, strict=True) if t.loss and label is None]
     losses = own or [trial.loss for trial in trials if trial.loss]
     loss_scale = float(statistics.median(losses)) if losses else LOSS_BEFORE_DATA
-    log_lr, places, source = placed(study, trials, recipes)
+    points = placed(study, trials, recipes)
     loss = torch.tensor([t.loss or math.nan for t in trials], dtype=torch.float64) / loss_scale
     known = torch.tensor([t.loss_sd or 0.0 for t in trials], dtype=torch.float64) / loss_scale
-    cell, cells, cell_source = assign_cells(places, source)
-    runs = Runs(
-        log_lr=log_lr,
-        places=places,
-        source=source,
-        loss=loss,
-        variance=known.square(),
-        count=torch.ones_like(log_lr),
-        cell=cell,
-        cells=cells,
-        cell_source=cell_source,
-    )
+    cell, cells = assign_cells(points)
+    runs = Runs(points, loss, known.square(), torch.ones_like(loss), cell, cells)
     return condensed(runs), recipes, loss_scale
 
 
@@ -138,8 +127,10 @@ def condensed(runs: Runs, most: int = MOST_RUNS) -> Runs:
     represented by its median loss, so that an outlier in it does not count.
     """
     width = _BIN
-    while len(runs.loss) > most and width < _WIDEST_BIN:
-        keys = torch.stack([runs.cell, (runs.log_lr / width).round().long(), runs.diverged.long()])
+    while len(runs) > most and width < _WIDEST_BIN:
+        keys = torch.stack(
+            [runs.cell, (runs.points.log_lr / width).round().long(), runs.diverged.long()]
+        )
         groups, group = torch.unique(keys, dim=1, return_inverse=True)
         if groups.shape[1] <= most:
             return _merged(runs, group, groups.shape[1])
@@ -162,9 +153,9 @@ def _merged(runs: Runs, group: Tensor, groups: int) -> Runs:
     upper = order[(first + (count - 1) / 2).ceil().long()]
     return replace(
         runs,
-        log_lr=mean(runs.log_lr),
-        places=mean(runs.places),
-        source=runs.source[lower],
+        points=Points(
+            mean(runs.points.log_lr), mean(runs.points.log_scales), runs.points.source[lower]
+        ),
         loss=(runs.loss[lower] + runs.loss[upper]) / 2,
         variance=mean(runs.variance) / count,
         count=count,
@@ -172,38 +163,14 @@ def _merged(runs: Runs, group: Tensor, groups: int) -> Runs:
     )
 
 
-def placed(
-    study: Study, trials: list[Trial], recipes: tuple[str, ...]
-) -> tuple[Float[Tensor, "run"], Float[Tensor, "run 3"], Int[Tensor, "run"]]:
-    """Log rates, places relative to the target, and recipe numbers of trials."""
+def placed(study: Study, trials: Sequence[Trial], recipes: tuple[str, ...]) -> Points:
+    """Where trials lie relative to the target, recipes by their number."""
     inputs = torch.tensor(
         [log_inputs(trial, study.target) for trial in trials], dtype=torch.float64
     ).reshape(-1, 4)
     number = {label: 1 + k for k, label in enumerate(recipes)}
     source = [number.get(study.recipe(trial) or "", 0) for trial in trials]
-    return inputs[:, 0], inputs[:, 1:], torch.tensor(source, dtype=torch.long)
-
-
-def assign_cells(
-    places: Float[Tensor, "run 3"], source: Int[Tensor, "run"], most: int = MOST_CELLS
-) -> tuple[Int[Tensor, "run"], Float[Tensor, "cell 3"], Int[Tensor, "cell"]]:
-    """Cells with the target first, and the cell of each run.
-
-    Where there are more than `most`, the farthest from all chosen before becomes a cell in turn,
-    and every run joins its nearest (Gonzalez, 1985).
-    """
-    apart = 1e3  # recipes never share a cell
-    keys = torch.cat([places, apart * source[:, None].to(torch.float64)], 1)
-    keys = torch.cat([torch.zeros(1, 4, dtype=torch.float64), keys])
-    unique = torch.unique(keys, dim=0)
-    chosen = [torch.zeros(4, dtype=torch.float64)]
-    distance = (unique - chosen[0]).norm(dim=1)
-    while len(chosen) < min(most, len(unique)) and float(distance.max()) > 0:
-        chosen.append(unique[distance.argmax()])
-        distance = torch.minimum(distance, (unique - chosen[-1]).norm(dim=1))
-    nodes = torch.stack(chosen)
-    cell = torch.cdist(keys[1:], nodes).argmin(1)
-    return cell, nodes[:, :3], (nodes[:, 3] / apart).round().long()
+    return Points(inputs[:, 0], inputs[:, 1:], torch.tensor(source, dtype=torch.long))
 
 
 def target_draws(posterior: Posterior, runs: Runs, generator: torch.Generator) -> TargetDraws:
@@ -211,11 +178,11 @@ def target_draws(posterior: Posterior, runs: Runs, generator: torch.Generator) -
     departures = draw_departures(posterior.fit, generator, _DRAWS)[..., 0]
     c = posterior.fit.coefficients
     spread = lambda values: values.expand(_DRAWS, -1).reshape(-1)  # noqa: E731
-    level, drift, bend = (departures[:, :, j].reshape(-1) for j in range(3))
+    level, drift, steeper = (departures[:, :, j].reshape(-1) for j in range(3))
     optimum = spread(c.law.log_optimum) + drift
     return TargetDraws(
         log_optimum=optimum,
-        curvature=(spread(c.law.log_curvature) + bend).exp(),
+        curvature=(spread(c.law.log_curvature) + steeper).exp(),
         asymmetry=spread(c.law.asymmetry),
         level=1.0 + level,
         token_slope=spread(token_slope(posterior.fit, runs)),

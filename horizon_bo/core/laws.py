@@ -13,7 +13,8 @@ study's typical loss (`trials` and `inference` convert). The functions are pure 
 so a law may hold floats or a batch of posterior draws.
 """
 
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from typing import TypeAlias
 
 import torch
@@ -89,49 +90,24 @@ class HorizonLaw:
     params_exponent: Scalar  # α
     tokens_exponent: Scalar  # β
 
-    def log_optimal_lr(
-        self, log_params: PerRun, log_tokens: PerRun, log_batch: PerRun | float = 0.0
-    ) -> PerRun:
+    def log_optimal_lr(self, log_params: PerRun, log_tokens: PerRun, log_batch: PerRun) -> PerRun:
         """Natural log of the learning rate that minimises the loss at a horizon."""
-        drift = self.optimum_per_params * log_params + self.optimum_per_tokens * log_tokens
-        return self.log_optimum + drift + self.optimum_per_batch * log_batch
+        trend = self.optimum_per_params * log_params + self.optimum_per_tokens * log_tokens
+        return self.log_optimum + trend + self.optimum_per_batch * log_batch
 
-    def curvature(
-        self, log_params: PerRun, log_tokens: PerRun, log_batch: PerRun | float = 0.0
-    ) -> PerRun:
+    def curvature(self, log_params: PerRun, log_tokens: PerRun, log_batch: PerRun) -> PerRun:
         """Second derivative of the loss in ln η at the optimum of a horizon."""
         trend = self.curvature_per_params * log_params + self.curvature_per_tokens * log_tokens
         return (self.log_curvature + trend + self.curvature_per_batch * log_batch).exp()
 
-    def bowl(
-        self,
-        log_lr: PerRun,
-        log_params: PerRun,
-        log_tokens: PerRun,
-        log_batch: PerRun | float = 0.0,
-    ) -> PerRun:
-        """Excess loss over the best learning rate of the same horizon; never negative."""
-        offset = log_lr - self.log_optimal_lr(log_params, log_tokens, log_batch)
-        return self.curvature(log_params, log_tokens, log_batch) * linex(
-            clip_offset(offset, self.asymmetry), self.asymmetry
-        )
-
-    def relative_to(
-        self, log_params: float, log_tokens: float, log_batch: float = 0.0
-    ) -> "HorizonLaw":
-        """The same law written relative to another reference horizon."""
-        zero = torch.zeros((), dtype=torch.float64)
-        there = (zero + log_params, zero + log_tokens, zero + log_batch)
-        return replace(
-            self,
-            log_optimum=self.log_optimal_lr(*there),
-            log_curvature=self.curvature(*there).log(),
-        )
-
     def unsqueeze(self) -> "HorizonLaw":
         """The law with a run axis appended to each coefficient, ready to broadcast over runs."""
+        return self.mapped(lambda values: values.unsqueeze(-1))
+
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> "HorizonLaw":
+        """The law with each coefficient changed alike."""
         return HorizonLaw(
-            **{f.name: torch.as_tensor(getattr(self, f.name)).unsqueeze(-1) for f in fields(self)}
+            **{f.name: change(torch.as_tensor(getattr(self, f.name))) for f in fields(self)}
         )
 
 

@@ -1,4 +1,4 @@
-"""Outlook: what would any run tell of the best rate at the target, and what did each tell?
+"""LinearGaussian: what would any run tell of the best rate at the target, and what did each tell?
 
 Around each of a few posterior coefficient sets the surrogate is linearised, so that the runs so
 far, the candidates and the optimum at the target are jointly normal.
@@ -11,9 +11,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from horizon_bo.core.normal import given
+from horizon_bo.core.points import Candidates, Points, Runs
 from horizon_bo.core.priors import Prior, coefficients
 from horizon_bo.core.sampler import Posterior
-from horizon_bo.core.surrogate import Runs, cell_covariance, features, level_mean, same_source
+from horizon_bo.core.surrogate import features, level_mean, loss_covariance
 
 #: Coefficient sets around which the surrogate is linearised.
 LINEARISATIONS = 16
@@ -24,21 +26,7 @@ _STEP = 1e-4  # of central differences in standard-normal coordinates
 
 
 @dataclass(frozen=True)
-class Candidates:
-    """Runs that could be made."""
-
-    log_lr: Float[Tensor, "run"]
-    places: Float[Tensor, "run 3"]
-    source: Int[Tensor, "run"]
-    cost: Float[Tensor, "run"]  # FLOP
-
-    def select(self, index: Tensor) -> "Candidates":
-        """The candidates at an index or mask."""
-        return Candidates(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
-
-
-@dataclass(frozen=True)
-class Outlook:
+class LinearGaussian:
     """Joint normal of the optimum at the target (index 0) and candidates, given the runs so far."""
 
     covariance: Float[Tensor, "set all all"]
@@ -60,43 +48,29 @@ class Known:
     pending: Candidates
 
 
-def outlook(
-    known: Known,
-    candidates: Candidates,
-    priors: Mapping[str, Prior],
-    sets: int = LINEARISATIONS,
-) -> Outlook:
+def linearized(known: Known, candidates: Candidates, sets: int = LINEARISATIONS) -> LinearGaussian:
     """Linearise the surrogate and condition it on all runs made, pending ones included."""
-    posterior, runs, pending = known.posterior, known.runs, known.pending
-    pick = torch.linspace(0, len(posterior.z) - 1, sets).long()
-    z = posterior.z[pick]
-    done = ~runs.diverged
-    log_lr = torch.cat([runs.log_lr[done], pending.log_lr, candidates.log_lr])
-    places = torch.cat([runs.places[done], pending.places, candidates.places])
-    source = torch.cat([runs.source[done], pending.source, candidates.source])
-    c = coefficients(z, priors)
-    f = features(c, log_lr, places, source)
-    joint = _joint_covariance(z, priors, log_lr, places, source)
-    seen = int(done.sum())
-    first = seen + len(pending.log_lr)
-    own = features(
-        c,
-        runs.log_lr[done],
-        runs.places[done],
-        runs.source[done],
-        runs.variance[done],
-        runs.count[done],
-    ).variance
-    own = own * posterior.inflation[pick][:, done]
+    posterior, pending = known.posterior, known.pending
+    pick = posterior.some(sets)
+    c = posterior.coefficients.select(pick)
+    seen, own = _measured(posterior, known.runs, pick)
+    f = features(c, Points.cat(pending.points, candidates.points))
+    joint = _joint_covariance(
+        posterior, pick, Points.cat(seen.points, pending.points, candidates.points)
+    )
     # a run that may diverge tells of the loss with the probability that it does not
-    safety = torch.special.ndtr(-f.height[:, seen:]).clamp_min(_LEAST_SAFETY)
-    noise = torch.cat([own, f.variance[:, seen:] * _NOISE_LOSS / safety], 1)
-    covariance = _given(joint, noise[:, :first])
-    return Outlook(covariance, noise[:, first:], torch.as_tensor(c.law.log_curvature).exp())
+    safety = torch.special.ndtr(-f.divergence_score).clamp_min(_LEAST_SAFETY)
+    noise = torch.cat([own, f.variance * _NOISE_LOSS / safety], 1)
+    first = len(seen) + len(pending)
+    made = 1 + torch.arange(first)
+    covariance = given(joint, made, torch.diag_embed(noise[:, :first]))
+    keep = torch.cat([torch.zeros(1, dtype=torch.long), torch.arange(1 + first, joint.shape[1])])
+    curvature = torch.as_tensor(c.law.log_curvature).exp()
+    return LinearGaussian(covariance[:, keep][:, :, keep], noise[:, first:], curvature)
 
 
 @dataclass(frozen=True)
-class Credit:
+class LeftOut:
     """What would be left of the answer's quality without each run, one run at a time.
 
     A diverged run has no loss to linearise and counts as having told nothing: 1 in both fields.
@@ -106,12 +80,7 @@ class Credit:
     spread: Float[Tensor, "run"]  # the same of the standard deviation of ln η* at the target
 
 
-def credit(
-    posterior: Posterior,
-    runs: Runs,
-    priors: Mapping[str, Prior],
-    sets: int = LINEARISATIONS,
-) -> Credit:
+def leave_one_out(posterior: Posterior, runs: Runs) -> LeftOut:
     """Leave each run out of the linearised surrogate.
 
     With A the covariance of the measured losses and j theirs with the optimum, P = A⁻¹, w = P j,
@@ -121,70 +90,60 @@ def credit(
     Source: Rasmussen & Williams (2006), Gaussian Processes for Machine Learning, eq. 5.12, from
     the inverse of a partitioned matrix.
     """
-    pick = torch.linspace(0, len(posterior.z) - 1, sets).long()
-    done = ~runs.diverged
-    seen = runs.select(done)
+    pick = posterior.some(LINEARISATIONS)
+    seen, own = _measured(posterior, runs, pick)
     one = torch.ones_like(runs.loss)
-    if not len(seen.loss):
-        return Credit(one, one)
-    z = posterior.z[pick]
-    c = coefficients(z, priors)
-    joint = _joint_covariance(z, priors, seen.log_lr, seen.places, seen.source)
-    own = features(c, seen.log_lr, seen.places, seen.source, seen.variance, seen.count).variance
-    measured = joint[:, 1:, 1:] + torch.diag_embed(own * posterior.inflation[pick][:, done])
+    if not len(seen):
+        return LeftOut(one, one)
+    joint = _joint_covariance(posterior, pick, seen.points)
+    measured = joint[:, 1:, 1:] + torch.diag_embed(own)
     precision = torch.cholesky_inverse(torch.linalg.cholesky(measured))
     told = (precision @ joint[:, 1:, :1]).squeeze(-1)
     with_all = joint[:, 0, 0] - (joint[:, 0, 1:] * told).sum(-1)
     added = told.square() / precision.diagonal(dim1=-2, dim2=-1)
-    curvature = torch.as_tensor(c.law.log_curvature).exp()
+    curvature = torch.as_tensor(posterior.coefficients.law.log_curvature)[pick].exp()
     lost = (curvature[:, None] * added).mean(0) / (curvature * with_all).mean()
     regret, spread = one.clone(), one.clone()
-    regret[done] += lost
-    spread[done] = (1 + added.mean(0) / with_all.mean()).sqrt()
-    return Credit(regret, spread)
+    regret[~runs.diverged] += lost
+    spread[~runs.diverged] = (1 + added.mean(0) / with_all.mean()).sqrt()
+    return LeftOut(regret, spread)
+
+
+def _measured(
+    posterior: Posterior, runs: Runs, pick: Int[Tensor, "set"]
+) -> tuple[Runs, Float[Tensor, "set seen"]]:
+    """The runs that have a loss, and the variance of its noise under some coefficient sets."""
+    done = ~runs.diverged
+    seen = runs.select(done)
+    c = posterior.coefficients.select(pick)
+    variance = features(c, seen.points, seen.variance, seen.count).variance
+    return seen, variance * posterior.noise_scale[pick][:, done]
 
 
 def _joint_covariance(
-    z: Tensor, priors: Mapping[str, Prior], log_lr: Tensor, places: Tensor, source: Tensor
+    posterior: Posterior, pick: Int[Tensor, "set"], points: Points
 ) -> Float[Tensor, "set all all"]:
     """Covariance of (ln η* at the target, loss of each run) of the linearised surrogate."""
-    jacobian = _jacobian(z, priors, log_lr, places, source)
-    c = coefficients(z, priors)
-    basis = features(c, log_lr, places, source).basis
+    z, c = posterior.z[pick], posterior.coefficients.select(pick)
+    jacobian = _jacobian(z, posterior.priors, points)
     # The optimum at the target is the law's plus the drift of the target's own cell.
     at_target = torch.zeros(len(z), 1, 3, dtype=z.dtype)
     at_target[..., 1] = 1.0
-    basis = torch.cat([at_target, basis], 1)
-    cells = torch.cat([torch.zeros(1, 3, dtype=z.dtype), places])
-    cell_source = torch.cat([torch.zeros(1, dtype=source.dtype), source])
-    departures = cell_covariance(c, cells, cells, same_source(cell_source, cell_source))
-    weights = basis.transpose(1, 2)
-    departures = (weights.unsqueeze(-1) * departures * weights.unsqueeze(-2)).sum(1)
-    return jacobian @ jacobian.mT + departures
+    basis = torch.cat([at_target, features(c, points).basis], 1)
+    origin = torch.zeros(1, dtype=z.dtype)
+    everything = Points.cat(Points(origin, origin.expand(1, 3), origin.long()), points)
+    return jacobian @ jacobian.mT + loss_covariance(c, (basis, everything), (basis, everything))
 
 
 def _jacobian(
-    z: Tensor, priors: Mapping[str, Prior], log_lr: Tensor, places: Tensor, source: Tensor
+    z: Tensor, priors: Mapping[str, Prior], points: Points
 ) -> Float[Tensor, "set all coordinate"]:
     """Slopes of (ln η* at the target, mean loss of each run) in the standard-normal coordinates."""
     sets, dimension = z.shape
     steps = _STEP * torch.eye(dimension, dtype=z.dtype)
     moved = torch.stack([z.unsqueeze(1) + steps, z.unsqueeze(1) - steps], 1).reshape(-1, dimension)
     c = coefficients(moved, priors)
-    loss = level_mean(c, places) + features(c, log_lr, places, source).mean
+    loss = level_mean(c, points.log_scales) + features(c, points).mean
     values = torch.cat([torch.as_tensor(c.law.log_optimum).unsqueeze(-1), loss], -1)
     values = values.reshape(sets, 2, dimension, -1)
     return ((values[:, 0] - values[:, 1]) / (2 * _STEP)).transpose(1, 2)
-
-
-def _given(joint: Tensor, noise: Float[Tensor, "set known"]) -> Tensor:
-    """Drop the first `known` runs of a joint normal by conditioning on them."""
-    known = noise.shape[1]
-    if not known:
-        return joint
-    seen = slice(1, 1 + known)
-    keep = torch.cat([torch.zeros(1, dtype=torch.long), torch.arange(1 + known, joint.shape[1])])
-    gram = joint[:, seen, seen] + torch.diag_embed(noise)
-    cross = joint[:, seen][:, :, keep]
-    half = torch.linalg.solve_triangular(torch.linalg.cholesky(gram), cross, upper=False)
-    return joint[:, keep][:, :, keep] - half.mT @ half

@@ -17,10 +17,10 @@ from horizon_bo.core.decision import Decision, decide, probability_within
 from horizon_bo.core.diagnostics import warnings
 from horizon_bo.core.gains import EMPTY, NO_TRUNKS
 from horizon_bo.core.inference import Belief, placed
-from horizon_bo.core.linearized import Candidates, Known, outlook
-from horizon_bo.core.sampler import Posterior
+from horizon_bo.core.linearized import Known, linearized
+from horizon_bo.core.points import Candidates
 from horizon_bo.errors import BudgetExhaustedError
-from horizon_bo.study.branches import reading_flops, suggestion
+from horizon_bo.study.branches import branch_flops, suggestion
 from horizon_bo.study.trials import Study, Suggestion, Trial
 
 #: Rounding may make the last affordable run seem dearer than what is left.
@@ -175,29 +175,29 @@ def _offers(study: Study, pool: Sequence[Trial] | None) -> list[Trial]:
 def _plan(
     study: Study, belief: Belief, offers: Sequence[Trial], *, repeatable: bool, least: int
 ) -> tuple[Plan, list[tuple[Trial, ...]]]:
-    """The plan for the remaining budget, and the readings of each run that its indices mean."""
+    """The plan for the remaining budget, and the branches of each run that its indices mean."""
     pending = [trial for trial in study.trials if trial.status == "pending"]
     recipes = _recipes(study, belief, (*pending, *offers))
     known = Known(
-        _widened(belief.posterior, len(recipes) - len(belief.recipes)),
+        belief.posterior.with_recipes(len(recipes) - len(belief.recipes)),
         belief.runs,
         _candidates(study, recipes, pending),
     )
     offered = _candidates(study, recipes, offers)
-    kept = acquisition.shortlist(known, offered, belief.priors)
+    kept = acquisition.shortlist(known, offered)
     trunks = trunks_of_space(study, offers) if repeatable else NO_TRUNKS
-    trunks = trunks.select(acquisition.shortlist_trunks(known, offered, trunks, belief.priors))
-    extra = trunks.readings[~torch.isin(trunks.readings, kept)]
+    trunks = trunks.select(acquisition.shortlist_trunks(known, offered, trunks))
+    extra = trunks.candidates[~torch.isin(trunks.candidates, kept)]
     seen = torch.cat([kept, extra])
     plan = acquisition.best_plan(
-        outlook(known, offered.select(seen), belief.priors),
+        linearized(known, offered.select(seen)),
         offered.cost[kept],
         study.remaining + _ROUNDING * study.target.flops,
         repeatable,
         least,
         trunks.among(seen),
     )
-    units = [[k] for k in kept.tolist()] + trunks.members.tolist()
+    units = [[k] for k in kept.tolist()] + trunks.branches.tolist()
     return plan, [tuple(offers[k] for k in unit if k != EMPTY) for unit in units]
 
 
@@ -208,20 +208,14 @@ def _recipes(study: Study, belief: Belief, trials: Sequence[Trial]) -> tuple[str
     return (*belief.recipes, *sorted(unseen))
 
 
-def _widened(posterior: Posterior, recipes: int) -> Posterior:
-    """The posterior with the offsets of recipes no run has ended under, which are as before it."""
-    return replace(posterior, z=torch.nn.functional.pad(posterior.z, (0, recipes)))
-
-
 def _candidates(study: Study, recipes: tuple[str, ...], trials: Sequence[Trial]) -> Candidates:
-    log_lr, places, source = placed(study, list(trials), recipes)
     cost = torch.tensor([trial.flops for trial in trials], dtype=torch.float64)
-    return Candidates(log_lr, places, source, cost)
+    return Candidates(placed(study, trials, recipes), cost)
 
 
 def _suggested(offers: Sequence[Trial], study: Study, trial_id: int) -> Suggestion:
     """The run whose loss is to be read as these offers say, the longest last."""
-    flops = reading_flops([offer.flops for offer in offers], study.space.cooldown or 0.0)
+    flops = branch_flops([offer.flops for offer in offers], study.space.cooldown or 0.0)
     priced = [
         replace(offer, id=trial_id + k, flops=price)
         for k, (offer, price) in enumerate(zip(offers, flops, strict=True))

@@ -1,4 +1,4 @@
-"""Mean: what is believed about every coefficient before the first run.
+"""Priors: what is believed about every coefficient before the first run.
 
 Each coefficient has a standard-normal coordinate `z`; `coefficients` maps a batch of them to a
 law and to the scales of what the law leaves over. Losses are in units of the study's typical
@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from horizon_bo.core.laws import HorizonLaw
@@ -81,6 +81,12 @@ class Coefficients:
     bowl_error: Float[Tensor, "*set"]
     cliff: Float[Tensor, "*set"]
     source_offset: Float[Tensor, "*set source"]
+
+    def select(self, index: Int[Tensor, "some"]) -> "Coefficients":
+        """Some of the sets."""
+        scales = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "law"}
+        picked = {name: value[index] for name, value in scales.items()}
+        return Coefficients(law=self.law.mapped(lambda values: values[index]), **picked)
 
 
 def study_priors(

@@ -10,17 +10,17 @@ Statistics and Computing 16(3):239-249.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from horizon_bo.core.priors import Prior
+from horizon_bo.core.points import Runs
+from horizon_bo.core.priors import Coefficients, Prior
 from horizon_bo.core.surrogate import (
     NOISE_FREEDOM,
     Fit,
-    Runs,
     condition,
     draw_departures,
 )
@@ -47,16 +47,33 @@ _BLUR = 1e-3
 class Posterior:
     """A population of coefficient sets, equally weighted, and how it came about.
 
-    `z` are standard-normal coordinates (see `mean.coefficients`), `inflation` each run's latent
+    `z` are standard-normal coordinates (see `priors.coefficients`), `noise_scale` each run's latent
     factor on its noise variance.
     """
 
     z: Float[Tensor, "particle coordinate"]
-    inflation: Float[Tensor, "particle run"]
+    noise_scale: Float[Tensor, "particle run"]
+    priors: Mapping[str, Prior]
     fit: Fit
     acceptance: float  # share of accepted moves in the last stage
     stages: int
-    unique: float  # share of distinct ancestors that survived the last resampling
+    distinct: float  # share of distinct ancestors that survived the last resampling
+
+    @property
+    def coefficients(self) -> Coefficients:
+        """The coefficient sets."""
+        return self.fit.coefficients
+
+    def some(self, count: int) -> Int[Tensor, "some"]:
+        """Positions of that many particles, evenly spread."""
+        return torch.linspace(0, len(self.z) - 1, count).long()
+
+    def with_recipes(self, more: int) -> "Posterior":
+        """The same with the offsets of recipes that no run has ended under, at their mean."""
+        widened = lambda values: torch.nn.functional.pad(values, (0, more))  # noqa: E731
+        c = self.coefficients
+        c = replace(c, source_offset=widened(c.source_offset))
+        return replace(self, z=widened(self.z), fit=replace(self.fit, coefficients=c))
 
 
 @dataclass(frozen=True)
@@ -64,7 +81,7 @@ class _Population:
     """Particles on their way from the prior to the posterior."""
 
     z: Tensor
-    inflation: Tensor
+    noise_scale: Tensor
     likelihood: Tensor
 
 
@@ -74,7 +91,7 @@ class _Progress:
 
     stages: int = 0
     acceptance: float = 1.0
-    unique: float = 1.0
+    distinct: float = 1.0
 
 
 def sample(
@@ -88,29 +105,31 @@ def sample(
     Many runs enter in waves, each four times the size of the last, so that the long way from the
     prior is gone with few of them. The wave a run belongs to is drawn at random.
     """
-    sources = int(runs.source.max()) if len(runs.source) else 0
+    sources = int(runs.points.source.max()) if len(runs) else 0
     z = _normal_points(particles, len(priors) + sources, generator)
-    count = len(runs.loss)
+    count = len(runs)
     order = torch.randperm(count, generator=generator)
-    inflation = torch.ones(particles, 0, dtype=torch.float64)
+    noise_scale = torch.ones(particles, 0, dtype=torch.float64)
     progress, seen = _Progress(), 0
     while seen < count:
         wave = min(count, max(_FIRST_WAVE, seen * _WAVE_GROWTH))
         wave = count if count < 1.5 * wave else wave
         entering = torch.ones(particles, wave - seen, dtype=torch.float64)
-        inflation = torch.cat([inflation, entering], 1)
+        noise_scale = torch.cat([noise_scale, entering], 1)
         old = torch.arange(wave) < seen
         part = runs.select(order[:wave])
-        z, inflation = _anneal(z, inflation, part, old, priors, generator, progress)
+        z, noise_scale = _anneal(z, noise_scale, part, old, priors, generator, progress)
         seen = wave
-    inflation = inflation[:, order.argsort()]
-    fit = condition(z, inflation, runs, priors)
-    return Posterior(z, inflation, fit, progress.acceptance, progress.stages, progress.unique)
+    noise_scale = noise_scale[:, order.argsort()]
+    fit = condition(z, noise_scale, runs, priors)
+    return Posterior(
+        z, noise_scale, priors, fit, progress.acceptance, progress.stages, progress.distinct
+    )
 
 
 def _anneal(
     z: Tensor,
-    inflation: Tensor,
+    noise_scale: Tensor,
     runs: Runs,
     old: Tensor,
     priors: Mapping[str, Prior],
@@ -119,26 +138,26 @@ def _anneal(
 ) -> tuple[Tensor, Tensor]:
     """Raise the likelihood of the runs that are not `old` from power 0 to power 1."""
     power = 0.0
-    likelihood = condition(z, inflation, runs, priors, old.to(z.dtype)).log_likelihood
+    likelihood = condition(z, noise_scale, runs, priors, old.to(z.dtype)).log_likelihood
     while power < 1:
-        power, weights = _next_power(z, inflation, runs, old, priors, power, likelihood)
+        power, weights = _next_power(z, noise_scale, runs, old, priors, power, likelihood)
         chosen = _systematic(weights, generator)
-        z, inflation = z[chosen], inflation[chosen]
+        z, noise_scale = z[chosen], noise_scale[chosen]
         temperature = torch.where(old, 1.0, power)
         rounds = _ROUNDS if power < 1 else _LAST_ROUNDS
         rates = []
         for _ in range(rounds):
-            inflation = _redraw_inflation(z, inflation, runs, priors, temperature, generator)
-            likelihood = condition(z, inflation, runs, priors, temperature).log_likelihood
-            population = _Population(z, inflation, likelihood)
+            noise_scale = _redraw_noise_scale(z, noise_scale, runs, priors, temperature, generator)
+            likelihood = condition(z, noise_scale, runs, priors, temperature).log_likelihood
+            population = _Population(z, noise_scale, likelihood)
             for _ in range(_MOVES):
                 population, rate = _move(population, runs, priors, temperature, generator)
                 rates.append(rate)
             z, likelihood = population.z, population.likelihood
         progress.stages += 1
         progress.acceptance = sum(rates) / len(rates)
-        progress.unique = len(chosen.unique()) / len(z)
-    return z, inflation
+        progress.distinct = len(chosen.unique()) / len(z)
+    return z, noise_scale
 
 
 def _normal_points(count: int, dimension: int, generator: torch.Generator) -> Tensor:
@@ -151,7 +170,7 @@ def _normal_points(count: int, dimension: int, generator: torch.Generator) -> Te
 
 def _next_power(
     z: Tensor,
-    inflation: Tensor,
+    noise_scale: Tensor,
     runs: Runs,
     old: Tensor,
     priors: Mapping[str, Prior],
@@ -165,7 +184,7 @@ def _next_power(
     """
 
     def weights_at(t: float) -> Tensor:
-        fit = condition(z, inflation, runs, priors, torch.where(old, 1.0, t))
+        fit = condition(z, noise_scale, runs, priors, torch.where(old, 1.0, t))
         return torch.softmax(fit.log_likelihood.nan_to_num(nan=-torch.inf) - now, 0)
 
     low, step = math.log(max(power, _COLDEST)), _USUAL_STEP
@@ -190,9 +209,9 @@ def _systematic(weights: Tensor, generator: torch.Generator) -> Tensor:
     return torch.searchsorted(weights.cumsum(0), points).clamp_max(len(weights) - 1)
 
 
-def _redraw_inflation(
+def _redraw_noise_scale(
     z: Tensor,
-    inflation: Tensor,
+    noise_scale: Tensor,
     runs: Runs,
     priors: Mapping[str, Prior],
     temperature: Tensor,
@@ -204,7 +223,7 @@ def _redraw_inflation(
 
     Source: Geweke (1993), Journal of Applied Econometrics 8(S1):S19-S40.
     """
-    fit = condition(z, inflation, runs, priors, temperature)
+    fit = condition(z, noise_scale, runs, priors, temperature)
     departures = draw_departures(fit, generator)[0]
     at_runs = departures[:, :, runs.cell].transpose(1, 2)
     excess = runs.loss.nan_to_num() - fit.expected(at_runs, runs)
@@ -252,7 +271,7 @@ def _move(
 
     differential = uniform[1] < _DIFFERENTIAL
     proposal = torch.where(differential, stepped, fresh)
-    after = condition(proposal, population.inflation, runs, priors, temperature).log_likelihood
+    after = condition(proposal, population.noise_scale, runs, priors, temperature).log_likelihood
     gain = after - population.likelihood + (z.square() - proposal.square()).sum(-1) / 2
     whitened = torch.linalg.solve_triangular(
         factor, (torch.stack([z, proposal]) - center).mT, upper=False
@@ -262,7 +281,7 @@ def _move(
     accepted = uniform[2].squeeze(-1).log() < gain.nan_to_num(nan=-torch.inf)
     moved = _Population(
         torch.where(accepted.unsqueeze(-1), proposal, z),
-        population.inflation,
+        population.noise_scale,
         torch.where(accepted, after, population.likelihood),
     )
     return moved, float(accepted.double().mean())

@@ -14,13 +14,14 @@ but an event, with a hazard that rises through a cliff above the optimum.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from horizon_bo.core.laws import clip_offset, linex, linex_slope
+from horizon_bo.core.points import Cells, Points, Runs
 from horizon_bo.core.priors import Coefficients, Prior, coefficients
 
 #: Degrees of freedom of the noise; at 4 one run six deviations out moves nothing.
@@ -43,70 +44,55 @@ STRETCH = (1.0, 1.0, 2.0)
 #: 20B tokens the fits of Hoffmann et al. (2022) give A = 0.15 and C = 0.2.
 LEVEL_SD = 1.0
 AMPLITUDE = (0.12, 0.10)
-#: Slope and bend of the level in ln B, and another recipe's offset, in units of the loss.
+#: First and second order of the level in ln B, and another recipe's offset, in units of the loss.
 BATCH_LEVEL_SD = (0.02, 0.02)
 SOURCE_LEVEL_SD = 1.0
 #: Width of the cliff in ln η: the rate at which half of the runs diverge is ragged by this much.
 CLIFF_WIDTH = 0.5
-#: No level falls by more than e⁴ times its amplitude over the runs one can make.
-_LARGEST_FALL = 4.0
+#: No level grows by more than e⁴ times its amplitude over the runs one can make.
+_LARGEST_GROWTH = 4.0
 _LEAST_AMPLITUDE = 0.01  # tokens always buy something
 _JITTER = 1e-10  # on covariances of quantities of order one
 
 
-@dataclass(frozen=True)
-class Runs:
-    """Finished runs as the surrogate sees them, and the cells they lie in.
-
-    Losses are in units of the study's typical loss. Cell 0 is the target, always. A run's law is
-    evaluated at its own place; its departures are those of its cell.
-    """
-
-    log_lr: Float[Tensor, "run"]
-    places: Float[Tensor, "run 3"]  # (ln N/N*, ln D/D*, ln B/B*)
-    source: Int[Tensor, "run"]  # recipe, 0 the study's own
-    loss: Float[Tensor, "run"]  # NaN where diverged
-    variance: Float[Tensor, "run"]  # known part of the noise variance
-    count: Float[Tensor, "run"]  # repeats that `loss` is the mean of, 1 for a single run
-    cell: Int[Tensor, "run"]
-    cells: Float[Tensor, "cell 3"]
-    cell_source: Int[Tensor, "cell"]
-
-    @property
-    def diverged(self) -> Tensor:
-        """Which runs blew up."""
-        return self.loss.isnan()
-
-    def select(self, index: Tensor) -> "Runs":
-        """Some of the runs, with all cells."""
-        per_run = ("log_lr", "places", "source", "loss", "variance", "count", "cell")
-        return replace(self, **{name: getattr(self, name)[index] for name in per_run})
-
-
 def cell_covariance(
-    c: Coefficients,
-    left: Float[Tensor, "*batch left 3"],
-    right: Float[Tensor, "*#batch right 3"],
-    same_source: Float[Tensor, "left right"],
+    c: Coefficients, left: Cells | Points, right: Cells | Points
 ) -> Float[Tensor, "*batch set 3 left right"]:
     """Covariance between cells of their level, drift and curvature departures.
 
     Matérn-3/2 in (n, d, b) for all three; the level adds the integrated amplitudes of the law,
     the drift adds a bend, so that the optimum may leave its power law the further the cheaper.
     """
-    stretch = torch.tensor(STRETCH, dtype=left.dtype)
-    distance = torch.cdist(stretch * left, stretch * right).unsqueeze(-3)
+    here, there = left.log_scales, right.log_scales
+    stretch = torch.tensor(STRETCH, dtype=here.dtype)
+    distance = torch.cdist(stretch * here, stretch * there).unsqueeze(-3)
     scaled = math.sqrt(3.0) * distance / c.length[:, None, None]
     matern = (1 + scaled) * (-scaled).exp()
     level = (
         LEVEL_SD**2
-        + _level_products(c, left, right)
-        + SOURCE_LEVEL_SD**2 * same_source
+        + _level_products(c, here, there)
+        + SOURCE_LEVEL_SD**2 * _same_source(left.source, right.source)
         + c.misfit_sd[:, None, None].square() * matern
     )
-    bends = (_bend(left) @ _bend(right).mT).unsqueeze(-3)
+    bends = (_bend(here) @ _bend(there).mT).unsqueeze(-3)
     drift = c.drift_sd[:, None, None].square() * matern + bends
     return torch.stack([level, drift, CURVATURE_SD**2 * matern], dim=-3)
+
+
+def loss_covariance(
+    c: Coefficients,
+    left: tuple[Float[Tensor, "*batch set left 3"], Points],
+    right: tuple[Float[Tensor, "*#batch set right 3"], Points],
+) -> Float[Tensor, "*batch set left right"]:
+    """Covariance of losses by the departures of their cells, Σ_j φ_j K_j φ'_j.
+
+    Args:
+        c: Coefficient sets.
+        left: Basis functions (see `Features`) and points of some runs.
+        right: The same of others.
+    """
+    departures = cell_covariance(c, left[1], right[1])
+    return (left[0].mT.unsqueeze(-1) * departures * right[0].mT.unsqueeze(-2)).sum(-3)
 
 
 def _bend(cells: Float[Tensor, "*batch cell 3"]) -> Float[Tensor, "*batch cell 3"]:
@@ -116,7 +102,7 @@ def _bend(cells: Float[Tensor, "*batch cell 3"]) -> Float[Tensor, "*batch cell 3
     return torch.tensor(BEND_SD, dtype=cells.dtype) / 2 * directions.square()
 
 
-def _level_falls(
+def _level_growth(
     c: Coefficients, cells: Float[Tensor, "*batch cell 3"]
 ) -> Float[Tensor, "*batch set 2 cell"]:
     law = c.law.unsqueeze()
@@ -124,27 +110,27 @@ def _level_falls(
         [torch.as_tensor(law.params_exponent), torch.as_tensor(law.tokens_exponent)], -2
     )
     exponent = -exponents * cells[..., :2].mT.unsqueeze(-3)
-    return exponent.clamp_max(_LARGEST_FALL).expm1()
+    return exponent.clamp_max(_LARGEST_GROWTH).expm1()
 
 
 def _level_products(
     c: Coefficients, left: Float[Tensor, "*batch left 3"], right: Float[Tensor, "*#batch right 3"]
 ) -> Float[Tensor, "*batch set left right"]:
-    falls = _level_falls(c, left).mT @ _level_falls(c, right)
-    slope, bend = BATCH_LEVEL_SD
+    growth = _level_growth(c, left).mT @ _level_growth(c, right)
+    slope, square = BATCH_LEVEL_SD
     here, there = left[..., 2:], right[..., 2:].mT
-    batch = slope**2 * (here * there) + bend**2 / 4 * (here * there).square()
-    return AMPLITUDE[1] ** 2 * falls + batch.unsqueeze(-3)
+    batch = slope**2 * (here * there) + square**2 / 4 * (here * there).square()
+    return AMPLITUDE[1] ** 2 * growth + batch.unsqueeze(-3)
 
 
 def level_mean(
     c: Coefficients, cells: Float[Tensor, "*batch cell 3"]
 ) -> Float[Tensor, "*batch set cell"]:
     """Prior mean of the loss at the best rate of each cell, in units of the typical loss."""
-    return 1.0 + AMPLITUDE[0] * _level_falls(c, cells).sum(-2)
+    return 1.0 + AMPLITUDE[0] * _level_growth(c, cells).sum(-2)
 
 
-def same_source(
+def _same_source(
     left: Int[Tensor, "left"], right: Int[Tensor, "right"]
 ) -> Float[Tensor, "left right"]:
     """1 where two cells share a recipe other than the study's own."""
@@ -158,33 +144,29 @@ class Features:
     basis: Float[Tensor, "*batch set run 3"]
     mean: Float[Tensor, "*batch set run"]  # of the bowl alone
     variance: Float[Tensor, "*batch set run"]
-    height: Float[
+    divergence_score: Float[
         Tensor, "*batch set run"
-    ]  # over the cliff, in its widths: P(diverged) = Φ(height)
+    ]  # over the cliff, in its widths: P(diverged) = Φ(divergence_score)
 
 
 def features(
     c: Coefficients,
-    log_lr: Float[Tensor, "*batch run"],
-    places: Float[Tensor, "*batch run 3"],
-    source: Int[Tensor, "run"],
+    points: Points,
     variance: Float[Tensor, "run"] | float = 0.0,
     count: Float[Tensor, "run"] | float = 1.0,
 ) -> Features:
-    """Evaluate the law at runs given by rate, place and recipe.
+    """Evaluate the law at runs.
 
     Args:
         c: Coefficient sets.
-        log_lr: Natural log of the peak rate.
-        places: `(ln N/N*, ln D/D*, ln B/B*)`.
-        source: Recipe number, 0 the study's own.
+        points: Where the runs lie.
         variance: Known part of the noise variance.
         count: Repeats that a loss is the mean of; the error of the bowl's shape stays.
     """
     law = c.law.unsqueeze()
-    n, d, b = places.unsqueeze(-3).unbind(-1)
-    shift = c.source_offset[:, source]
-    raw = log_lr.unsqueeze(-2) - law.log_optimal_lr(n, d, b) - shift
+    n, d, b = points.log_scales.unsqueeze(-3).unbind(-1)
+    shift = c.source_offset[:, points.source]
+    raw = points.log_lr.unsqueeze(-2) - law.log_optimal_lr(n, d, b) - shift
     offset = clip_offset(raw, law.asymmetry)
     curvature = law.curvature(n, d, b)
     bowl = curvature * linex(offset, law.asymmetry)
@@ -196,7 +178,7 @@ def features(
         basis=torch.stack([torch.ones_like(bowl), -slope, bowl], -1),
         mean=bowl,
         variance=noise + variance,
-        height=(raw - c.cliff[:, None]) / CLIFF_WIDTH,
+        divergence_score=(raw - c.cliff[:, None]) / CLIFF_WIDTH,
     )
 
 
@@ -222,13 +204,13 @@ class Fit:
         self, departures: Float[Tensor, "set run 3"], runs: Runs
     ) -> Float[Tensor, "set run"]:
         """Loss of each run without noise, given the departures of its cell."""
-        level = level_mean(self.coefficients, runs.places)
+        level = level_mean(self.coefficients, runs.points.log_scales)
         return level + self.features.mean + (self.features.basis * departures).sum(-1)
 
 
 def condition(
     z: Float[Tensor, "set coordinate"],
-    inflation: Float[Tensor, "set run"],
+    noise_scale: Float[Tensor, "set run"],
     runs: Runs,
     priors: Mapping[str, Prior],
     temperature: Float[Tensor, "run"] | float = 1.0,
@@ -243,12 +225,12 @@ def condition(
     Source: Rasmussen & Williams (2006), Gaussian Processes for Machine Learning, eq. 2.8, 2.11.
     """
     c = coefficients(z, priors)
-    f = features(c, runs.log_lr, runs.places, runs.source, runs.variance, runs.count)
+    f = features(c, runs.points, runs.variance, runs.count)
     root = cell_root(c, runs)
     diverged = runs.diverged
-    spread = f.variance * inflation
+    spread = f.variance * noise_scale
     weight = torch.where(diverged, 0.0, temperature / spread)
-    level = level_mean(c, runs.places)
+    level = level_mean(c, runs.points.log_scales)
     residual = torch.where(diverged, 0.0, runs.loss.nan_to_num() - f.mean - level)
     if len(runs.loss) <= root.shape[1] * root.shape[2]:
         design, factor, half, squares = _by_runs(f.basis, weight, residual, root, runs.cell)
@@ -256,7 +238,7 @@ def condition(
         design, factor, half, squares = _by_cells(f.basis, weight, residual, root, runs.cell)
     log_det = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
     normaliser = torch.where(diverged, 0.0, (2 * math.pi * spread).log())
-    events = torch.special.log_ndtr(torch.where(diverged, f.height, -f.height))
+    events = torch.special.log_ndtr(torch.where(diverged, f.divergence_score, -f.divergence_score))
     repeats = torch.where(diverged, runs.count, 1.0)
     scores = (temperature * (repeats * events - normaliser / 2)).sum(-1)
     # a set so extreme that float64 cannot factor its covariance explains nothing
@@ -267,9 +249,7 @@ def condition(
 
 def cell_root(c: Coefficients, runs: Runs) -> Float[Tensor, "set 3 cell cell"]:
     """Cholesky factor of the prior covariance of the cells' departures."""
-    covariance = cell_covariance(
-        c, runs.cells, runs.cells, same_source(runs.cell_source, runs.cell_source)
-    )
+    covariance = cell_covariance(c, runs.cells, runs.cells)
     covariance.diagonal(dim1=-2, dim2=-1).add_(_JITTER)
     return torch.linalg.cholesky_ex(covariance).L
 
@@ -350,7 +330,7 @@ def token_slope(fit: Fit, runs: Runs) -> Float[Tensor, "set"]:
     the whitened level departures.
     """
     c, cells = fit.coefficients, len(runs.cells)
-    falls = _level_falls(c, runs.cells)[:, 1]
-    weights = torch.linalg.solve_triangular(fit.root[:, 0], falls.unsqueeze(-1), upper=False)
+    growth = _level_growth(c, runs.cells.log_scales)[:, 1]
+    weights = torch.linalg.solve_triangular(fit.root[:, 0], growth.unsqueeze(-1), upper=False)
     change = AMPLITUDE[1] ** 2 * (weights.squeeze(-1) * fit.center[:, :cells]).sum(-1)
     return c.law.tokens_exponent * (AMPLITUDE[0] + change).clamp_min(_LEAST_AMPLITUDE)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from horizon_bo.errors import HorizonBOError, InvalidSpaceError, InvalidTableError
-from horizon_bo.study.horizons import FLOPS_PER_PARAM_TOKEN, Horizon, Scale, SearchSpace
+from horizon_bo.study.horizons import Horizon, Scale, SearchSpace, training_flops
 from horizon_bo.study.trials import OWN_SOURCE, LoggedRun, Study, Trial
 from horizon_bo.tables.logged import LoggedTable, logged_table
 
@@ -196,7 +196,7 @@ def _target_batch(case: Case, hidden: Sequence[LoggedRun]) -> float | None:
 
 
 def _within_limits(run: LoggedRun, case: Case, target: Horizon) -> bool:
-    flops = FLOPS_PER_PARAM_TOKEN * run.params * run.tokens if run.flops is None else run.flops
+    flops = training_flops(run.params, run.tokens, run.flops)
     limits = (
         (flops / target.flops, case.max_run_cost),
         (run.params / target.params, case.max_params_ratio),

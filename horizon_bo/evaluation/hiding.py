@@ -19,7 +19,7 @@ from horizon_bo.errors import InvalidSpaceError
 from horizon_bo.evaluation.cases import Case, Problem, problem_on, recipe_of
 from horizon_bo.evaluation.replay import affordable
 from horizon_bo.evaluation.truth import FloatArray, optimum_log_sd, smoothed, token_slope, truth_of
-from horizon_bo.study.horizons import FLOPS_PER_PARAM_TOKEN, positive
+from horizon_bo.study.horizons import positive, training_flops
 from horizon_bo.study.trials import OWN_SOURCE, LoggedRun, Trial
 
 #: Rates a cell must have been trained at, and how many of them on each side of the best one.
@@ -112,10 +112,7 @@ class _Cell:
     @property
     def flops(self) -> float:
         """Median compute of its runs, in FLOP."""
-        known = sorted(
-            FLOPS_PER_PARAM_TOKEN * run.params * run.tokens if run.flops is None else run.flops
-            for run in self.runs
-        )
+        known = sorted(training_flops(run.params, run.tokens, run.flops) for run in self.runs)
         return known[len(known) // 2]
 
     @property

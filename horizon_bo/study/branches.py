@@ -1,15 +1,16 @@
-"""Trunks: what does one long run cost that is read at several horizons, and which are its readings?
+"""Branches: what does one long run cost that is read at several horizons, and which are they?
 
 A run of schedule "wsd" keeps its rate constant after the warm-up and cools down over its last
 share c of tokens. Its trunk does not depend on where it ends, so that one trunk may be cooled
-down at several horizons h_1 < … < h_k. A reading at h uses the trunk up to (1 − c) h and c h
+down at several horizons h_1 < … < h_k. A branch at h uses the trunk up to (1 − c) h and c h
 tokens of its own:
 
     tokens trained = max_i (1 − c) h_i + Σ_i c h_i = h_k + c Σ_{i<k} h_i
 
-The longest reading is therefore an ordinary run, and is charged the trunk; each shorter one is
-charged its cooldown. Every reading is what an ordinary run of its length would have given, warm-up
-and cooldown included, and has the recipe of one: nothing but the seed ties it to its siblings.
+The longest branch is therefore an ordinary run, and is charged the trunk; each shorter one is
+charged its cooldown. Every branch gives what an ordinary run of its length would have given,
+warm-up and cooldown included, and has the recipe of one: nothing but the seed ties it to its
+siblings.
 
 Source: Hu et al. (2024), arXiv:2404.06395, section 4; Hägele et al. (2024), arXiv:2405.18392.
 """
@@ -28,8 +29,8 @@ from horizon_bo.study.trials import Study, Suggestion, Trial
 _TOLERANCE = 1e-3
 
 
-def reading_flops(whole: Sequence[float], cooldown: float) -> list[float]:
-    """Compute that each reading of one trunk adds, in FLOP; they sum to the price of the run.
+def branch_flops(whole: Sequence[float], cooldown: float) -> list[float]:
+    """Compute that each branch of one trunk adds, in FLOP; they sum to the price of the run.
 
     Args:
         whole: Compute of an ordinary run to each horizon, ascending, in FLOP.
@@ -38,12 +39,12 @@ def reading_flops(whole: Sequence[float], cooldown: float) -> list[float]:
     return [*(cooldown * flops for flops in whole[:-1]), whole[-1]]
 
 
-def readings(run: Suggestion, trial_id: int, source: str) -> list[Trial]:
+def branch_trials(run: Suggestion, trial_id: int, source: str) -> list[Trial]:
     """The pending trials of a suggestion: one, or one for each branch, with ids from `trial_id`."""
     flops = [run.flops]
     if run.branches:
         assert run.cooldown is not None, "only runs with a cooldown branch"
-        flops = reading_flops([run.scale.flops(tokens) for tokens in run.branches], run.cooldown)
+        flops = branch_flops([run.scale.flops(tokens) for tokens in run.branches], run.cooldown)
     return [
         Trial(
             id=trial_id + k,
@@ -102,7 +103,7 @@ def awaited(
     Args:
         study: The study.
         run_id: Id of the suggestion.
-        branch: Token count of the reading, where the run has branches.
+        branch: Token count of the branch, where the run has branches.
         whole: Without `branch`, take all branches still pending.
     """
     known = isinstance(run_id, int) and 0 <= run_id < len(study.trials)
@@ -119,11 +120,11 @@ def awaited(
     waiting = [trial for trial in siblings if trial.status == "pending"]
     if trunk != run_id:
         raise UnknownTrialError(
-            f"trial {run_id} is a reading of run {trunk}, expected the id of a run; "
+            f"trial {run_id} is a branch of run {trunk}, expected the id of a run; "
             f"report it as run {trunk} with branch {study.trials[run_id].tokens:.10g}"
         )
     if branch is not None:
-        return [_reading(siblings, branch)]
+        return [_branch(siblings, branch)]
     if not waiting:
         raise UnknownTrialError(
             f"run {trunk} has all of its branches {_counts(siblings)} reported, expected a pending "
@@ -137,8 +138,8 @@ def awaited(
     return waiting
 
 
-def _reading(siblings: Sequence[Trial], branch: float) -> Trial:
-    """The pending reading at a token count."""
+def _branch(siblings: Sequence[Trial], branch: float) -> Trial:
+    """The pending branch at a token count."""
     trunk = siblings[0].trunk
     todo = "name one of the suggested token counts"
     tokens = positive(branch, f"branch of run {trunk}", InvalidTrialError, todo)
@@ -146,7 +147,7 @@ def _reading(siblings: Sequence[Trial], branch: float) -> Trial:
     if not math.isclose(found.tokens, tokens, rel_tol=_TOLERANCE):
         raise UnknownTrialError(
             f"branch of run {trunk} is {branch!r}, expected one of {_counts(siblings)} tokens; "
-            "name one of them, log another reading as a LoggedRun"
+            "name one of them, log another one as a LoggedRun"
         )
     if found.status != "pending":
         waiting = [trial for trial in siblings if trial.status == "pending"]
@@ -166,7 +167,7 @@ def charged(trials: Sequence[Trial], flops: float | None) -> list[Trial]:
     """The trials with the compute they really took, shared in proportion to what was planned.
 
     Args:
-        trials: Readings of one run.
+        trials: Branches of one run.
         flops: Compute in all, FLOP; `None` keeps what was planned.
     """
     if flops is None:

@@ -4,18 +4,18 @@ Pure functions: each takes a `Study` and gives another.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from horizon_bo.errors import InvalidTrialError
-from horizon_bo.study.branches import awaited, charged, readings
+from horizon_bo.study.branches import awaited, branch_trials, charged
 from horizon_bo.study.trials import LoggedRun, Study, Suggestion, Trial
 
 
 def start(study: Study, suggestions: Sequence[Suggestion]) -> Study:
     """The study with the suggested runs pending, each branch a trial of its own."""
     for run in suggestions:
-        study = study.with_trials(*readings(run, len(study.trials), study.source))
+        study = study.with_trials(*branch_trials(run, len(study.trials), study.source))
     return study
 
 
@@ -32,10 +32,10 @@ def observe(
 ) -> Study:
     """The study with a run's outcome; a loss that is not finite means that it diverged.
 
-    Readings of one trunk enter the likelihood as independent runs. Their noise is not (see
-    `blocks.SHARED_NOISE`), and the worth of a trunk takes that into account; the likelihood
+    Branches of one trunk enter the likelihood as independent runs. Their noise is not (see
+    `core.gains.SHARED_NOISE`), and the worth of a trunk takes that into account; the likelihood
     does not, because its outliers are told one by one, by a latent factor on each run's variance.
-    So k readings at one rate count for somewhat more than they are, never for more than k runs.
+    So k branches at one rate count for somewhat more than they are, never for more than k runs.
 
     Args:
         study: The study.
@@ -45,14 +45,14 @@ def observe(
         diverged: Training blew up.
         failed: The run says nothing about the loss; its compute is charged all the same.
         flops: Compute it really took, FLOP; `None` keeps what was planned.
-        branch: Token count of the reading, for a run with branches. Without it, `diverged` and
+        branch: Token count of the branch, for a run with branches. Without it, `diverged` and
             `failed` are said of all branches still pending.
     """
     if isinstance(run, LoggedRun):
         if branch is not None:
             raise InvalidTrialError(
                 f"branch of a logged run is {branch!r}, expected none; "
-                "log each reading as a run of its own"
+                "log each branch as a run of its own"
             )
         run = replace(
             run,
@@ -65,24 +65,24 @@ def observe(
         return study.with_trials(study.trial_from(run, trial_id=len(study.trials), charged=True))
     run_id = run.id if isinstance(run, Suggestion) else run
     trials = awaited(study, run_id, branch, whole=loss is None)
-    said = [
-        name
-        for name, given in (("loss", loss is not None), ("diverged", diverged), ("failed", failed))
-        if given
-    ]
-    if len(said) != 1:
-        raise InvalidTrialError(
-            f"outcome of trial {trials[0].id} is {' and '.join(said) or 'missing'}, "
-            "expected exactly one of loss, diverged or failed; report one"
-        )
+    _require_one(trials[0].id, {"loss": loss is not None, "diverged": diverged, "failed": failed})
     for trial in charged(trials, flops):
         ended = (
             replace(trial, status="diverged" if diverged else "failed")
             if loss is None
-            else (trial.completed(loss, loss_sd))
+            else trial.completed(loss, loss_sd)
         )
         study = study.with_outcome(ended)
     return study
+
+
+def _require_one(trial_id: int, outcome: Mapping[str, bool]) -> None:
+    said = [name for name, given in outcome.items() if given]
+    if len(said) != 1:
+        raise InvalidTrialError(
+            f"outcome of trial {trial_id} is {' and '.join(said) or 'missing'}, "
+            "expected exactly one of loss, diverged or failed; report one"
+        )
 
 
 def import_runs(study: Study, runs: Sequence[LoggedRun], *, count_cost: bool = False) -> Study:

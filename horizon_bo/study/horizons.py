@@ -19,6 +19,11 @@ PARAMETRIZATIONS: tuple[str, ...] = ("standard", "mup")
 BRANCHING_SCHEDULE = "wsd"
 
 
+def training_flops(params: float, tokens: float, measured: float | None = None) -> float:
+    """Training compute in FLOP: as measured, else 6 · params · tokens."""
+    return FLOPS_PER_PARAM_TOKEN * params * tokens if measured is None else measured
+
+
 def positive(value: Any, name: str, error: type[Exception], todo: str) -> float:
     """The value as a positive finite float, or an error that names what arrived."""
     number = value if isinstance(value, int | float) and not isinstance(value, bool) else None
@@ -64,9 +69,7 @@ class Horizon:
                 self.batch_tokens, "batch_tokens of the horizon", InvalidSpaceError, todo
             )
             object.__setattr__(self, "batch_tokens", batch)
-        flops = (
-            FLOPS_PER_PARAM_TOKEN * self.params * self.tokens if self.flops is None else self.flops
-        )
+        flops = training_flops(self.params, self.tokens, self.flops)
         number = positive(flops, "flops of the horizon", InvalidSpaceError, todo)
         object.__setattr__(self, "flops", number)
 

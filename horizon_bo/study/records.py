@@ -15,9 +15,9 @@ from horizon_bo.study.trials import Study, Trial
 
 def study_record(study: Study) -> dict[str, Any]:
     """Everything about a study but its trials, as JSON can hold it."""
-    record = _plain(study)
+    record = plain(study)
     del record["trials"]
-    record["target"] = _plain(study.target)
+    record["target"] = plain(study.target)
     record["space"] = _space_record(study.space)
     return record
 
@@ -35,7 +35,7 @@ def study_from(record: Mapping[str, Any], trials: Sequence[Trial] = ()) -> Study
 
 def trial_record(trial: Trial) -> dict[str, Any]:
     """One trial as JSON can hold it."""
-    return {**_plain(trial), "settings": dict(trial.settings)}
+    return {**plain(trial), "settings": dict(trial.settings)}
 
 
 def trial_from(record: Mapping[str, Any]) -> Trial:
@@ -57,7 +57,7 @@ def as_json(record: Any) -> str:
         ) from error
 
 
-def _plain(value: Any) -> dict[str, Any]:
+def plain(value: Any) -> dict[str, Any]:
     """The fields of a dataclass, one level deep."""
     return {field.name: getattr(value, field.name) for field in fields(value)}
 
@@ -65,8 +65,8 @@ def _plain(value: Any) -> dict[str, Any]:
 def _space_record(space: SearchSpace) -> dict[str, Any]:
     is_range = isinstance(space.tokens, tuple)
     return {
-        **_plain(space),
-        "scales": [{**_plain(s), "settings": dict(s.settings)} for s in space.scales],
+        **plain(space),
+        "scales": [{**plain(s), "settings": dict(s.settings)} for s in space.scales],
         "tokens": {"range" if is_range else "values": list(space.tokens)},
     }
 

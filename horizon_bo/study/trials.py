@@ -13,12 +13,12 @@ from typing import Any, Literal
 from horizon_bo.errors import InvalidSpaceError, InvalidTrialError, UnknownTrialError
 from horizon_bo.study.horizons import (
     BRANCHING_SCHEDULE,
-    FLOPS_PER_PARAM_TOKEN,
     PARAMETRIZATIONS,
     Horizon,
     Scale,
     SearchSpace,
     positive,
+    training_flops,
 )
 
 Status = Literal["pending", "completed", "diverged", "failed"]
@@ -264,7 +264,7 @@ class Study:
             todo = "drop the run or correct it"
             params = positive(run.params, f"params of {where}", InvalidTrialError, todo)
             tokens = positive(run.tokens, f"tokens of {where}", InvalidTrialError, todo)
-            flops = FLOPS_PER_PARAM_TOKEN * params * tokens
+            flops = training_flops(params, tokens)
         trial = Trial(
             id=trial_id,
             learning_rate=run.learning_rate,

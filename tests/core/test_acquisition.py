@@ -14,14 +14,15 @@ from torch import Tensor
 
 from horizon_bo.core.acquisition import (
     Plan,
-    TargetInformation,
     best_plan,
     shortlist,
 )
-from horizon_bo.core.linearized import Candidates, Known, Outlook, outlook
+from horizon_bo.core.botorch import RegretReductionPerCost
+from horizon_bo.core.linearized import Known, LinearGaussian, linearized
+from horizon_bo.core.points import Candidates, Runs
 from horizon_bo.core.priors import DEFAULT_PRIORS, coefficients
 from horizon_bo.core.sampler import Posterior
-from horizon_bo.core.surrogate import Runs, condition, features, level_mean
+from horizon_bo.core.surrogate import condition, features, level_mean
 from tests.beliefs import informed
 from tests.dense import dense, loading
 from tests.strategies import seeds, tensors
@@ -30,11 +31,13 @@ from tests.worlds import runs_at
 
 close = torch.testing.assert_close
 ENDLESS = 1e30
-MODEL = GenericDeterministicModel(lambda x: x[..., :1])  # TargetInformation looks at `Known` only
+MODEL = GenericDeterministicModel(
+    lambda x: x[..., :1]
+)  # RegretReductionPerCost looks at `Known` only
 
 
 def offer(runs: Runs, cost: float = 1.0) -> Candidates:
-    return Candidates(runs.log_lr, runs.places, runs.source, torch.full_like(runs.log_lr, cost))
+    return Candidates(runs.points, torch.full_like(runs.points.log_lr, cost))
 
 
 def no_runs() -> Candidates:
@@ -54,9 +57,11 @@ def known_at(seed: int, runs: Runs = MADE, pending: Candidates | None = None) ->
     """A posterior of two moderate coefficient sets."""
     generator = torch.Generator().manual_seed(seed)
     z = 0.5 * torch.randn(2, len(DEFAULT_PRIORS), dtype=torch.float64, generator=generator)
-    inflation = 0.5 + torch.rand(2, len(runs.loss), dtype=torch.float64, generator=generator)
-    fit = condition(z, inflation, runs, DEFAULT_PRIORS)
-    posterior = Posterior(z, inflation, fit, acceptance=0.3, stages=1, unique=1.0)
+    noise_scale = 0.5 + torch.rand(2, len(runs.loss), dtype=torch.float64, generator=generator)
+    fit = condition(z, noise_scale, runs, DEFAULT_PRIORS)
+    posterior = Posterior(
+        z, noise_scale, DEFAULT_PRIORS, fit, acceptance=0.3, stages=1, distinct=1.0
+    )
     return Known(posterior, runs, no_runs() if pending is None else pending)
 
 
@@ -65,8 +70,8 @@ def joint(z: Tensor, runs: Runs) -> Tensor:
 
     def predicted(at: Tensor) -> Tensor:
         c = coefficients(at[None])
-        bowls = features(c, runs.log_lr, runs.places, runs.source).mean
-        return torch.cat([c.law.log_optimum, (level_mean(c, runs.places) + bowls)[0]])
+        bowls = features(c, runs.points).mean
+        return torch.cat([c.law.log_optimum, (level_mean(c, runs.points.log_scales) + bowls)[0]])
 
     slopes = torch.autograd.functional.jacobian(predicted, z)
     basis, departures, _, _ = dense(z, runs, jitter=0.0)
@@ -77,15 +82,15 @@ def joint(z: Tensor, runs: Runs) -> Tensor:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_outlook_is_the_linearised_model_given_the_runs(seed):
+def test_the_joint_normal_is_that_of_the_linearised_model_given_the_runs(seed):
     known = known_at(seed)
-    ours = outlook(known, offer(OFFERED), DEFAULT_PRIORS, sets=2)
+    ours = linearized(known, offer(OFFERED), sets=2)
     everything = runs_at(
-        [*MADE.log_lr.tolist(), *OFFERED.log_lr.tolist()],
-        [*MADE.places.tolist(), *OFFERED.places.tolist()],
+        [*MADE.points.log_lr.tolist(), *OFFERED.points.log_lr.tolist()],
+        [*MADE.points.log_scales.tolist(), *OFFERED.points.log_scales.tolist()],
     )
     for k, z in enumerate(known.posterior.z):
-        noise = dense(z, MADE)[3] * known.posterior.inflation[k]
+        noise = dense(z, MADE)[3] * known.posterior.noise_scale[k]
         given_runs = conditioned(
             joint(z, everything), {1 + i: v for i, v in enumerate(noise.tolist())}
         )
@@ -98,8 +103,8 @@ def test_the_outlook_is_the_linearised_model_given_the_runs(seed):
 def test_pending_runs_count_as_made_though_their_loss_is_unknown():
     waiting = OFFERED.select(torch.tensor([1]))
     known = known_at(0)
-    before = outlook(known, offer(OFFERED), DEFAULT_PRIORS, sets=2)
-    after = outlook(replace(known, pending=offer(waiting)), offer(OFFERED), DEFAULT_PRIORS, sets=2)
+    before = linearized(known, offer(OFFERED), sets=2)
+    after = linearized(replace(known, pending=offer(waiting)), offer(OFFERED), sets=2)
     for k in range(2):
         noise = {2: float(before.noise[k, 1])}
         # a loss of variance 1 known to 1e-6 cancels to ten digits
@@ -110,21 +115,21 @@ def test_a_pending_run_lowers_the_value_of_its_duplicate():
     twin = OFFERED.select(torch.tensor([1]))
     known = known_at(1)
     waiting = replace(known, pending=offer(twin))
-    falls = []
+    reductions = []
     for state in (known, waiting):
-        view = outlook(state, offer(twin), DEFAULT_PRIORS, sets=2)
+        view = linearized(state, offer(twin), sets=2)
         plan = best_plan(view, torch.ones(1, dtype=torch.float64), 1.0, repeatable=False)
-        falls.append(plan.start - plan.regret[0])
-    assert 0 < falls[1] < falls[0]
+        reductions.append(plan.start - plan.regret[0])
+    assert 0 < reductions[1] < reductions[0]
 
 
-def test_a_diverged_run_does_not_inform_the_outlook():
+def test_a_diverged_run_does_not_inform_the_joint_normal():
     ended = MADE.select(torch.arange(3))
     blown = replace(MADE, loss=torch.where(torch.arange(4) == 3, torch.nan, MADE.loss))
     known = known_at(2, blown)
-    fewer = replace(known.posterior, inflation=known.posterior.inflation[:, :3])
+    fewer = replace(known.posterior, noise_scale=known.posterior.noise_scale[:, :3])
     views = [
-        outlook(state, offer(OFFERED), DEFAULT_PRIORS, sets=2)
+        linearized(state, offer(OFFERED), sets=2)
         for state in (known, Known(fewer, ended, no_runs()))
     ]
     close(views[0].covariance, views[1].covariance, rtol=1e-12, atol=1e-15)
@@ -134,13 +139,13 @@ def test_a_run_that_is_likely_to_diverge_is_worth_less():
     known = known_at(0)
     optimum = known.posterior.fit.coefficients.law.log_optimal_lr(*torch.zeros(3).double())
     cliff = float((optimum + known.posterior.fit.coefficients.cliff).max())
-    places = [[0.0, 0.0, 0.0]] * 2
-    safe, risky = (offer(runs_at([rate] * 2, places)) for rate in (cliff - 3, cliff + 3))
-    noise = [outlook(known, run, DEFAULT_PRIORS, sets=2).noise for run in (safe, risky)]
+    log_scales = [[0.0, 0.0, 0.0]] * 2
+    safe, risky = (offer(runs_at([rate] * 2, log_scales)) for rate in (cliff - 3, cliff + 3))
+    noise = [linearized(known, run, sets=2).noise for run in (safe, risky)]
     assert (noise[1] > 100 * noise[0]).all()
 
 
-def regret_after(view: Outlook, chosen: tuple[int, ...]) -> float:
+def regret_after(view: LinearGaussian, chosen: tuple[int, ...]) -> float:
     """Expected regret once these candidates were made, by the textbook."""
     total = 0.0
     for covariance, noise, curvature in zip(
@@ -155,7 +160,7 @@ def regret_after(view: Outlook, chosen: tuple[int, ...]) -> float:
     return total
 
 
-def check_plan(view: Outlook, plan: Plan, cost: Tensor, budget: float) -> None:
+def check_plan(view: LinearGaussian, plan: Plan, cost: Tensor, budget: float) -> None:
     """What every plan must be: affordable, its prices summed and its regrets true."""
     for k in range(len(plan.index)):
         made = plan.index[: k + 1]
@@ -226,7 +231,7 @@ def test_a_pair_that_tells_only_together_is_bought_though_each_run_alone_tells_n
         [[1.0, 0.0, 0.0], [1.0, 1e3, 0.0], [-1.0, 1e3, 0.0], [0.1, 0.0, 1.0]], dtype=torch.float64
     )
     noise = torch.full((1, 3), 0.1, dtype=torch.float64)
-    view = Outlook((root @ root.T)[None], noise, torch.ones(1, dtype=torch.float64))
+    view = LinearGaussian((root @ root.T)[None], noise, torch.ones(1, dtype=torch.float64))
     cost = torch.ones(3, dtype=torch.float64)
     plan = best_plan(view, cost, 2.0, repeatable=False)
     assert sorted(plan.index) == [0, 1]
@@ -242,7 +247,7 @@ def test_a_plan_grows_to_the_number_of_runs_asked_for():
 
 def test_few_candidates_are_all_kept():
     known = known_at(0)
-    kept = shortlist(known, offer(OFFERED), DEFAULT_PRIORS)
+    kept = shortlist(known, offer(OFFERED))
     assert kept.tolist() == [0, 1, 2]
 
 
@@ -250,16 +255,16 @@ def test_a_shortlist_keeps_the_first_runs_of_the_best_plan():
     _, belief = informed()
     known = Known(belief.posterior, belief.runs, no_runs())
     generator = torch.Generator().manual_seed(0)
-    places = -3 * torch.rand(40, 3, dtype=torch.float64, generator=generator)
-    places[:, 2] = 0
+    log_scales = -3 * torch.rand(40, 3, dtype=torch.float64, generator=generator)
+    log_scales[:, 2] = 0
     rates = torch.linspace(-9, -4, 10).repeat(40).double()
-    offered = runs_at(rates.tolist(), places.repeat_interleave(10, 0).tolist())
-    n, d, _ = offered.places.unbind(-1)
+    offered = runs_at(rates.tolist(), log_scales.repeat_interleave(10, 0).tolist())
+    n, d, _ = offered.points.log_scales.unbind(-1)
     candidates = replace(offer(offered), cost=(n + d).exp())
-    kept = shortlist(known, candidates, belief.priors)
+    kept = shortlist(known, candidates)
     assert len(kept) < len(rates)
     assert len(kept.unique()) == len(kept)
-    view = outlook(known, candidates, belief.priors)
+    view = linearized(known, candidates)
     plan = best_plan(view, candidates.cost, 0.03, repeatable=False)
     assert len(plan.index) >= 2
     assert set(plan.index[:2]) <= set(kept.tolist())
@@ -267,10 +272,10 @@ def test_a_shortlist_keeps_the_first_runs_of_the_best_plan():
 
 def test_target_information_of_a_pair_is_the_pair_gain_per_flop():
     known, offered = known_at(0), offer(OFFERED, cost=3.0)
-    score = TargetInformation(MODEL, known, DEFAULT_PRIORS, lambda x: 0 * x[..., 0] + math.log(3.0))
-    view = outlook(known, offered, DEFAULT_PRIORS)
+    score = RegretReductionPerCost(MODEL, known, lambda x: 0 * x[..., 0] + math.log(3.0))
+    view = linearized(known, offered)
     plan = best_plan(view, offered.cost, ENDLESS, repeatable=False)
-    X = torch.cat([offered.log_lr[:, None], offered.places], -1)
+    X = torch.cat([offered.points.log_lr[:, None], offered.points.log_scales], -1)
     pairs = torch.stack([X[[i, j]] for i, j in itertools.combinations(range(3), 2)])
     alone = score(X.unsqueeze(1)).exp().max() * 3.0
     first, second = plan.start - plan.regret[0], plan.start - plan.regret[1]
@@ -285,7 +290,7 @@ def close_enough(left: float, right: float) -> bool:
 
 def test_botorch_optimises_target_information_over_the_learning_rate():
     known = known_at(1)
-    score = TargetInformation(MODEL, known, DEFAULT_PRIORS, lambda x: 0 * x[..., 0])
+    score = RegretReductionPerCost(MODEL, known, lambda x: 0 * x[..., 0])
     low, high = (torch.tensor([rate, -1.0, -1.0, 0.0], dtype=torch.float64) for rate in (-8, -4))
     # past a millionth of a log unit the score is rounding, on which a line search may fail
     options = {"seed": 0, "factr": 1e10}

@@ -23,8 +23,8 @@ BOUNDS = torch.tensor([LOWER, UPPER], dtype=torch.float64)
 
 def at_target(log_lr: torch.Tensor) -> torch.Tensor:
     """Runs at the target, one a batch."""
-    places = torch.zeros(*log_lr.shape, 3, dtype=torch.float64)
-    return torch.cat([log_lr.unsqueeze(-1), places], -1)
+    log_scales = torch.zeros(*log_lr.shape, 3, dtype=torch.float64)
+    return torch.cat([log_lr.unsqueeze(-1), log_scales], -1)
 
 
 def projected(X: torch.Tensor) -> torch.Tensor:
@@ -50,7 +50,7 @@ def knowledge_gradient(model: HorizonModel | MatchedModel) -> qMultiFidelityKnow
 @pytest.mark.parametrize("kind", [lambda model: model, MatchedModel], ids=["mixture", "matched"])
 def test_noisy_expected_improvement_is_optimised_on_the_surrogate(kind):
     belief = informed()[1]
-    seen = torch.cat([belief.runs.log_lr.unsqueeze(-1), belief.runs.places], -1)
+    seen = torch.cat([belief.runs.points.log_lr.unsqueeze(-1), belief.runs.points.log_scales], -1)
     acquisition = qLogNoisyExpectedImprovement(
         kind(HorizonModel(belief)),
         seen,

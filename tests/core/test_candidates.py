@@ -80,8 +80,8 @@ def test_the_pool_is_every_combination_that_the_space_allows():
         averagings=["none", "lawa"],
     )
     pool = pool_of_space(study_with(space))
-    places = {(t.params, t.tokens, t.batch_tokens, t.schedule, t.averaging) for t in pool}
-    assert len(pool) == len(places) == 2**5
+    log_scales = {(t.params, t.tokens, t.batch_tokens, t.schedule, t.averaging) for t in pool}
+    assert len(pool) == len(log_scales) == 2**5
     assert {trial.learning_rate for trial in pool} == {1e-3}
     for trial in pool:
         per_token = 6e8 if trial.params == 1e8 else 1e9

@@ -73,7 +73,7 @@ def test_a_sampler_that_did_not_mix_is_not_to_be_trusted():
     study, belief = informed()
     stuck = replace(belief, posterior=replace(belief.posterior, acceptance=0.01))
     assert "inference did not mix: 1% of moves accepted" in said(study, stuck)
-    starved = replace(belief, posterior=replace(belief.posterior, unique=0.05))
+    starved = replace(belief, posterior=replace(belief.posterior, distinct=0.05))
     assert "5% of particles survived" in said(study, starved)
 
 
@@ -98,4 +98,4 @@ def test_effective_counts_distinct_particles():
     belief = informed()[1]
     z = belief.posterior.z[:64].repeat(4, 1)
     copied = replace(belief, posterior=replace(belief.posterior, z=z))
-    assert health(copied).effective == len(z.unique(dim=0)) <= 64
+    assert health(copied).distinct == len(z.unique(dim=0)) <= 64

@@ -1,4 +1,4 @@
-"""Blocks: readings of one trunk are worth what dense algebra says, the cautious of two ways."""
+"""Gains: branches of one trunk are worth what dense algebra says, the cautious of two ways."""
 
 import itertools
 import math
@@ -13,9 +13,17 @@ from torch import Tensor
 from horizon_bo import SearchSpace
 from horizon_bo.core.acquisition import best_plan, shortlist_trunks
 from horizon_bo.core.candidates import pool_of_space, trunks_of_space
-from horizon_bo.core.gains import EMPTY, SHARED_NOISE, Trunks, falls, given_trunk, variance_falls
+from horizon_bo.core.gains import (
+    EMPTY,
+    SHARED_NOISE,
+    Trunks,
+    cautious_reduction,
+    given_trunk,
+    variance_reduction,
+)
 from horizon_bo.core.inference import believe, placed
-from horizon_bo.core.linearized import Candidates, Known, Outlook, outlook
+from horizon_bo.core.linearized import Known, LinearGaussian, linearized
+from horizon_bo.core.points import Candidates
 from horizon_bo.core.policy import suggest
 from horizon_bo.study.changes import import_runs
 from horizon_bo.study.trials import Study
@@ -29,7 +37,7 @@ WSD = replace(TARGET, schedule="wsd")
 ONE = torch.zeros(3, dtype=torch.long)
 
 
-def textbook_fall(view: Outlook, runs: list[int], trunk: list[int], share: float) -> Tensor:
+def textbook_fall(view: LinearGaussian, runs: list[int], trunk: list[int], share: float) -> Tensor:
     """Fall of the optimum's variance in each set, one set after the other."""
     found = []
     for covariance, noise in zip(view.covariance, view.noise, strict=True):
@@ -42,7 +50,7 @@ def textbook_fall(view: Outlook, runs: list[int], trunk: list[int], share: float
     return torch.stack(found)
 
 
-def cautious(view: Outlook, runs: list[int], trunk: list[int]) -> Tensor:
+def cautious(view: LinearGaussian, runs: list[int], trunk: list[int]) -> Tensor:
     return torch.minimum(
         *(textbook_fall(view, runs, trunk, share) for share in (0.0, SHARED_NOISE))
     )
@@ -50,33 +58,33 @@ def cautious(view: Outlook, runs: list[int], trunk: list[int]) -> Tensor:
 
 @settings(max_examples=40)
 @given(seeds)
-def test_a_block_is_worth_what_dense_algebra_says(seed):
+def test_a_unit_is_worth_what_dense_algebra_says(seed):
     view = view_from(seed, 6)
-    members = torch.tensor([[0, 1, 2, 3], [5, 2, EMPTY, EMPTY], [4, EMPTY, EMPTY, EMPTY]])
+    branches = torch.tensor([[0, 1, 2, 3], [5, 2, EMPTY, EMPTY], [4, EMPTY, EMPTY, EMPTY]])
     trunk = [0, 0, 1, 1]
-    ours = variance_falls(view.covariance, view.noise, members, torch.tensor(trunk))
+    ours = cautious_reduction(view.covariance, view.noise, branches, torch.tensor(trunk))
     for k, runs in enumerate(([0, 1, 2, 3], [5, 2], [4])):
         close(ours[:, k], cautious(view, runs, trunk), rtol=1e-8, atol=0.0)
 
 
 @settings(max_examples=40)
 @given(seeds)
-def test_a_trunk_is_worth_no_less_than_any_of_its_readings_and_no_more_than_single_runs(seed):
+def test_a_trunk_is_worth_no_less_than_any_of_its_branches_and_no_more_than_single_runs(seed):
     view = view_from(seed, 3)
-    together = variance_falls(view.covariance, view.noise, torch.tensor([[0, 1, 2]]), ONE)
-    alone = variance_falls(view.covariance, view.noise, torch.arange(3)[:, None], ONE[:1])
+    together = cautious_reduction(view.covariance, view.noise, torch.tensor([[0, 1, 2]]), ONE)
+    alone = cautious_reduction(view.covariance, view.noise, torch.arange(3)[:, None], ONE[:1])
     assert (together >= alone * (1 - 1e-10)).all()
     apart = torch.diag_embed(view.noise).unsqueeze(1)
-    independent = falls(view.covariance, apart, torch.tensor([[0, 1, 2]]))
+    independent = variance_reduction(view.covariance, apart, torch.tensor([[0, 1, 2]]))
     assert (together <= independent * (1 + 1e-12)).all()
     assert (together[:, 0] <= view.covariance[:, 0, 0] * (1 + 1e-12)).all()
 
 
-def test_where_readings_tell_of_the_same_thing_shared_noise_makes_a_second_one_worth_less():
-    # two readings of the optimum itself, noise variance 1: the mean of both has ½, or ¾ if tied
+def test_where_branches_tell_of_the_same_thing_shared_noise_makes_a_second_one_worth_less():
+    # two branches of the optimum itself, noise variance 1: the mean of both has ½, or ¾ if tied
     covariance = torch.ones(1, 3, 3, dtype=torch.float64)
     noise = torch.ones(1, 2, dtype=torch.float64)
-    worth = variance_falls(covariance, noise, torch.tensor([[0, 1]]), ONE[:2])
+    worth = cautious_reduction(covariance, noise, torch.tensor([[0, 1]]), ONE[:2])
     close(worth, torch.tensor([[1 / (1 + (1 + SHARED_NOISE) / 2)]], dtype=torch.float64))
 
 
@@ -84,21 +92,21 @@ def test_where_readings_tell_of_the_same_thing_shared_noise_makes_a_second_one_w
 @given(seeds)
 def test_conditioning_on_a_trunk_leaves_what_its_worth_promised(seed):
     view = view_from(seed, 5)
-    readings = torch.tensor([1, 3, 4])
-    left = given_trunk(view.covariance, view.noise, readings)
-    worth = variance_falls(view.covariance, view.noise, readings[None], ONE)[:, 0]
+    branches = torch.tensor([1, 3, 4])
+    left = given_trunk(view.covariance, view.noise, branches)
+    worth = cautious_reduction(view.covariance, view.noise, branches[None], ONE)[:, 0]
     close(view.covariance[:, 0, 0] - left[:, 0, 0], worth, rtol=1e-8, atol=1e-10)
 
 
 @settings(max_examples=40)
 @given(seeds)
-def test_a_trunk_of_one_reading_is_an_ordinary_run(seed):
+def test_a_trunk_of_one_branch_is_an_ordinary_run(seed):
     view, cost = view_from(seed, 1), torch.tensor([2.0], dtype=torch.float64)
     left = given_trunk(view.covariance, view.noise, ONE[:1])
     for k in range(len(left)):
         noise = {1: float(view.noise[k, 0])}
         close(left[k], conditioned(view.covariance[k], noise), rtol=1e-8, atol=1e-10)
-    trunk = Trunks(ONE[:1, None], ONE[:1], ONE[:1], cost)
+    trunk = Trunks(ONE[:1, None], ONE[:1], cost)
     plans = [
         best_plan(view, cost[:k], 2.0, True, trunks=trunk.select(ONE[: 1 - k])) for k in (0, 1)
     ]
@@ -108,9 +116,9 @@ def test_a_trunk_of_one_reading_is_an_ordinary_run(seed):
 
 
 def three_trunks(cost: Tensor) -> Trunks:
-    """Over six readings: two of one shape, and one of another."""
-    members = torch.tensor([[0, 1], [2, 3], [4, 5]])
-    return Trunks(members, torch.tensor([0, 0, 1]), torch.zeros(3, dtype=torch.long), cost)
+    """Over six branches: two of one kind, and one of another."""
+    branches = torch.tensor([[0, 1], [2, 3], [4, 5]])
+    return Trunks(branches, torch.tensor([0, 0, 1]), cost)
 
 
 @settings(max_examples=40)
@@ -121,13 +129,13 @@ def test_the_first_runs_are_the_best_of_single_runs_trunks_and_pairs_per_flop(
     view = view_from(seed, 6)
     trunks = three_trunks(trunk_cost)
     price = torch.cat([cost, trunk_cost])
-    readings = [[k] for k in range(6)] + trunks.members.tolist()
+    branches = [[k] for k in range(6)] + trunks.branches.tolist()
     offers = [(k,) for k in range(9)] + list(itertools.combinations(range(6), 2)) + [(6, 7)]
     ratios = {}
     for offer in offers:
         paid = float(price[list(offer)].sum())
-        runs = [run for unit in offer for run in readings[unit]]
-        owner = [unit for unit in offer for _ in readings[unit]]
+        runs = [run for unit in offer for run in branches[unit]]
+        owner = [unit for unit in offer for _ in branches[unit]]
         fall = float((view.curvature * cautious(view, runs, owner)).mean()) / 2
         if paid <= budget:
             ratios[offer] = fall / paid
@@ -160,7 +168,7 @@ def test_trunks_on_offer_are_affordable_and_read_at_ascending_horizons_of_one_ra
     trunks = trunks_of_space(study, offers)
     assert len(trunks)
     lengths = set()
-    for row, price in zip(trunks.members.tolist(), trunks.cost.tolist(), strict=True):
+    for row, price in zip(trunks.branches.tolist(), trunks.cost.tolist(), strict=True):
         runs = [offers[k] for k in row if k != EMPTY]
         assert len({(run.params, run.learning_rate) for run in runs}) == 1
         tokens = [run.tokens for run in runs]
@@ -178,13 +186,13 @@ def test_trunks_on_offer_are_affordable_and_read_at_ascending_horizons_of_one_ra
         (5e8, 1e9, 2e9, 4e9),
         (2e9, 4e9),
     }
-    assert len({int(shape) for shape in trunks.shape}) == 5 + 5 - 2  # 4e9 of 120M is too dear
+    assert len({int(kind) for kind in trunks.kind}) == 5 + 5 - 2  # 4e9 of 120M is too dear
 
 
 def test_no_more_than_six_branches_are_on_offer():
     space = replace(branching_study(0.2).space, tokens=[5e8 * 1.3**k for k in range(9)])
     study = branching_study(0.2, space=space)
-    counts = (trunks_of_space(study, pool_of_space(study)).members != EMPTY).sum(1)
+    counts = (trunks_of_space(study, pool_of_space(study)).branches != EMPTY).sum(1)
     assert set(counts.tolist()) == {2, 3, 4, 5, 6}
 
 
@@ -201,8 +209,8 @@ def test_only_runs_of_schedule_wsd_branch():
     space = replace(branching_study(0.2).space, schedules=["cosine", "wsd"])
     study = branching_study(0.2, space=space, target=TARGET)
     offers = pool_of_space(study)
-    readings = trunks_of_space(study, offers).readings.tolist()
-    assert {offers[k].schedule for k in readings} == {"wsd"}
+    branches = trunks_of_space(study, offers).candidates.tolist()
+    assert {offers[k].schedule for k in branches} == {"wsd"}
 
 
 def test_a_shortlist_of_trunks_keeps_the_best_of_them():
@@ -210,15 +218,14 @@ def test_a_shortlist_of_trunks_keeps_the_best_of_them():
     study = import_runs(study, WORLD.sweep([(6e7, 5e8)], STRADDLING))
     belief = believe(study)
     offers = pool_of_space(study)
-    log_lr, places, source = placed(study, offers, ())
     cost = torch.tensor([run.flops for run in offers], dtype=torch.float64)
-    candidates = Candidates(log_lr, places, source, cost)
+    candidates = Candidates(placed(study, offers, ()), cost)
     nothing = candidates.select(torch.empty(0, dtype=torch.long))
     known = Known(belief.posterior, belief.runs, nothing)
     trunks = trunks_of_space(study, offers)
-    kept = shortlist_trunks(known, candidates, trunks, belief.priors)
+    kept = shortlist_trunks(known, candidates, trunks)
     assert len(kept) == len(kept.unique()) < len(trunks)
-    view = outlook(known, candidates, belief.priors)
+    view = linearized(known, candidates)
     plan = best_plan(view, cost[:0], study.budget, repeatable=True, trunks=trunks)
     assert set(plan.index[:2]) <= set(kept.tolist())
 

@@ -61,17 +61,17 @@ def test_another_seed_gives_other_draws_of_the_same_posterior():
 def test_pending_and_failed_runs_are_no_data():
     study = study_of([logged()])
     waiting = study.with_trials(pending_trial(1), replace(pending_trial(2), status="failed"))
-    close(finished_runs(waiting)[0].log_lr, finished_runs(study)[0].log_lr)
+    close(finished_runs(waiting)[0].points.log_lr, finished_runs(study)[0].points.log_lr)
     assert len(finished_runs(waiting)[0].loss) == 1
 
 
 def test_runs_enter_as_logs_relative_to_the_target():
     study = study_of([logged(learning_rate=2e-3, params=1e8, tokens=2e9, batch_tokens=131_072)])
     runs, recipes, scale = finished_runs(study)
-    close(runs.log_lr, torch.tensor([2e-3], dtype=torch.float64).log())
+    close(runs.points.log_lr, torch.tensor([2e-3], dtype=torch.float64).log())
     expected = torch.tensor([[0.1, 0.1, 0.5]], dtype=torch.float64).log()
-    close(runs.places, expected)
-    close(runs.cells, torch.cat([torch.zeros(1, 3, dtype=torch.float64), expected]))
+    close(runs.points.log_scales, expected)
+    close(runs.cells.log_scales, torch.cat([torch.zeros(1, 3, dtype=torch.float64), expected]))
     assert (recipes, scale) == ((), 3.1)
 
 
@@ -149,7 +149,7 @@ def test_a_suggestion_under_way_leaves_the_data_as_they_were():
     waiting = start(study, suggest(study, belief))
     before, after = finished_runs(study)[0], finished_runs(waiting)[0]
     close(after.loss, before.loss, rtol=0, atol=0)
-    close(after.cells, before.cells, rtol=0, atol=0)
+    close(after.cells.log_scales, before.cells.log_scales, rtol=0, atol=0)
 
 
 def test_interpolation_to_a_target_smaller_than_the_runs_works():
@@ -236,15 +236,15 @@ def test_many_runs_are_condensed_within_cells_and_a_narrow_range_of_rates():
     generator = torch.Generator().manual_seed(0)
     count = 3 * MOST_RUNS
     log_lr = -8 + 3 * torch.rand(count, generator=generator, dtype=torch.float64)
-    places = [[-1.0, -1.0, 0.0], [-2.0, -1.0, 0.0]] * (count // 2)
+    log_scales = [[-1.0, -1.0, 0.0], [-2.0, -1.0, 0.0]] * (count // 2)
     loss = torch.where(log_lr > -5.2, torch.nan, 1 + 0.01 * (log_lr + 6.5).square())
-    runs = runs_at(log_lr.tolist(), places, loss.tolist(), known_sd=0.01)
+    runs = runs_at(log_lr.tolist(), log_scales, loss.tolist(), known_sd=0.01)
     fewer = condensed(runs)
     assert len(fewer.loss) <= MOST_RUNS
     assert fewer.count.sum() == count
     assert fewer.count[fewer.diverged].sum() == runs.diverged.sum()
-    close(fewer.places, fewer.cells[fewer.cell])  # each of one cell
-    mean = 1 + 0.01 * (fewer.log_lr + 6.5).square()
+    close(fewer.points.log_scales, fewer.cells.log_scales[fewer.cell])  # each of one cell
+    mean = 1 + 0.01 * (fewer.points.log_lr + 6.5).square()
     ended = ~fewer.diverged
     # the loss is that of a rate in the same tenth of ln η, on a bowl of slope up to 0.03
     assert (fewer.loss - mean)[ended].abs().max() < 0.1 * 0.03
@@ -264,5 +264,5 @@ def test_two_runs_that_become_one_leave_their_mean_and_their_number():
     runs = runs_at([-6.0, -6.01], [[-1.0, -1.0, 0.0]] * 2, [1.0, 1.2])
     one = condensed(runs, most=1)
     assert one.loss.tolist() == pytest.approx([1.1])
-    assert one.log_lr.tolist() == pytest.approx([-6.005])
+    assert one.points.log_lr.tolist() == pytest.approx([-6.005])
     assert one.count.tolist() == [2.0]

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from mpmath import mp, mpf
 
 from horizon_bo.core.laws import HorizonLaw, clip_offset, linex, linex_slope
+from tests.dense import bowl_of
 from tests.strategies import laws, log_units
 
 close = torch.testing.assert_close
@@ -85,28 +86,16 @@ def test_positive_asymmetry_makes_overshooting_costlier_than_undershooting(u, as
 @given(laws, log_units, log_units, log_units, log_units)
 def test_no_learning_rate_beats_the_stated_optimum(law: HorizonLaw, n, d, b, offset):
     optimum = law.log_optimal_lr(n, d, b)
-    assert law.bowl(optimum, n, d, b) == 0
-    assert law.bowl(optimum + offset, n, d, b) >= 0
-
-
-@given(laws, log_units, log_units, log_units, st.tuples(*[st.floats(-5, 5)] * 3), log_units)
-def test_choice_of_reference_horizon_is_immaterial(law: HorizonLaw, n, d, b, moved, log_lr):
-    dn, dd, db = moved
-    other = law.relative_to(dn, dd, db)
-    scale = law.curvature(n, d, b)
-    # optima of size up to 40 cancel in the offset, which leaves 1e-14 of it
-    close(
-        other.bowl(log_lr, n - dn, d - dd, b - db) / scale,
-        law.bowl(log_lr, n, d, b) / scale,
-        rtol=1e-10,
-        atol=1e-12,
-    )
+    assert bowl_of(law, optimum, n, d, b) == 0
+    assert bowl_of(law, optimum + offset, n, d, b) >= 0
 
 
 @settings(max_examples=30)  # hessians are slow
 @given(laws, log_units, log_units, log_units)
 def test_curvature_at_the_optimum_is_what_the_law_declares(law: HorizonLaw, n, d, b):
-    bend = torch.func.hessian(lambda log_lr: law.bowl(log_lr, n, d, b))(law.log_optimal_lr(n, d, b))
+    bend = torch.func.hessian(lambda log_lr: bowl_of(law, log_lr, n, d, b))(
+        law.log_optimal_lr(n, d, b)
+    )
     close(bend, law.curvature(n, d, b), rtol=1e-9, atol=0)
 
 
@@ -128,8 +117,8 @@ def test_an_offset_is_kept_until_the_bowl_has_left_the_range_of_losses(u, asymme
 
 @given(laws, log_units, st.floats(7, 700))
 def test_no_rate_however_far_off_overflows_and_farther_is_never_better(law: HorizonLaw, n, far):
-    far_off = law.log_optimal_lr(n, n) + torch.tensor([far, 2 * far], dtype=torch.float64)
-    near, farther = law.bowl(far_off, n, n).tolist()
+    far_off = law.log_optimal_lr(n, n, 0 * n) + torch.tensor([far, 2 * far], dtype=torch.float64)
+    near, farther = bowl_of(law, far_off, n, n, 0 * n).tolist()
     assert 0 < near <= farther < math.inf
 
 
@@ -142,5 +131,5 @@ def test_a_batch_of_laws_answers_as_each_law_does(members, n, log_lr):
         }
     )
     rates = log_lr + torch.tensor([-1.0, 0.0, 2.0], dtype=torch.float64)
-    each = torch.stack([law.bowl(rates, n, -n, n) for law in members])
-    close(stacked.unsqueeze().bowl(rates, n, -n, n), each, rtol=1e-12, atol=0)
+    each = torch.stack([bowl_of(law, rates, n, -n, n) for law in members])
+    close(bowl_of(stacked.unsqueeze(), rates, n, -n, n), each, rtol=1e-12, atol=0)

@@ -1,4 +1,4 @@
-"""Tuner: suggestions fit space and budget, outcomes are taken once, and stopping is economics."""
+"""Policy: suggestions fit space and budget, outcomes are taken once, and stopping is economics."""
 
 import math
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Mean: what is believed before the first run is what the table of priors says."""
+"""Priors: what is believed before the first run is what the table of priors says."""
 
 from dataclasses import fields
 

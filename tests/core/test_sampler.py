@@ -9,6 +9,7 @@ import torch
 from scipy.stats import chi2, invgamma, kstest
 from torch import Tensor
 
+from horizon_bo.core.points import Points
 from horizon_bo.core.priors import DEFAULT_PRIORS, Coefficients, Prior, coefficients
 from horizon_bo.core.sampler import sample
 from horizon_bo.core.surrogate import (
@@ -18,7 +19,6 @@ from horizon_bo.core.surrogate import (
     draw_departures,
     features,
     level_mean,
-    same_source,
 )
 from tests.worlds import drawn_world, runs_at
 
@@ -55,7 +55,7 @@ def test_the_same_runs_and_seed_give_the_same_particles_bit_for_bit():
     world = drawn_world(1)
     once, again = (sample(world.runs, DEFAULT_PRIORS, generator(5), 64) for _ in range(2))
     assert torch.equal(once.z, again.z)
-    assert torch.equal(once.inflation, again.inflation)
+    assert torch.equal(once.noise_scale, again.noise_scale)
     other = sample(world.runs, DEFAULT_PRIORS, generator(6), 64)
     assert not torch.equal(once.z, other.z)
 
@@ -67,7 +67,7 @@ def test_a_run_that_diverged_far_above_the_optimum_says_nothing_of_its_noise():
     posterior = sample(runs, DEFAULT_PRIORS, generator(), 1024)
     half = NOISE_FREEDOM / 2
     assert (
-        kstest(posterior.inflation[::4, 1].tolist(), invgamma(half, scale=half).cdf).pvalue > 1e-4
+        kstest(posterior.noise_scale[::4, 1].tolist(), invgamma(half, scale=half).cdf).pvalue > 1e-4
     )
 
 
@@ -81,12 +81,11 @@ def exact_optimum(loss: Tensor, log_lr: Tensor, grid: Tensor, prior: Prior) -> t
     z = torch.zeros(len(grid), len(DEFAULT_PRIORS), dtype=torch.float64)
     z[:, 0] = (grid - prior.location) / prior.scale
     c = coefficients(z, pinned(log_optimum=prior))
-    places, source = (
-        torch.zeros(count, 3, dtype=torch.float64),
-        torch.zeros(count, dtype=torch.long),
+    points = Points(
+        log_lr, torch.zeros(count, 3, dtype=torch.float64), torch.zeros(count, dtype=torch.long)
     )
-    f = features(c, log_lr, places, source)
-    departures = cell_covariance(c, places, places, same_source(source, source))
+    f = features(c, points)
+    departures = cell_covariance(c, points, points)
     left = f.basis.mT
     covariance = (left.unsqueeze(-1) * departures * left.unsqueeze(-2)).sum(1)
     half = NOISE_FREEDOM / 2
@@ -94,7 +93,7 @@ def exact_optimum(loss: Tensor, log_lr: Tensor, grid: Tensor, prior: Prior) -> t
     combined = torch.cartesian_prod(*[factors] * count)  # combination run
     noise = torch.diag_embed(f.variance.unsqueeze(1) * combined)
     normal = torch.distributions.MultivariateNormal(
-        (level_mean(c, places) + f.mean).unsqueeze(1), covariance.unsqueeze(1) + noise
+        (level_mean(c, points.log_scales) + f.mean).unsqueeze(1), covariance.unsqueeze(1) + noise
     )
     safety = torch.special.log_ndtr((grid[:, None] + c.cliff[:, None] - log_lr) / CLIFF_WIDTH)
     log_likelihood = normal.log_prob(loss).logsumexp(1) + safety.sum(1)

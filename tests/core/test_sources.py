@@ -62,16 +62,16 @@ def test_another_recipe_in_the_same_place_is_another_cell():
     runs = WORLD.sweep([OWN_CELL], (0, 1)) + OTHER.sweep([OWN_CELL], (0, 1), 1, "old logs")
     finished, recipes, _ = finished_runs(import_runs(small_study(), runs))
     assert recipes == ("old logs",)
-    assert finished.source.tolist() == [0, 0, 1, 1]
+    assert finished.points.source.tolist() == [0, 0, 1, 1]
     assert finished.cell[0] == finished.cell[1] != finished.cell[2] == finished.cell[3]
-    torch.testing.assert_close(finished.cells[finished.cell], finished.places)
+    torch.testing.assert_close(finished.cells.log_scales[finished.cell], finished.points.log_scales)
 
 
 def test_a_recipe_of_the_study_under_its_own_name_is_pooled():
     runs = WORLD.sweep([OWN_CELL], (0, 1), source="ours")
     finished, recipes, _ = finished_runs(import_runs(small_study(source="ours"), runs))
     assert recipes == ()
-    assert finished.source.tolist() == [0, 0]
+    assert finished.points.source.tolist() == [0, 0]
 
 
 def test_runs_of_another_recipe_alone_say_less_of_the_optimum():
@@ -97,7 +97,7 @@ def test_what_differs_from_the_target_in_averaging_or_schedule_is_another_recipe
         study = small_study(target=replace(TARGET, **own))
         logged = import_runs(study, read_as(runs, **own) + read_as(runs, **foreign))
         finished, recipes, _ = finished_runs(logged)
-        assert finished.source.tolist() == [0, 0, 1, 1]
+        assert finished.points.source.tolist() == [0, 0, 1, 1]
         assert recipes == (" · ".join(foreign[name] for name in PLAIN if name in other),)
 
 

@@ -1,7 +1,7 @@
 """Surrogate: cell summaries, tempering and draws agree with the dense formulas they abbreviate."""
 
 import math
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,11 +12,10 @@ from scipy.stats import chi2
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
-from horizon_bo.core.inference import MOST_CELLS, assign_cells
+from horizon_bo.core.points import MOST_CELLS, Cells, Points, Runs, assign_cells
 from horizon_bo.core.priors import DEFAULT_PRIORS, coefficients
 from horizon_bo.core.surrogate import (
     AMPLITUDE,
-    Runs,
     condition,
     draw_departures,
     token_slope,
@@ -30,7 +29,7 @@ close = torch.testing.assert_close
 #: Three cells, one of another recipe; one loss is a mean of three; one run diverged.
 ONCE = runs_at(
     log_lr=[-7.5, -6.4, -5.0, -6.9, -5.8, -6.1, -4.4],
-    places=[[-2, -1, 0]] * 3 + [[-1, -2, -0.7]] * 2 + [[-1, -1, 0]] * 2,
+    log_scales=[[-2, -1, 0]] * 3 + [[-1, -2, -0.7]] * 2 + [[-1, -1, 0]] * 2,
     loss=[1.21, 1.18, 1.26, 1.14, 1.13, 1.07, math.nan],
     source=[0, 0, 0, 0, 0, 1, 1],
     known_sd=2e-3,
@@ -43,8 +42,10 @@ def among_many_cells(runs: Runs) -> Runs:
     empty = torch.arange(1, 1 + len(runs.loss), dtype=torch.float64)[:, None] * torch.ones(1, 3)
     return replace(
         runs,
-        cells=torch.cat([runs.cells, empty.to(torch.float64)]),
-        cell_source=torch.cat([runs.cell_source, torch.zeros(len(empty), dtype=torch.long)]),
+        cells=Cells(
+            torch.cat([runs.cells.log_scales, empty.to(torch.float64)]),
+            torch.cat([runs.cells.source, torch.zeros(len(empty), dtype=torch.long)]),
+        ),
     )
 
 
@@ -59,22 +60,22 @@ BOTH_PATHS = pytest.mark.parametrize("arranged", [among_many_cells, among_few_ce
 def coordinates(seed: int, runs: Runs, sets: int = 3) -> tuple[Tensor, Tensor]:
     """Coefficient sets of moderate size and noise factors of the runs."""
     generator = torch.Generator().manual_seed(seed)
-    columns = len(DEFAULT_PRIORS) + int(runs.source.max())
+    columns = len(DEFAULT_PRIORS) + int(runs.points.source.max())
     z = 0.7 * torch.randn(sets, columns, dtype=torch.float64, generator=generator)
-    inflation = 0.5 + torch.rand(sets, len(runs.loss), dtype=torch.float64, generator=generator)
-    return z, inflation
+    noise_scale = 0.5 + torch.rand(sets, len(runs.loss), dtype=torch.float64, generator=generator)
+    return z, noise_scale
 
 
 @BOTH_PATHS
 @pytest.mark.parametrize("seed", range(4))
 def test_the_likelihood_is_that_of_the_dense_normal_and_of_the_events(arranged, seed):
     runs = arranged(RUNS)
-    z, inflation = coordinates(seed, runs)
-    ours = condition(z, inflation, runs, DEFAULT_PRIORS).log_likelihood
+    z, noise_scale = coordinates(seed, runs)
+    ours = condition(z, noise_scale, runs, DEFAULT_PRIORS).log_likelihood
     for k in range(len(z)):
         basis, departures, mean, noise = dense(z[k], runs)
         rows, done = loading(basis, runs), ~runs.diverged
-        covariance = rows @ departures @ rows.T + torch.diag(noise * inflation[k])
+        covariance = rows @ departures @ rows.T + torch.diag(noise * noise_scale[k])
         normal = MultivariateNormal(mean[done], covariance[done][:, done])
         expected = normal.log_prob(runs.loss[done]) + log_events(z[k], runs).sum()
         # a level of sd 1 and noise of sd 1e-3 leave 1e-16 · 1e6 of each
@@ -85,9 +86,9 @@ def test_the_likelihood_is_that_of_the_dense_normal_and_of_the_events(arranged, 
 @given(seeds)
 def test_summaries_of_cells_say_the_same_as_the_runs_themselves(seed):
     many = among_few_cells(RUNS)
-    z, inflation = coordinates(seed, many)
-    by_cells = condition(z, inflation, many, DEFAULT_PRIORS)
-    by_runs = condition(z, inflation, among_many_cells(many), DEFAULT_PRIORS)
+    z, noise_scale = coordinates(seed, many)
+    by_cells = condition(z, noise_scale, many, DEFAULT_PRIORS)
+    by_runs = condition(z, noise_scale, among_many_cells(many), DEFAULT_PRIORS)
     assert by_cells.design is None
     assert by_runs.design is not None
     close(by_cells.log_likelihood, by_runs.log_likelihood, rtol=1e-7, atol=1e-7)
@@ -98,11 +99,11 @@ def test_summaries_of_cells_say_the_same_as_the_runs_themselves(seed):
 @pytest.mark.parametrize("power", [1e-3, 0.3, 1.0])
 def test_tempering_raises_the_likelihood_given_the_departures_to_a_power(power):
     runs = runs_at([-5.9], [[-1.0, -2.0, 0.5]], [1.2])
-    z, inflation = coordinates(5, runs, 1)
+    z, noise_scale = coordinates(5, runs, 1)
     basis, departures, mean, noise = dense(z[0], runs)
     rows = loading(basis, runs)
     prior = (rows @ departures @ rows.T).sqrt().item()
-    spread, missed = math.sqrt(noise.item() * inflation.item()), (runs.loss - mean).item()
+    spread, missed = math.sqrt(noise.item() * noise_scale.item()), (runs.loss - mean).item()
 
     def integrand(f: float) -> float:
         density = math.exp(-0.5 * (f / prior) ** 2) / (prior * math.sqrt(2 * math.pi))
@@ -112,7 +113,7 @@ def test_tempering_raises_the_likelihood_given_the_departures_to_a_power(power):
     reach = 40 * spread / math.sqrt(power)
     integral = quad(integrand, missed - reach, missed + reach, points=[missed], epsabs=0)[0]
     expected = math.log(integral) + power * log_events(z[0], runs).item()
-    ours = condition(z, inflation, runs, DEFAULT_PRIORS, power).log_likelihood.item()
+    ours = condition(z, noise_scale, runs, DEFAULT_PRIORS, power).log_likelihood.item()
     assert ours == pytest.approx(expected, rel=1e-7)
 
 
@@ -120,18 +121,18 @@ def test_tempering_raises_the_likelihood_given_the_departures_to_a_power(power):
 def test_draws_of_departures_have_the_moments_of_the_dense_formula(arranged):
     # false-alarm rate 1e-4 for the mean and 1e-4 for each of 3·cells variances and their sum
     runs = arranged(RUNS)
-    z, inflation = coordinates(2, runs, 1)
+    z, noise_scale = coordinates(2, runs, 1)
     basis, departures, mean, noise = dense(z[0], runs)
     done = ~runs.diverged
     rows = loading(basis, runs)[done]
-    gram = rows @ departures @ rows.T + torch.diag((noise * inflation[0])[done])
+    gram = rows @ departures @ rows.T + torch.diag((noise * noise_scale[0])[done])
     gain = torch.linalg.solve(gram, rows @ departures).T
     center = gain @ (runs.loss - mean)[done]
     covariance = departures - gain @ rows @ departures
     root = torch.linalg.cholesky(covariance)
 
     count = 4000
-    fit = condition(z, inflation, runs, DEFAULT_PRIORS)
+    fit = condition(z, noise_scale, runs, DEFAULT_PRIORS)
     draws = draw_departures(fit, torch.Generator().manual_seed(0), count).reshape(count, -1)
     white = torch.linalg.solve_triangular(root, (draws - center).T, upper=False)
     free = len(white)
@@ -147,12 +148,12 @@ def test_draws_of_departures_have_the_moments_of_the_dense_formula(arranged):
 def test_a_diverged_run_contributes_its_hazard_and_nothing_else(arranged):
     without = arranged(RUNS.select(~RUNS.diverged))
     extra = RUNS.select(RUNS.diverged)
-    per_run = [f.name for f in fields(Runs) if f.name not in ("cells", "cell_source")]
+    per_run = ("loss", "variance", "count", "cell")
     joined = {name: torch.cat([getattr(without, name), getattr(extra, name)]) for name in per_run}
-    together = replace(without, **joined)
-    z, inflation = coordinates(1, together)
-    alone = condition(z, inflation[:, :-1], without, DEFAULT_PRIORS)
-    both = condition(z, inflation, together, DEFAULT_PRIORS)
+    together = replace(without, points=Points.cat(without.points, extra.points), **joined)
+    z, noise_scale = coordinates(1, together)
+    alone = condition(z, noise_scale[:, :-1], without, DEFAULT_PRIORS)
+    both = condition(z, noise_scale, together, DEFAULT_PRIORS)
     hazard = torch.stack([log_events(one, extra).sum() for one in z])
     close(both.log_likelihood - alone.log_likelihood, hazard, rtol=1e-9, atol=1e-9)
     # factors over all runs and over those that ended differ by rounding
@@ -162,23 +163,23 @@ def test_a_diverged_run_contributes_its_hazard_and_nothing_else(arranged):
 @settings(max_examples=20)
 @given(st.permutations(range(len(RUNS.loss))), seeds)
 def test_the_order_of_runs_does_not_change_their_likelihood(order, seed):
-    z, inflation = coordinates(seed, RUNS)
+    z, noise_scale = coordinates(seed, RUNS)
     index = torch.tensor(order)
-    ours = condition(z, inflation, RUNS, DEFAULT_PRIORS).log_likelihood
-    theirs = condition(z, inflation[:, index], RUNS.select(index), DEFAULT_PRIORS).log_likelihood
+    ours = condition(z, noise_scale, RUNS, DEFAULT_PRIORS).log_likelihood
+    theirs = condition(z, noise_scale[:, index], RUNS.select(index), DEFAULT_PRIORS).log_likelihood
     close(ours, theirs, rtol=1e-9, atol=1e-8)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_names_of_recipes_are_immaterial(seed):
-    rates, places = [-6.0, -5.5, -5.0, -6.5], [[-1.0, -1.0, 0.0]] * 4
-    runs = runs_at(rates, places, [1.1, 1.2, 1.3, 1.1], [0, 1, 2, 1])
-    swapped = runs_at(rates, places, [1.1, 1.2, 1.3, 1.1], [0, 2, 1, 2])
-    z, inflation = coordinates(seed, runs)
+    rates, log_scales = [-6.0, -5.5, -5.0, -6.5], [[-1.0, -1.0, 0.0]] * 4
+    runs = runs_at(rates, log_scales, [1.1, 1.2, 1.3, 1.1], [0, 1, 2, 1])
+    swapped = runs_at(rates, log_scales, [1.1, 1.2, 1.3, 1.1], [0, 2, 1, 2])
+    z, noise_scale = coordinates(seed, runs)
     exchanged = torch.cat([z[:, :-2], z[:, [-1, -2]]], 1)
     close(
-        condition(z, inflation, runs, DEFAULT_PRIORS).log_likelihood,
-        condition(exchanged, inflation, swapped, DEFAULT_PRIORS).log_likelihood,
+        condition(z, noise_scale, runs, DEFAULT_PRIORS).log_likelihood,
+        condition(exchanged, noise_scale, swapped, DEFAULT_PRIORS).log_likelihood,
         rtol=1e-9,
         atol=1e-8,
     )
@@ -210,8 +211,8 @@ def test_more_runs_at_one_place_leave_departures_less_uncertain():
 def test_an_e_fold_of_tokens_buys_what_the_law_says():
     # without runs the amplitude is its prior mean
     runs = runs_at([], [])
-    z, inflation = torch.zeros(1, len(DEFAULT_PRIORS), dtype=torch.float64), torch.ones(1, 0)
-    fit = condition(z, inflation.double(), runs, DEFAULT_PRIORS)
+    z, noise_scale = torch.zeros(1, len(DEFAULT_PRIORS), dtype=torch.float64), torch.ones(1, 0)
+    fit = condition(z, noise_scale.double(), runs, DEFAULT_PRIORS)
     expected = fit.coefficients.law.tokens_exponent * AMPLITUDE[0]
     close(token_slope(fit, runs), expected, rtol=1e-12, atol=0)
 
@@ -220,16 +221,16 @@ def test_an_e_fold_of_tokens_buys_what_the_law_says():
 @pytest.mark.parametrize("seed", range(3))
 def test_the_amplitude_of_the_fall_with_tokens_is_its_dense_posterior_mean(arranged, seed):
     runs = arranged(RUNS)
-    z, inflation = coordinates(seed, runs, 1)
+    z, noise_scale = coordinates(seed, runs, 1)
     basis, departures, mean, noise = dense(z[0], runs)
     done = ~runs.diverged
     rows = loading(basis, runs)[done]
-    gram = rows @ departures @ rows.T + torch.diag((noise * inflation[0])[done])
+    gram = rows @ departures @ rows.T + torch.diag((noise * noise_scale[0])[done])
     c = coefficients(z)
-    falls = (-c.law.tokens_exponent * runs.places[done, 1]).expm1()
-    change = AMPLITUDE[1] ** 2 * falls @ torch.linalg.solve(gram, (runs.loss - mean)[done])
+    growth = (-c.law.tokens_exponent * runs.points.log_scales[done, 1]).expm1()
+    change = AMPLITUDE[1] ** 2 * growth @ torch.linalg.solve(gram, (runs.loss - mean)[done])
     assert AMPLITUDE[0] + change > 0.01  # smaller ones are held there
-    fit = condition(z, inflation, runs, DEFAULT_PRIORS)
+    fit = condition(z, noise_scale, runs, DEFAULT_PRIORS)
     expected = c.law.tokens_exponent * (AMPLITUDE[0] + change)
     # the jitter of 1e-10 moves amplitudes in the sixth digit
     close(token_slope(fit, runs), expected, rtol=1e-4, atol=0)
@@ -241,26 +242,28 @@ def test_the_amplitude_of_the_fall_with_tokens_is_its_dense_posterior_mean(arran
     st.integers(0, 1),
 )
 def test_up_to_a_limit_every_place_and_recipe_is_a_cell_of_its_own(corners, recipe):
-    places = torch.tensor([[n, d, 0] for n, d in corners], dtype=torch.float64)
+    log_scales = torch.tensor([[n, d, 0] for n, d in corners], dtype=torch.float64)
     source = torch.tensor([recipe * (k % 2) for k in range(len(corners))])
-    cell, cells, cell_source = assign_cells(places, source)
-    close(cells[cell], places, rtol=0, atol=0)
-    close(cell_source[cell], source)
-    assert cells[0].tolist() == [0, 0, 0]
-    assert cell_source[0] == 0
+    cell, cells = assign_cells(Points(torch.zeros(len(source)).double(), log_scales, source))
+    close(cells.log_scales[cell], log_scales, rtol=0, atol=0)
+    close(cells.source[cell], source)
+    assert cells.log_scales[0].tolist() == [0, 0, 0]
+    assert cells.source[0] == 0
     distinct = {(0, 0, 0), *((n, d, s) for (n, d), s in zip(corners, source.tolist(), strict=True))}
     assert len(cells) == len(distinct)
 
 
 def test_beyond_the_limit_runs_join_the_nearest_cell_of_their_recipe():
     generator = torch.Generator().manual_seed(0)
-    places = -6 * torch.rand(4 * MOST_CELLS, 3, dtype=torch.float64, generator=generator)
-    source = torch.arange(len(places)) % 2
-    cell, cells, cell_source = assign_cells(places, source)
+    log_scales = -6 * torch.rand(4 * MOST_CELLS, 3, dtype=torch.float64, generator=generator)
+    source = torch.arange(len(log_scales)) % 2
+    cell, cells = assign_cells(Points(torch.zeros(len(source)).double(), log_scales, source))
     assert len(cells) == MOST_CELLS
-    assert cells[0].tolist() == [0, 0, 0]
-    assert (cell_source[cell] == source).all()
-    for run in range(len(places)):
-        own = cells[cell_source == source[run]]
-        nearest = (own - places[run]).norm(dim=1).min()
-        assert (cells[cell[run]] - places[run]).norm() == pytest.approx(nearest.item(), abs=1e-9)
+    assert cells.log_scales[0].tolist() == [0, 0, 0]
+    assert (cells.source[cell] == source).all()
+    for run in range(len(log_scales)):
+        own = cells.log_scales[cells.source == source[run]]
+        nearest = (own - log_scales[run]).norm(dim=1).min()
+        assert (cells.log_scales[cell[run]] - log_scales[run]).norm() == pytest.approx(
+            nearest.item(), abs=1e-9
+        )

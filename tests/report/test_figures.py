@@ -9,9 +9,9 @@ import torch
 from horizon_bo.cli.law_compare import compare_records
 from horizon_bo.core.decision import decide
 from horizon_bo.core.inference import believe
-from horizon_bo.core.linearized import Candidates, Known, credit, outlook
+from horizon_bo.core.linearized import LINEARISATIONS, Known, leave_one_out, linearized
+from horizon_bo.core.points import Candidates
 from horizon_bo.core.policy import recommend
-from horizon_bo.core.priors import coefficients
 from horizon_bo.core.surrogate import features
 from horizon_bo.report.series import history_lengths, study_figures
 from horizon_bo.study.changes import import_runs
@@ -25,25 +25,24 @@ def figures():
     return study_figures(*informed())
 
 
-def test_credit_is_what_conditioning_on_all_runs_but_one_says():
+def test_leaving_one_out_is_what_conditioning_on_all_runs_but_one_says():
     _, belief = informed()
     runs, posterior = belief.runs, belief.posterior
-    pick = torch.linspace(0, len(posterior.z) - 1, 2).long()
+    pick = posterior.some(LINEARISATIONS)
     none = torch.zeros(len(runs.loss), dtype=torch.bool)
-    bare = replace(posterior, inflation=posterior.inflation[:, none])
-    offered = Candidates(runs.log_lr, runs.places, runs.source, torch.ones_like(runs.loss))
+    bare = replace(posterior, noise_scale=posterior.noise_scale[:, none])
+    offered = Candidates(runs.points, torch.ones_like(runs.loss))
     known = Known(bare, runs.select(none), offered.select(none))
-    joint = outlook(known, offered, belief.priors, sets=2)
-    c = coefficients(posterior.z[pick], belief.priors)
-    noise = features(c, runs.log_lr, runs.places, runs.source).variance
-    noise = noise * posterior.inflation[pick]
-    found = credit(posterior, runs, belief.priors, sets=2)
+    joint = linearized(known, offered)
+    noise = features(posterior.coefficients.select(pick), runs.points).variance
+    noise = noise * posterior.noise_scale[pick]
+    found = leave_one_out(posterior, runs)
 
     def spread(left_out: int | None) -> torch.Tensor:
         kept = [k for k in range(len(runs.loss)) if k != left_out]
         sets = [
             conditioned(joint.covariance[s], {1 + k: float(noise[s, k]) for k in kept})[0, 0]
-            for s in range(2)
+            for s in range(LINEARISATIONS)
         ]
         return torch.stack(sets)
 
@@ -169,6 +168,6 @@ def test_merged_runs_share_what_they_told_together():
     belief = believe(study)
     assert len(belief.runs.loss) < len(runs)
     figures = study_figures(study, belief)
-    share = credit(belief.posterior, belief.runs, belief.priors).regret - 1
+    share = leave_one_out(belief.posterior, belief.runs).regret - 1
     removed = figures.runs.regret_removed / figures.recommendation.expected_regret
     assert removed.sum() == pytest.approx(float(share.sum()))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from horizon_bo import Scale, SearchSpace, Suggestion
 from horizon_bo.core.inference import finished_runs
 from horizon_bo.errors import InvalidSpaceError, InvalidTrialError, UnknownTrialError
-from horizon_bo.study.branches import reading_flops
+from horizon_bo.study.branches import branch_flops
 from horizon_bo.study.changes import observe, start
 from horizon_bo.study.trials import Study
 from tests.studies import SPACE, TARGET, logged, pending_trial, small_study
@@ -22,7 +22,7 @@ BRANCHES = (1e9, 2e9, 4e9)
 def branched(branches: tuple[float, ...] = BRANCHES, cooldown: float = 0.2) -> Suggestion:
     """A run of 60M parameters with branches."""
     scale = Scale(params=6e7, settings={"width": 512})
-    price = math.fsum(reading_flops([scale.flops(tokens) for tokens in branches], cooldown))
+    price = math.fsum(branch_flops([scale.flops(tokens) for tokens in branches], cooldown))
     return Suggestion(
         id=0,
         learning_rate=2e-3,
@@ -53,7 +53,7 @@ def waiting() -> Study:
 
 def test_the_price_by_hand():
     # the trunk up to 0.8 · 4 and cooldowns of 0.2, 0.4 and 0.8: 4.6 instead of 7 units
-    assert reading_flops([1.0, 2.0, 4.0], 0.2) == pytest.approx([0.2, 0.4, 4.0])
+    assert branch_flops([1.0, 2.0, 4.0], 0.2) == pytest.approx([0.2, 0.4, 4.0])
 
 
 lengths = st.lists(st.floats(1e6, 1e13), min_size=1, max_size=6, unique=True).map(sorted)
@@ -62,7 +62,7 @@ shares = st.floats(0.01, 0.99)
 
 @given(lengths, shares, st.floats(1e3, 1e12))
 def test_the_price_is_the_trunk_once_and_every_cooldown(branches, share, per_token):
-    price = math.fsum(reading_flops([per_token * tokens for tokens in branches], share))
+    price = math.fsum(branch_flops([per_token * tokens for tokens in branches], share))
     trunk = max((1 - share) * tokens for tokens in branches)
     cooldowns = sum(share * tokens for tokens in branches)
     assert price == pytest.approx(per_token * (trunk + cooldowns), rel=1e-12)
@@ -70,9 +70,9 @@ def test_the_price_is_the_trunk_once_and_every_cooldown(branches, share, per_tok
 
 @given(lengths, shares)
 def test_a_trunk_costs_more_than_its_longest_reading_and_less_than_single_runs(branches, share):
-    price = math.fsum(reading_flops(branches, share))
+    price = math.fsum(branch_flops(branches, share))
     assert branches[-1] <= price <= math.fsum(branches) * (1 + 1e-12)
-    assert reading_flops(branches[-1:], share) == branches[-1:]
+    assert branch_flops(branches[-1:], share) == branches[-1:]
 
 
 @given(st.lists(st.booleans(), max_size=6), shares)
@@ -103,9 +103,9 @@ def test_a_reading_has_the_recipe_and_the_place_of_an_ordinary_run():
         study = observe(study, 1, loss=loss, branch=tokens)
     runs, recipes, _ = finished_runs(study)
     assert recipes == ()
-    assert runs.source.tolist() == [0, 0, 0, 0]
+    assert runs.points.source.tolist() == [0, 0, 0, 0]
     assert runs.cell[0] == runs.cell[1]
-    assert runs.places[0].tolist() == runs.places[1].tolist()
+    assert runs.points.log_scales[0].tolist() == runs.points.log_scales[1].tolist()
 
 
 @pytest.mark.parametrize("order", [(1e9, 2e9, 4e9), (4e9, 1e9, 2e9)])
@@ -157,10 +157,10 @@ BAD = {
         InvalidTrialError,
         "branch of trial 0 is 1000000000.0, expected none",
     ),
-    "by the reading's id": (
+    "by the branch's id": (
         (2, {"loss": 3.0}),
         UnknownTrialError,
-        "trial 2 is a reading of run 1, expected the id of a run; report it as run 1 with branch",
+        "trial 2 is a branch of run 1, expected the id of a run; report it as run 1 with branch",
     ),
     "unknown run": ((9, {"loss": 3.0, "branch": 1e9}), UnknownTrialError, "trial 9 is unknown"),
     "of a logged run": (

@@ -2,11 +2,10 @@
 
 import hashlib
 import math
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 from horizon_bo.core.policy import Recommendation
-from horizon_bo.study.records import as_json, study_record
+from horizon_bo.study.records import as_json, plain, study_record
 from horizon_bo.study.trials import Status, Study, Trial
 
 _PARAMS = ("learning_rate", "params", "tokens", "batch_tokens", "schedule", "averaging", "source")
@@ -47,7 +46,7 @@ def logged_trial(trial: Trial) -> LoggedTrial:
 def logged_numbers(best: Recommendation) -> dict[str, float]:
     """The recommendation as named numbers, an interval as two."""
     numbers: dict[str, float] = {}
-    for name, value in _fields(best).items():
+    for name, value in plain(best).items():
         if isinstance(value, tuple) and name.startswith("interval"):
             numbers |= {f"{name}_low": value[0], f"{name}_high": value[1]}
         elif isinstance(value, float):
@@ -66,7 +65,3 @@ def logged_words(best: Recommendation) -> dict[str, str]:
 def fingerprint(study: Study) -> str:
     """What tells a study from others in the same tracker; trials do not change it."""
     return hashlib.sha256(as_json(study_record(study)).encode()).hexdigest()[:12]
-
-
-def _fields(best: Recommendation) -> dict[str, Any]:
-    return {field.name: getattr(best, field.name) for field in fields(best)}

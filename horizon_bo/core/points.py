@@ -1,0 +1,135 @@
+"""Points: where do runs lie, and in which cells?
+
+A point is a rate, the three log scales (ln N/N*, ln D/D*, ln B/B*) and a recipe; a *cell* is a
+point without its rate.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+#: Cells with departures of their own; more are merged with their nearest.
+MOST_CELLS = 40
+#: Added to the distance between two labels that differ: none of them is ever the nearest.
+_APART = 1e3
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Sizes, horizons, batches and recipes at which the loss departs from its law."""
+
+    log_scales: Float[Tensor, "*batch cell 3"]
+    source: Int[Tensor, "cell"]  # recipe, 0 the study's own
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+
+@dataclass(frozen=True)
+class Points:
+    """Where runs lie."""
+
+    log_lr: Float[Tensor, "*batch run"]
+    log_scales: Float[Tensor, "*batch run 3"]  # (ln N/N*, ln D/D*, ln B/B*)
+    source: Int[Tensor, "run"]  # recipe, 0 the study's own
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def select(self, index: Tensor) -> "Points":
+        """The points at an index or mask."""
+        return Points(self.log_lr[index], self.log_scales[index], self.source[index])
+
+    @staticmethod
+    def cat(*parts: "Points") -> "Points":
+        """All points of these, in order."""
+        return Points(
+            torch.cat([part.log_lr for part in parts]),
+            torch.cat([part.log_scales for part in parts]),
+            torch.cat([part.source for part in parts]),
+        )
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Finished runs as the surrogate sees them, and the cells they lie in.
+
+    Losses are in units of the study's typical loss. Cell 0 is the target, always. A run's law is
+    evaluated at its own point; its departures are those of its cell.
+    """
+
+    points: Points
+    loss: Float[Tensor, "run"]  # NaN where diverged
+    variance: Float[Tensor, "run"]  # known part of the noise variance
+    count: Float[Tensor, "run"]  # repeats that `loss` is the mean of, 1 for a single run
+    cell: Int[Tensor, "run"]
+    cells: Cells
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    @property
+    def diverged(self) -> Tensor:
+        """Which runs blew up."""
+        return self.loss.isnan()
+
+    def select(self, index: Tensor) -> "Runs":
+        """Some of the runs, with all cells."""
+        per_run = {n: getattr(self, n)[index] for n in ("loss", "variance", "count", "cell")}
+        return replace(self, points=self.points.select(index), **per_run)
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Runs that could be made."""
+
+    points: Points
+    cost: Float[Tensor, "run"]  # FLOP
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def select(self, index: Tensor) -> "Candidates":
+        """The candidates at an index or mask."""
+        return Candidates(self.points.select(index), self.cost[index])
+
+
+def assign_cells(points: Points) -> tuple[Int[Tensor, "run"], Cells]:
+    """The cell of each run, and the cells with the target first.
+
+    Where there are more than `MOST_CELLS`, the farthest from all chosen before becomes a cell in
+    turn, and every run joins its nearest (Gonzalez, 1985).
+    """
+    keys = _keys(points.log_scales, points.source[:, None])
+    distinct = torch.unique(torch.cat([torch.zeros(1, 4, dtype=torch.float64), keys]), dim=0)
+    chosen = [torch.zeros(4, dtype=torch.float64)]
+    distance = (distinct - chosen[0]).norm(dim=1)
+    while len(chosen) < min(MOST_CELLS, len(distinct)) and float(distance.max()) > 0:
+        chosen.append(distinct[distance.argmax()])
+        distance = torch.minimum(distance, (distinct - chosen[-1]).norm(dim=1))
+    nodes = torch.stack(chosen)
+    cells = Cells(nodes[:, :3], (nodes[:, 3] / _APART).round().long())
+    return nearest_cell(points, cells), cells
+
+
+def nearest_cell(points: Points, cells: Cells) -> Int[Tensor, "run"]:
+    """The nearest cell of each point, of its recipe."""
+    return nearest(
+        (points.log_scales, points.source[:, None]), (cells.log_scales, cells.source[:, None])
+    )
+
+
+def nearest(left: tuple[Tensor, Tensor], right: tuple[Tensor, Tensor]) -> Int[Tensor, "left"]:
+    """For each on the left, which on the right is nearest in place, of those labelled as it is.
+
+    Args:
+        left: Places, one a row, and whole numbers as labels, one or more a row.
+        right: The same of what there is to choose from.
+    """
+    return torch.cdist(_keys(*left), _keys(*right)).argmin(1)
+
+
+def _keys(places: Tensor, labels: Tensor) -> Tensor:
+    return torch.cat([places, _APART * labels.to(torch.float64)], 1)

@@ -1,0 +1,13 @@
+"""Seeds: which random numbers belong to a study as it is now?"""
+
+import torch
+
+from horizon_bo.study.trials import Study
+
+#: Factors of the seed: beliefs and grids of rates draw from streams of their own.
+BELIEF, RATES = 1_000_003, 7919
+
+
+def study_generator(study: Study, stream: int) -> torch.Generator:
+    """A generator seeded by the study's seed and its number of trials, for one purpose."""
+    return torch.Generator().manual_seed(study.seed * stream + len(study.trials))
