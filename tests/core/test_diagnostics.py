@@ -52,6 +52,13 @@ def test_runs_on_one_side_of_every_optimum_are_called_one_sided(octaves, side):
     )
 
 
+def test_sides_are_told_from_the_optimum_of_a_runs_own_cell_and_not_from_the_targets():
+    # the optimum of the smallest cell lies 1.85 octaves above the target's
+    cell = CELLS[:1]
+    assert "one-sided" not in said_of(WORLD.sweep(cell, (0.4, 1.2, 2.5, 3.3)))
+    assert "every run lies below" in said_of(WORLD.sweep(cell, (-2, -1, 0, 0.5)))
+
+
 def test_an_optimum_far_from_the_prior_centre_is_a_conflict():
     words = said_of(WORLD.sweep(CELLS, STRADDLING), prior_center=3e-5)
     assert "conflict with the prior: the optimum is" in words
