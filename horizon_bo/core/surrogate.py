@@ -206,6 +206,13 @@ class Fit:
         whole = torch.linalg.solve_triangular(self.factor.mT, self.half.unsqueeze(-1), upper=True)
         return (whole if self.design is None else self.design.mT @ whole).squeeze(-1)
 
+    @property
+    def mean_departures(self) -> Float[Tensor, "set 3 cell"]:
+        """Posterior mean of every cell's level, drift and curvature departures."""
+        sets, effects, cells, _ = self.root.shape
+        whitened = self.center.reshape(sets, effects, cells, 1)
+        return (self.root @ whitened).squeeze(-1)
+
     def expected(
         self, departures: Float[Tensor, "set run 3"], runs: Runs
     ) -> Float[Tensor, "set run"]:

@@ -281,3 +281,17 @@ def test_cells_decorrelate_twice_as_fast_in_batch_as_in_size_and_tokens():
 
     close(curvatures(0.0, 0.0, 0.7), curvatures(1.4, 0.0, 0.0))
     close(curvatures(0.0, 0.0, 0.7), curvatures(0.0, 1.4, 0.0))
+
+
+@BOTH_PATHS
+def test_mean_departures_are_those_of_the_dense_formula(arranged):
+    runs = arranged(RUNS)
+    z, noise_scale = coordinates(2, runs, 1)
+    basis, departures, mean, noise = dense(z[0], runs)
+    done = ~runs.diverged
+    rows = loading(basis, runs)[done]
+    gram = rows @ departures @ rows.T + torch.diag((noise * noise_scale[0])[done])
+    expected = departures @ rows.T @ torch.linalg.solve(gram, (runs.loss - mean)[done])
+    ours = condition(z, noise_scale, runs, DEFAULT_PRIORS).mean_departures
+    # losses known to a thousandth lose six digits in either formula
+    close(ours.flatten(), expected, rtol=1e-5, atol=1e-8)
