@@ -135,10 +135,13 @@ def _at_the_edge(study: Study, belief: Belief, decision: Decision) -> str | None
 
 
 def _one_sided(study: Study, belief: Belief, decision: Decision) -> str | None:
-    runs, law = belief.runs, belief.posterior.fit.coefficients.law.unsqueeze()
+    runs, fit = belief.runs, belief.posterior.fit
+    points, c = runs.points, fit.coefficients
     if len(runs) < 3:  # fewer cannot straddle and repeat
         return None
-    offset = runs.points.log_lr - law.log_optimal_lr(*runs.points.log_scales.unbind(-1))
+    optimum = c.law.unsqueeze().log_optimal_lr(*points.log_scales.unbind(-1))
+    drift = fit.mean_departures[:, 1, runs.cell]
+    offset = points.log_lr - optimum - c.source_offset[:, points.source] - drift
     below = float((offset < 0).double().mean(0).max())
     above = float((offset > 0).double().mean(0).max())
     if min(below, above) > 0.5:

@@ -15,12 +15,13 @@ from horizon_bo.core.normal import given
 from horizon_bo.core.points import Candidates, Points, Runs
 from horizon_bo.core.priors import Prior, coefficients
 from horizon_bo.core.sampler import Posterior
-from horizon_bo.core.surrogate import features, level_mean, loss_covariance
+from horizon_bo.core.surrogate import NOISE_FREEDOM, features, level_mean, loss_covariance
 
 #: Coefficient sets around which the surrogate is linearised.
 LINEARISATIONS = 16
-#: Student-t noise with 4 degrees of freedom carries (ν+1)/(ν+3) of the normal's information.
-_NOISE_LOSS = 1.4
+#: Student-t noise carries (ν+1)/(ν+3) of the normal's information on where it is centred, as if
+#: the normal's variance were this much larger.
+_NOISE_LOSS = (NOISE_FREEDOM + 3) / (NOISE_FREEDOM + 1)
 _LEAST_SAFETY = 1e-6
 _STEP = 1e-4  # of central differences in standard-normal coordinates
 

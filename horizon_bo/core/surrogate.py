@@ -8,6 +8,12 @@ given the coefficients the loss is a Gaussian process too, and the runs of a cel
 through the 3×3 Gram matrix of their basis functions (1, −κh', κh): exact summaries, whatever
 the number of runs.
 
+The likelihood takes δ and ρ to first order and lets the cliff move with the law only, because that
+is what keeps a Gaussian process and its exact summaries of cells. Draws at the target need no
+such summary: there drift moves the whole bowl and its cliff, and ρ multiplies κ by exp ρ
+(`inference.target_draws`). At the departures' usual sizes, 0.15 and 0.2, the two differ by a
+second-order term of about a fiftieth of κ.
+
 Noise is Student-t: each run has a latent factor on its variance. A diverged run is not a loss
 but an event, with a hazard that rises through a cliff above the optimum.
 """
@@ -43,7 +49,7 @@ STRETCH = (1.0, 1.0, 2.0)
 #: Prior of the level's amplitudes in units of the loss: E + A + C, A and C. At 1B params and
 #: 20B tokens the fits of Hoffmann et al. (2022) give A = 0.15 and C = 0.2.
 LEVEL_SD = 1.0
-AMPLITUDE = (0.12, 0.10)
+AMPLITUDE = Prior(location=0.12, scale=0.10)
 #: First and second order of the level in ln B, and another recipe's offset, in units of the loss.
 BATCH_LEVEL_SD = (0.02, 0.02)
 SOURCE_LEVEL_SD = 1.0
@@ -120,14 +126,14 @@ def _level_products(
     slope, square = BATCH_LEVEL_SD
     here, there = left[..., 2:], right[..., 2:].mT
     batch = slope**2 * (here * there) + square**2 / 4 * (here * there).square()
-    return AMPLITUDE[1] ** 2 * growth + batch.unsqueeze(-3)
+    return AMPLITUDE.scale**2 * growth + batch.unsqueeze(-3)
 
 
 def level_mean(
     c: Coefficients, cells: Float[Tensor, "*batch cell 3"]
 ) -> Float[Tensor, "*batch set cell"]:
     """Prior mean of the loss at the best rate of each cell, in units of the typical loss."""
-    return 1.0 + AMPLITUDE[0] * _level_growth(c, cells).sum(-2)
+    return 1.0 + AMPLITUDE.location * _level_growth(c, cells).sum(-2)
 
 
 def _same_source(
@@ -200,6 +206,13 @@ class Fit:
         whole = torch.linalg.solve_triangular(self.factor.mT, self.half.unsqueeze(-1), upper=True)
         return (whole if self.design is None else self.design.mT @ whole).squeeze(-1)
 
+    @property
+    def mean_departures(self) -> Float[Tensor, "set 3 cell"]:
+        """Posterior mean of every cell's level, drift and curvature departures."""
+        sets, effects, cells, _ = self.root.shape
+        whitened = self.center.reshape(sets, effects, cells, 1)
+        return (self.root @ whitened).squeeze(-1)
+
     def expected(
         self, departures: Float[Tensor, "set run 3"], runs: Runs
     ) -> Float[Tensor, "set run"]:
@@ -222,7 +235,8 @@ def condition(
     With M = √(t/σ²τ) φ L, one row a run, the integral needs one Cholesky factor of I + M Mᵀ, or
     of I + Mᵀ M, whichever is smaller. The latter is summed from cell summaries.
 
-    Source: Rasmussen & Williams (2006), Gaussian Processes for Machine Learning, eq. 2.8, 2.11.
+    Source: Rasmussen & Williams (2006), Gaussian Processes for Machine Learning, eq. 2.30, the
+    marginal likelihood, here of tempered normals beside the events of runs that diverged or not.
     """
     c = coefficients(z, priors)
     f = features(c, runs.points, runs.variance, runs.count)
@@ -332,5 +346,5 @@ def token_slope(fit: Fit, runs: Runs) -> Float[Tensor, "set"]:
     c, cells = fit.coefficients, len(runs.cells)
     growth = _level_growth(c, runs.cells.log_scales)[:, 1]
     weights = torch.linalg.solve_triangular(fit.root[:, 0], growth.unsqueeze(-1), upper=False)
-    change = AMPLITUDE[1] ** 2 * (weights.squeeze(-1) * fit.center[:, :cells]).sum(-1)
-    return c.law.tokens_exponent * (AMPLITUDE[0] + change).clamp_min(_LEAST_AMPLITUDE)
+    change = AMPLITUDE.scale**2 * (weights.squeeze(-1) * fit.center[:, :cells]).sum(-1)
+    return c.law.tokens_exponent * (AMPLITUDE.location + change).clamp_min(_LEAST_AMPLITUDE)

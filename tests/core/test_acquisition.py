@@ -10,6 +10,8 @@ from botorch.models.deterministic import GenericDeterministicModel
 from botorch.optim import optimize_acqf
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from scipy.integrate import quad
+from scipy.stats import t as student_t
 from torch import Tensor
 
 from horizon_bo.core.acquisition import (
@@ -24,7 +26,7 @@ from horizon_bo.core.priors import DEFAULT_PRIORS, coefficients
 from horizon_bo.core.sampler import Posterior
 from horizon_bo.core.surrogate import condition, features, level_mean
 from tests.beliefs import informed
-from tests.dense import dense, loading
+from tests.dense import dense, loading, log_events
 from tests.strategies import seeds, tensors
 from tests.views import conditioned, view_from
 from tests.worlds import runs_at
@@ -143,6 +145,19 @@ def test_a_run_that_is_likely_to_diverge_is_worth_less():
     safe, risky = (offer(runs_at([rate] * 2, log_scales)) for rate in (cliff - 3, cliff + 3))
     noise = [linearized(known, run, sets=2).noise for run in (safe, risky)]
     assert (noise[1] > 100 * noise[0]).all()
+
+
+def test_a_candidates_noise_tells_as_much_of_its_loss_as_student_t_does():
+    # Fisher information of the location of Student-t with 4 degrees of freedom, by quadrature
+    def slope_squared(x: float) -> float:
+        return (5 * x / (4 + x**2)) ** 2 * float(student_t.pdf(x, 4))
+
+    information = quad(slope_squared, -math.inf, math.inf)[0]
+    known = known_at(0)
+    ours = linearized(known, offer(OFFERED), sets=2).noise
+    for k, z in enumerate(known.posterior.z):
+        survival = log_events(z, OFFERED).exp()  # none diverged
+        close(ours[k], dense(z, OFFERED)[3] / survival / information)
 
 
 def regret_after(view: LinearGaussian, chosen: tuple[int, ...]) -> float:

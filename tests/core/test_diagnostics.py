@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
 from horizon_bo import LoggedRun
 from horizon_bo.core.decision import decide
@@ -50,6 +51,44 @@ def test_runs_on_one_side_of_every_optimum_are_called_one_sided(octaves, side):
     assert f"one-sided bowls: every run lies {side} its optimum" in said_of(
         WORLD.sweep(CELLS, octaves)
     )
+
+
+def test_sides_are_told_from_the_optimum_of_a_runs_own_cell_and_not_from_the_targets():
+    # the optimum of the smallest cell lies 1.85 octaves above the target's
+    cell = CELLS[:1]
+    assert "one-sided" not in said_of(WORLD.sweep(cell, (0.4, 1.2, 2.5, 3.3)))
+    assert "every run lies below" in said_of(WORLD.sweep(cell, (-2, -1, 0, 0.5)))
+
+
+def test_sides_are_told_from_an_optimum_that_has_its_recipes_offset():
+    study = import_runs(small_study(prior_center=1.5e-3), WORLD.sweep(CELLS, (-1, 1, 3), 0, "old"))
+    belief = believe(study)
+    fit = belief.posterior.fit
+    for offset, deserved in ((8.0, "every run lies below"), (-8.0, "every run lies above")):
+        shifted = torch.full_like(fit.coefficients.source_offset, offset)
+        c = replace(fit.coefficients, source_offset=shifted)
+        moved = replace(belief.posterior, fit=replace(fit, coefficients=c))
+        assert deserved in said(study, replace(belief, posterior=moved))
+
+
+def test_sides_are_told_from_an_optimum_that_has_its_cells_drift():
+    study, belief = informed()
+    assert "one-sided" not in said(study, belief)
+    fit = belief.posterior.fit
+    assert fit.design is not None
+    for sign, deserved in ((1.0, "every run lies below"), (-1.0, "every run lies above")):
+        # whitened departures as large as it takes to move every optimum by eight
+        drift = torch.full((len(fit.root), fit.root.shape[-1], 1), 8 * sign, dtype=torch.float64)
+        whitened = torch.zeros(len(fit.root), 3, fit.root.shape[-1], dtype=torch.float64)
+        whitened[:, 1] = torch.linalg.solve_triangular(fit.root[:, 1], drift, upper=False)[..., 0]
+        moved = replace(
+            fit,
+            design=None,
+            factor=torch.eye(whitened[0].numel()).double().expand(len(fit.root), -1, -1),
+            half=whitened.flatten(1),
+        )
+        moved = replace(belief.posterior, fit=moved)
+        assert deserved in said(study, replace(belief, posterior=moved))
 
 
 def test_an_optimum_far_from_the_prior_centre_is_a_conflict():

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from scipy.stats import ks_2samp, mannwhitneyu
+from scipy.stats import chi2, ks_2samp, mannwhitneyu
 
 from horizon_bo import Horizon, LoggedRun
 from horizon_bo.core.decision import decide
@@ -18,13 +18,17 @@ from horizon_bo.core.inference import (
     condensed,
     finished_runs,
     study_center,
+    target_draws,
 )
 from horizon_bo.core.policy import recommend, suggest
-from horizon_bo.core.priors import DEFAULT_PRIORS
+from horizon_bo.core.priors import DEFAULT_PRIORS, coefficients
+from horizon_bo.core.sampler import Posterior
+from horizon_bo.core.surrogate import condition, token_slope
 from horizon_bo.published.prior import prior_center
 from horizon_bo.study.changes import import_runs, start
 from horizon_bo.study.trials import Study
 from tests.beliefs import CELLS, STRADDLING, WORLD, fresh, informed
+from tests.dense import dense, loading
 from tests.studies import TARGET, logged, pending_trial, small_study
 from tests.worlds import PlainWorld, runs_at
 
@@ -266,3 +270,49 @@ def test_two_runs_that_become_one_leave_their_mean_and_their_number():
     assert one.loss.tolist() == pytest.approx([1.1])
     assert one.points.log_lr.tolist() == pytest.approx([-6.005])
     assert one.count.tolist() == [2.0]
+
+
+def test_draws_at_the_target_are_those_of_dense_conditioning():
+    # one coefficient set 600 times over, eight draws of each; false-alarm rate 1e-4 for the means
+    # and 1e-4 for each of three variances and for the three correlations
+    runs = runs_at(
+        [-7.5, -6.4, -5.0, -6.9, -5.8],
+        [[-2, -1, 0]] * 3 + [[-1, -2, -0.7]] * 2,
+        [1.21, 1.18, 1.26, 1.14, 1.13],
+        known_sd=2e-3,
+    )
+    generator = torch.Generator().manual_seed(3)
+    z = 0.5 * torch.randn(1, len(DEFAULT_PRIORS), dtype=torch.float64, generator=generator)
+    basis, departures, mean, noise = dense(z[0], runs)
+    rows = loading(basis, runs)
+    gain = departures @ rows.T @ torch.linalg.inv(rows @ departures @ rows.T + noise.diag())
+    cells = len(runs.cells)
+    at_target = [0, cells, 2 * cells]  # level, drift and curvature of cell 0
+    center = (gain @ (runs.loss - mean))[at_target]
+    covariance = (departures - gain @ rows @ departures)[at_target][:, at_target]
+
+    many, one = z.expand(600, -1), torch.ones(600, len(runs), dtype=torch.float64)
+    fit = condition(many, one, runs, DEFAULT_PRIORS)
+    posterior = Posterior(many, one, DEFAULT_PRIORS, fit, acceptance=0.3, stages=1, distinct=1.0)
+    draws = target_draws(posterior, runs, generator)
+    c = coefficients(z)
+    found = torch.stack(
+        [
+            draws.level - 1,
+            draws.log_optimum - c.law.log_optimum,
+            draws.curvature.log() - c.law.log_curvature,
+        ]
+    )
+    root = torch.linalg.cholesky(covariance)
+    white = torch.linalg.solve_triangular(root, found - center[:, None], upper=False)
+    count = white.shape[1]
+    assert count == 4800
+    assert count * white.mean(1).square().sum() < chi2.isf(1e-4, 3)
+    low, high = chi2.ppf([5e-5, 1 - 5e-5], count)
+    squares = white.square().sum(1)
+    assert ((squares > low) & (squares < high)).all()
+    assert (white @ white.T).tril(-1).square().sum() / count < chi2.isf(1e-4, 3)
+    # the cliff moves with the optimum, drift and all
+    close(draws.log_cliff - draws.log_optimum, c.cliff.expand(count))
+    close(draws.asymmetry, torch.as_tensor(c.law.asymmetry).expand(count))
+    close(draws.token_slope, token_slope(fit, runs).repeat(8))

@@ -11,7 +11,6 @@ from horizon_bo.core.laws import HorizonLaw
 from horizon_bo.core.priors import (
     DEFAULT_PRIORS,
     MUP_OPTIMUM_PER_PARAMS,
-    SOURCE_OFFSET_SD,
     Coefficients,
     coefficients,
     study_priors,
@@ -89,5 +88,6 @@ def test_the_mup_prior_changes_only_the_size_exponent():
 def test_coordinates_past_the_priors_offset_other_recipes_and_never_the_own():
     z = torch.zeros(2, len(NAMES) + 2, dtype=torch.float64)
     z[:, len(NAMES) :] = torch.tensor([[1.0, -2.0], [0.0, 3.0]])
-    expected = SOURCE_OFFSET_SD * torch.tensor([[0, 1.0, -2.0], [0, 0, 3.0]], dtype=torch.float64)
+    # 0.6: the root mean square of four pairs measured on small runs, 0.1 to 1.1
+    expected = 0.6 * torch.tensor([[0, 1.0, -2.0], [0, 0, 3.0]], dtype=torch.float64)
     close(coefficients(z).source_offset, expected)
