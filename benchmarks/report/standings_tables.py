@@ -362,7 +362,8 @@ def short_table(replays: Sequence[Replay], cases: Cases) -> str:
     families: set[str] = set()
     for names in alike(ordered(replays, cases), *map(answers, (*at.values(), stops))):
         family = names[0].split("-")[0].removesuffix(SHARED)
-        without = names[0] in ABLATIONS or (family == OURS and OURS not in names)
+        ablated = names[0].removesuffix(SHARED) in ABLATIONS
+        without = ablated or (family == OURS and OURS not in names)
         if without or family in (*families, "zero") or in_sample(names[0], cases, replays):
             continue
         families |= {name.split("-")[0] for name in names}

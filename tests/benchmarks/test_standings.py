@@ -258,13 +258,15 @@ def test_the_short_table_has_the_best_of_each_family():
     ours = replay_of("horizon", state(0, 0, 0))
     rivals = [
         replay_of(name, state(0, 0, k / 4))
-        for k, name in enumerate(("horizon-random", "grid-a", "grid-b", "optuna-a", "zero", "d"), 1)
+        for k, name in enumerate(
+            ("horizon-random", "no-drift + law", "grid-a", "grid-b", "a-gp", "zero", "d"), 1
+        )
     ]
     lines = short_table([ours, *rivals], CASES).splitlines()
     assert [line.split(" | ")[0] for line in lines[2:]] == [
         "| **horizon**",
         "| grid-a",
-        "| optuna-a",
+        "| a-gp",
         "| d",
     ]
 
