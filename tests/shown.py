@@ -25,6 +25,8 @@ FENCE = re.compile(
 NUMBER = re.compile(r"(?<![\w.])[-−]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?")
 #: Stands in an output for any lines.
 LEFT_OUT = "…"
+#: Lines that a sentence is printed on at most.
+WRAPPED = 3
 #: By how much a number may differ on another machine, whose last bits differ.
 TOLERANCE = 0.02
 
@@ -56,14 +58,22 @@ def printed(call: list[str]) -> str:
 
 
 def not_printed(shown: str, said: str) -> list[str]:
-    """The lines of an output that a command did not print in this order, numbers compared."""
+    """The lines of an output that a command did not print in this order, numbers compared.
+
+    A sentence on one line may have been printed on up to `WRAPPED` of them.
+    """
     missing, rest = [], said.splitlines()
     for line in shown.splitlines():
-        at = next((k for k, other in enumerate(rest) if alike(line.rstrip(), other.rstrip())), None)
-        if at is None and line != LEFT_OUT:
+        ends = (
+            start + count
+            for start in range(len(rest))
+            for count in range(1, WRAPPED + 1)
+            if alike(line.rstrip(), " ".join(map(str.rstrip, rest[start : start + count])))
+        )
+        end = next(ends, None)
+        if end is None and line != LEFT_OUT:
             missing.append(line)
-        elif at is not None:
-            rest = rest[at + 1 :]
+        rest = rest[end or 0 :]
     return missing
 
 
@@ -76,11 +86,16 @@ def alike(shown: str, said: str) -> bool:
 
 def _close(one: str, other: str) -> bool:
     first, second = (float(text.replace(",", "").replace("−", "-")) for text in (one, other))
-    mantissa, _, exponent = one.partition("e")
-    decimals = len(mantissa.partition(".")[2])
-    last_digit = 10.0 ** (int(exponent or 0) - decimals) if decimals else 0.0
+    last_digit = min(map(_last_digit, (one, other)))
     most = max(TOLERANCE * max(abs(first), abs(second)), 1.001 * last_digit)
     return abs(first - second) <= most
+
+
+def _last_digit(number: str) -> float:
+    """What the last decimal is worth; nothing in a whole number."""
+    mantissa, _, exponent = number.partition("e")
+    decimals = len(mantissa.partition(".")[2])
+    return 10.0 ** (int(exponent or 0) - decimals) if decimals else 0.0
 
 
 def rewritten(page: str) -> str:
