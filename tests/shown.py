@@ -53,6 +53,8 @@ def calls(text: str) -> list[list[str]]:
 def printed(call: list[str]) -> str:
     """What a call prints; it has to succeed."""
     result = CliRunner().invoke(app, call)
+    if isinstance(result.exception, Exception):  # a bug, not an exit code
+        raise result.exception
     assert result.exit_code == 0, result.output
     return result.output
 

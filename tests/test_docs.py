@@ -12,7 +12,7 @@ from typer.main import get_command
 
 import horizon_bo
 from horizon_bo.cli.app import app
-from horizon_bo.core import candidates, inference, linearized, sampler
+from horizon_bo.core import candidates, inference, linearized, points, sampler
 from horizon_bo.published.catalogue import catalogue
 from tests.shown import DOCS, NUMBER, alike, blocks, calls, not_printed, printed, rewritten
 from tests.studies import small_tuner, tuner_with_pending
@@ -149,7 +149,7 @@ def test_the_model_page_has_the_constants_of_the_code():
     for claim in (
         f"{sampler.PARTICLES} coefficient sets go from the prior",
         f"More than {inference.MOST_RUNS} runs are condensed",
-        f"more than {inference.MOST_CELLS} cells",
+        f"more than {points.MOST_CELLS} cells",
         f"Around {linearized.LINEARISATIONS} of the coefficient sets",
     ):
         assert claim in said
