@@ -7,6 +7,12 @@ READY := $(VENV)/.ready
 TORCH := torch==2.13.0
 # Worker processes, not threads, use the cores; results do not depend on the machine's thread count.
 export OMP_NUM_THREADS ?= 1
+# Processes that tests are spread over, and which tests are chosen.
+PROCESSES ?= 2
+SELECT ?= not gpu
+PYTEST = $(BIN)/pytest -q --numprocesses $(PROCESSES) --dist loadgroup
+BEGAN := $(shell date +%s)
+took = @echo "make $@: $$(( $$(date +%s) - $(BEGAN) )) s"
 
 .PHONY: help
 help:  ## Show this list
@@ -16,18 +22,19 @@ help:  ## Show this list
 venv: $(READY)  ## Set up .venv with pinned versions
 
 # An environment with the CPU build of torch: from the configured index, else from PyTorch's own, else
-# whatever build there is.
+# whatever build there is. Only the last attempt may complain; what it came to is said in one line.
 define environment
-test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
-$(1)/bin/python -m pip install --quiet '$(TORCH)+cpu' \
-  || $(1)/bin/python -m pip install --quiet --index-url https://download.pytorch.org/whl/cpu '$(TORCH)' \
-  || $(1)/bin/python -m pip install --quiet '$(TORCH)'
+@test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
+@$(1)/bin/python -m pip install --quiet '$(TORCH)+cpu' 2>/dev/null \
+  || $(1)/bin/python -m pip install --quiet --retries 1 --index-url https://download.pytorch.org/whl/cpu '$(TORCH)' 2>/dev/null \
+  || $(1)/bin/python -m pip install -qq '$(TORCH)'
+@$(1)/bin/python -c 'from importlib.metadata import version; print("$(1): torch", version("torch"))'
 endef
 
 $(READY): pyproject.toml constraints.txt
 	$(call environment,$(VENV))
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs,parquet]'
-	touch $@
+	@$(BIN)/python -m pip install -qq --constraint constraints.txt --editable '.[dev,docs,parquet]'
+	@touch $@
 
 .PHONY: demo
 demo: $(READY)  ## Tune a small language model for real: small runs, a recommendation, the check
@@ -48,10 +55,11 @@ types: $(READY)  ## Static types
 
 .PHONY: quick
 quick: $(READY)  ## Quick tests
-	$(BIN)/pytest -q -m "not slow and not gpu"
+	$(PYTEST) -m "not slow and not gpu"
 
 .PHONY: check
 check: lint types quick  ## Lint, types and quick tests: what a commit must pass
+	$(took)
 
 # The notice it silences is the theme's, about another tool.
 .PHONY: docs
@@ -60,7 +68,8 @@ docs: $(READY)  ## The documentation in site/; a dead link or any other warning 
 
 .PHONY: test
 test: lint types docs  ## Everything: lint, types, documentation, all tests
-	$(BIN)/pytest -q -m "not gpu"
+	$(PYTEST) --durations 15 -m "$(SELECT)"
+	$(took)
 
 RIVALS := peers neps hebo vizier
 # CARBS is in no package index; a folder with its source will do too.

@@ -2,49 +2,25 @@
 
 import os
 import re
-import shlex
 import sys
-from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
 
 import pytest
 from typer.main import get_command
-from typer.testing import CliRunner
 
 import horizon_bo
 from horizon_bo.cli.app import app
-from horizon_bo.core import candidates, inference, sampler
+from horizon_bo.core import candidates, inference, linearized, points, sampler
 from horizon_bo.published.catalogue import catalogue
+from tests.shown import DOCS, NUMBER, alike, blocks, calls, not_printed, printed, rewritten
 from tests.studies import small_tuner, tuner_with_pending
 
-DOCS = Path(__file__).parents[1] / "docs"
 PAGES = {str(path.relative_to(DOCS)): path.read_text() for path in sorted(DOCS.rglob("*.md"))}
 #: Pages that train, replay or import Ax.
 LONG = ("tutorial.md", "how-to/ax.md", "how-to/backtest.md")
 COMMANDS = dict(get_command(app).commands)  # type: ignore[attr-defined]
-
-
-class Block(NamedTuple):
-    """A fenced block: its language, the file it stands for if it names one, its text."""
-
-    language: str
-    title: str
-    text: str
-
-
-def blocks(page: str) -> Iterator[Block]:
-    fence = r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$'
-    for found in re.finditer(fence, PAGES[page], re.DOTALL | re.MULTILINE):
-        yield Block(*found.groups(default=""))
-
-
-def calls(text: str) -> list[list[str]]:
-    """The arguments of each `horizon-bo` in a block."""
-    lines = [shlex.split(line) for line in text.replace("\\\n", " ").splitlines()]
-    return [words[1:] for words in lines if words and words[0] == "horizon-bo"]
 
 
 def shortened(arguments: list[str]) -> list[str]:
@@ -52,16 +28,6 @@ def shortened(arguments: list[str]) -> list[str]:
     if arguments[0] != "run":
         return arguments
     return [word for word in arguments if word != "--train-target"] + ["--max-runs", "1"]
-
-
-def typed(text: str) -> str:
-    """What a block of commands prints."""
-    said = ""
-    for arguments in calls(text):
-        result = CliRunner().invoke(app, shortened(arguments))
-        assert result.exit_code == 0, result.output
-        said += result.output
-    return said
 
 
 def labels(output: str) -> set[str]:
@@ -102,12 +68,16 @@ def test_what_a_page_shows_can_be_typed(page: str, desk: Path):
         tuner_with_pending(desk / "runs.db")
     if page == "how-to/clusters.md":  # a budget of four runs
         names["tuner"] = small_tuner(budget=0.013 * small_tuner().study.target.flops)
-    said = ""
-    for block in blocks(page):
+    said, trained, same = "", set[str](), True
+    for block in blocks(PAGES[page]):
         if block.title:
             Path(block.title).write_text(block.text)
         elif block.language == "bash":
-            said = typed(block.text)
+            said = "".join(printed(shortened(call)) for call in calls(block.text))
+            trained |= {study for name, study, *_ in calls(block.text) if name == "run"}
+            same = trained.isdisjoint(word for call in calls(block.text) for word in call)
+        elif block.language == "output" and same:
+            assert not_printed(block.text, said) == []
         elif block.language == "output":
             assert labels(block.text) <= labels(said)
         elif block.language == "python":
@@ -118,9 +88,36 @@ def test_what_a_page_shows_can_be_typed(page: str, desk: Path):
             exec(compile(code, page, "exec"), names)
 
 
+def test_a_wrong_number_in_an_output_is_found_and_the_last_bits_of_another_machine_are_not():
+    shown = next(b.text for b in blocks(PAGES["tutorial.md"]) if b.language == "output")
+    said = printed(["law", "compare", "--params", "1e9", "--tokens", "1e11"])
+    assert not_printed(shown, said) == []
+    numbers = [found.span() for found in NUMBER.finditer(shown)]
+    assert len(numbers) >= 15
+    for start, end in numbers:
+        wrong = f"{shown[:start]}{1.05 * float(shown[start:end]):.6g}{shown[end:]}"
+        assert len(not_printed(wrong, said)) == 1
+    assert not_printed(shown.replace("deepseek", "deepsea"), said) != []
+    assert alike("spent 2.64e+10, 0.74%", "spent 2.65e+10, 0.75%")
+    assert not alike("run 0: 4 runs, 12.10", "run 1: 4 runs, 12.10")
+    assert not_printed("b 1\na 1\n", "a 1\nb 1\n") == ["a 1"]
+    assert not_printed("…\nb 1\n", "a 1\nb 1\n") == []
+    assert not_printed("a b 1\n", "a\nb 1\n") == []
+
+
+def test_an_output_is_written_from_what_its_command_prints(desk: Path):
+    command = "```bash\nhorizon-bo law eval step --params 1e9 --tokens 1e11\n```\n"
+    said = printed(["law", "eval", "step", "--params", "1e9", "--tokens", "1e11"])
+    page = f"{command}\n```output\nold 1\n```\n\ntext\n"
+    assert rewritten(page) == f"{command}\n```output\n{said}```\n\ntext\n"
+    cut = f"{command}\n```output\n…\nold 1\n```\n"
+    last = said.splitlines(keepends=True)[-1]
+    assert rewritten(cut) == f"{command}\n```output\n…\n{last}```\n"
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_what_cannot_be_run_here_is_at_least_accepted_by_the_command_line(page: str):
-    for block in blocks(page):
+    for block in blocks(PAGES[page]):
         assert block.language in ("bash", "sh", "output", "python", "json", "csv", "text")
         for name, *arguments in calls(block.text) if block.language == "sh" else []:
             COMMANDS[name].make_context(name, arguments)  # raises where an option is unknown
@@ -152,7 +149,7 @@ def test_the_model_page_has_the_constants_of_the_code():
     for claim in (
         f"{sampler.PARTICLES} coefficient sets go from the prior",
         f"More than {inference.MOST_RUNS} runs are condensed",
-        f"more than {inference.MOST_CELLS} cells",
+        f"more than {points.MOST_CELLS} cells",
         f"Around {linearized.LINEARISATIONS} of the coefficient sets",
     ):
         assert claim in said

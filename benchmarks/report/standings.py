@@ -11,7 +11,7 @@ run, that is the centre.
 import gzip
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,9 @@ FOUND = 1e-3
 SHARED = " + law"
 _RESAMPLES = 4_000
 _LEVEL = 0.90
+#: Digits of a regret (nats) and of a spend (target runs) that tell two answers apart: a hundredth
+#: of what the tables print, so that one set of runs read in another order is the same.
+_REGRET_DIGITS, _SPEND_DIGITS = 6, 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,6 +163,33 @@ def _state(replay: Replay, budget: float | str) -> Line:
             **dict.fromkeys(("interval_50", "interval_90", "expected_regret")),
         }
     return state_at(replay.states, budget)
+
+
+def answers(at: Mapping[str, Sequence[Result]]) -> dict[str, Hashable]:
+    """What each method lost and spent in every replay, as far as tables can show it."""
+    return {name: frozenset(map(_answer, found)) for name, found in at.items()}
+
+
+def _answer(result: Result) -> Hashable:
+    replay, reached = result.replay, result.outcome
+    place = (replay.case, replay.center, replay.seed, replay.error is None)
+    lost, spent = round(reached.regret, _REGRET_DIGITS), round(reached.spent, _SPEND_DIGITS)
+    return *place, lost, spent, reached.hit_90
+
+
+def alike(names: Sequence[str], *told: Mapping[str, Hashable]) -> list[list[str]]:
+    """Methods of which everything told is equal stand together, in the order given."""
+    held: dict[Hashable, list[str]] = {}
+    for name in names:
+        held.setdefault(tuple(of_name.get(name) for of_name in told), []).append(name)
+    return list(held.values())
+
+
+def together(names: Sequence[str]) -> str:
+    """One label for several methods; a read-out that they share is named once."""
+    if all(name.endswith(SHARED) for name in names):
+        return ", ".join(name.removesuffix(SHARED) for name in names) + SHARED
+    return ", ".join(names)
 
 
 def table_row(found: Sequence[Result]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
 from benchmarks.harness.ablations import ABLATIONS
 from benchmarks.harness.bench import BUDGETS
-from benchmarks.report.standings import SHARED, Replay, results, table_row
+from benchmarks.report.standings import SHARED, Replay, alike, answers, results, table_row, together
 from benchmarks.report.standings_tables import (
     OURS,
     POOLS,
@@ -30,15 +30,15 @@ _DRAWN = 6
 
 def draw_regret(replays: Sequence[Replay], cases: Cases, path: Path) -> None:
     """Mean regret and mean overhead against the budget, ours beside the best rivals."""
-    names = _worth_drawing(replays, cases)
+    groups = _worth_drawing(replays, cases)
     figure = Figure(figsize=(10, 4), layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
-    for index, name in enumerate(names):
+    for index, (name, *others) in enumerate(groups):
         at = [by_method(results(replays, cases, b)).get(name) for b in BUDGETS]
         shown = [(b, table_row(found)) for b, found in zip(BUDGETS, at, strict=True) if found]
         spends = [100 * b for b, _ in shown]
-        style = {**_style(index, name), "label": name}
+        style = {**_style(index, name), "label": together([name, *others])}
         left.plot(spends, [row["regret_mean"] for _, row in shown], **style)
         right.plot(spends, [100 * row["overhead"] for _, row in shown], **style)
     _spend_axis(left, "mean regret (thousandths of a nat)")
@@ -55,10 +55,11 @@ def draw_extrapolation(
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
     at = at_pools(replays, cases, group, budget)
-    names = [n for n in _worth_drawing(of(replays, "main", group), cases) if n in at["eighth"]]
-    for index, name in enumerate(names):
+    groups = _worth_drawing(of(replays, "main", group), cases)
+    kept = [[n for n in names if n in at["eighth"]] for names in groups]
+    for index, (name, *others) in enumerate(names for names in kept if names):
         rows = [table_row(at[experiment][name]) for experiment in POOLS]
-        style = {**_style(index, name), "label": name}
+        style = {**_style(index, name), "label": together([name, *others])}
         left.plot([2, 4, 8], [row["regret_mean"] for row in rows], **style)
         if rows[0]["hit_90"] is not None:
             right.plot([2, 4, 8], [100 * row["hit_90"] for row in rows], **style)
@@ -85,10 +86,12 @@ def _style(index: int, name: str) -> dict[str, Any]:
     }
 
 
-def _worth_drawing(replays: Sequence[Replay], cases: Cases) -> list[str]:
+def _worth_drawing(replays: Sequence[Replay], cases: Cases) -> list[list[str]]:
+    """Ours and the best rivals; those that are one and the same line together."""
     order = [n for n in ordered(replays, cases) if not in_sample(n, cases, replays)]
     rivals = [n for n in order if n.removesuffix(SHARED) not in (OURS, *ABLATIONS)]
-    return [OURS, *rivals[:_DRAWN]]
+    at = [by_method(results(replays, cases, budget)) for budget in BUDGETS]
+    return [[OURS], *alike(rivals, *map(answers, at))[:_DRAWN]]
 
 
 def _spend_axis(axes: Axes, label: str) -> None:

@@ -15,11 +15,14 @@ from benchmarks.report.standings import (
     SHARED,
     Replay,
     Result,
+    alike,
+    answers,
     holm,
     paired,
     results,
     spend_until_found,
     table_row,
+    together,
 )
 from horizon_bo.evaluation.cases import Case
 from horizon_bo.evaluation.score import AT_STOP, outcome
@@ -27,8 +30,8 @@ from horizon_bo.evaluation.score import AT_STOP, outcome
 OURS = "horizon"
 #: The budget at which methods are ordered and compared in pairs, in target runs.
 MAIN_BUDGET = 0.10
-#: Rivals drawn beside ours: more lines than this nobody can tell apart.
-_DRAWN = 6
+#: Rows of the table for people in a hurry.
+_SHORT = 5
 
 #: Experiments by the largest run's share of the target's size and of its tokens.
 POOLS = {"main": "1/2", "quarter": "1/4", "eighth": "1/8"}
@@ -102,11 +105,11 @@ def _by_budget(
     heads = [head or f"{quantity} at own stop" for head in heads]
     lines = [f"| method | replays | failed | {' | '.join(heads)} |"]
     lines.append("| --- " * (len(heads) + 3) + "|")
-    for name in ordered(replays, cases):
-        held = [r for r in replays if r.method == name and r.budget == MAIN_BUDGET]
+    for names in alike(ordered(replays, cases), *map(answers, rows.values())):
+        held = [r for r in replays if r.method == names[0] and r.budget == MAIN_BUDGET]
         failed = sum(r.error is not None for r in held)
-        cells = [str(len(held)), str(failed), *(cell(rows[b].get(name)) for b in budgets)]
-        lines.append(f"| {_label(name, cases, replays)} | {' | '.join(cells)} |")
+        cells = [str(len(held)), str(failed), *(cell(rows[b].get(names[0])) for b in budgets)]
+        lines.append(f"| {_label(names, cases, replays)} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -121,9 +124,14 @@ def _percent(budgets: Sequence[float | str]) -> list[float | None]:
     return [None if isinstance(b, str) else 100 * b for b in budgets]
 
 
-def _label(name: str, cases: Cases, replays: Sequence[Replay]) -> str:
-    label = f"*{name}* (in-sample)" if in_sample(name, cases, replays) else name
-    return f"**{label}**" if name == OURS else label
+def _label(names: Sequence[str], cases: Cases, replays: Sequence[Replay]) -> str:
+    if any(in_sample(name, cases, replays) for name in names):
+        return f"*{together(names)}* (in-sample)"
+    return _bold(names)
+
+
+def _bold(names: Sequence[str]) -> str:
+    return f"**{together(names)}**" if OURS in names else together(names)
 
 
 def _regret_cell(found: Sequence[Result] | None) -> str:
@@ -150,14 +158,14 @@ def detail_table(replays: Sequence[Replay], cases: Cases, budget: float) -> str:
         "| --- " * 13 + "|",
     ]
     zero = {_place(r): r.outcome.regret for r in at.get("zero", ())}
-    for name in ordered(replays, cases):
-        if name not in at:
-            continue
+    for names in alike([n for n in ordered(replays, cases) if n in at], answers(at)):
+        name = names[0]
         row = table_row(at[name])
+        costs = [table_row(at[n]) for n in names]
         saved = [zero[_place(r)] - r.outcome.regret for r in at[name] if _place(r) in zero]
         share = np.mean([r.outcome.regret / _minimum(cases[r.outcome.case]) for r in at[name]])
         parts = [
-            name,
+            together(names),
             *(f"{row[f'regret_{key}']:.1f}" for key in ("median", "p90", "worst")),
             f"{share:.2%}",
             _shown(1e3 * float(np.mean(saved)) if saved else None, ".1f"),
@@ -166,8 +174,8 @@ def detail_table(replays: Sequence[Replay], cases: Cases, budget: float) -> str:
             _shown(row["width_90"], ".1f"),
             _shown(row["interval_score"], ".1f"),
             _shown(row["claimed_ratio"], ".1f"),
-            f"{row['wall_s']:.2g}",
-            f"{row['peak_mib']:.0f}",
+            " / ".join(f"{cost['wall_s']:.2g}" for cost in costs),
+            " / ".join(f"{cost['peak_mib']:.0f}" for cost in costs),
         ]
         lines.append(f"| {' | '.join(parts)} |")
     return "\n".join(lines)
@@ -200,11 +208,15 @@ def found_table(replays: Sequence[Replay], cases: Cases) -> str:
         f"| method | budget | median spend until within {FOUND:.1%} | 75 % of replays | reached |",
         "| --- | --- | --- | --- | --- |",
     ]
-    for name in sorted(spends, key=lambda n: (np.median(spends[n]), -_reached(spends[n]))):
+    best_first = sorted(spends, key=lambda n: (np.median(spends[n]), -_reached(spends[n])))
+    ends = [by_method(results(replays, cases, budget)) for budget in set(longest.values())]
+    found = {name: tuple(sorted(values)) for name, values in spends.items()}
+    for name, *others in alike(best_first, found, *map(answers, ends)):
         values = np.array(spends[name])
         quartile = np.sort(values)[math.ceil(0.75 * len(values)) - 1]
         cells = [_spend(np.median(values)), _spend(quartile), f"{_reached(values):.0%}"]
-        lines.append(f"| {name} | {longest[name]:.0%} | {' | '.join(cells)} |")
+        label = together([name, *others])
+        lines.append(f"| {label} | {longest[name]:.0%} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -230,9 +242,10 @@ def paired_table(replays: Sequence[Replay], cases: Cases) -> str:
         "| method | overhead more than ours | p | p, Holm |",
         "| --- | --- | --- | --- |",
     ]
-    for name, (mean, (low, high), p) in sorted(compared.items(), key=lambda item: item[1][0]):
-        cells = [f"{mean:+.1%} ({low:+.1%} … {high:+.1%})", f"{p:.3f}", f"{adjusted[name]:.3f}"]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
+    for names in alike(sorted(compared, key=lambda name: compared[name][0]), answers(at)):
+        mean, (low, high), p = compared[names[0]]
+        cells = [f"{mean:+.1%} ({low:+.1%} … {high:+.1%})", f"{p:.3f}", f"{adjusted[names[0]]:.3f}"]
+        lines.append(f"| {together(names)} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -263,12 +276,12 @@ def extrapolation_table(replays: Sequence[Replay], cases: Cases, group: str, bud
     shared.sort(key=lambda name: np.mean([r.outcome.regret for r in at[first][name]]))
     columns = [f"{what} at {share}" for share in POOLS.values() for what in ("regret", "hits")]
     lines = [f"| method | {' | '.join(columns)} |", "| --- " * 7 + "|"]
-    for name in shared:
+    for names in alike(shared, *map(answers, at.values())):
         cells = []
         for experiment in POOLS:
-            row = table_row(at[experiment][name])
-            cells += [_regret_cell(at[experiment][name]), _shown(row["hit_90"], ".0%")]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
+            found = at[experiment][names[0]]
+            cells += [_regret_cell(found), _shown(table_row(found)["hit_90"], ".0%")]
+        lines.append(f"| {together(names)} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -278,9 +291,10 @@ def worlds_table(replays: Sequence[Replay], cases: Cases, groups: Sequence[str])
     everywhere = [name for name in at[groups[0]] if all(name in at[group] for group in groups)]
     lines = [f"| method | {' | '.join(groups)} | mean |", "| --- " * (len(groups) + 2) + "|"]
     means = {name: [_bought_back(at[group][name]) for group in groups] for name in everywhere}
-    for name in sorted(everywhere, key=lambda name: np.mean(means[name])):
+    best_first = sorted(everywhere, key=lambda name: np.mean(means[name]))
+    for name, *others in alike(best_first, *map(answers, at.values())):
         values = [*means[name], float(np.mean(means[name]))]
-        label = f"**{name}**" if name == OURS else name
+        label = _bold([name, *others])
         lines.append(f"| {label} | {' | '.join(f'{value:.1%}' for value in values)} |")
     return "\n".join(lines)
 
@@ -297,13 +311,14 @@ def parallel_table(replays: Sequence[Replay], cases: Cases, group: str) -> str:
         f"| method | regret, one by one | {SLOTS} at once | time, one by one | {SLOTS} at once |",
         "| --- " * 5 + "|",
     ]
-    for name in sorted(at["parallel"], key=lambda name: np.mean(at["parallel"][name][0])):
-        if name not in at["main"]:
-            continue
-        (alone, alone_time), (together, together_time) = at["main"][name], at["parallel"][name]
-        cells = [f"{1e3 * np.mean(regrets):.1f}" for regrets in (alone, together)]
-        cells += [f"{np.mean(times):.1%}" for times in (alone_time, together_time)]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
+    both = [name for name in at["parallel"] if name in at["main"]]
+    both.sort(key=lambda name: np.mean(at["parallel"][name][0]))
+    ends = [by_method(results(of(replays, e, group), cases, MAIN_BUDGET)) for e in at]
+    for name, *others in alike(both, *map(answers, ends)):
+        (alone, alone_time), (at_once, at_once_time) = at["main"][name], at["parallel"][name]
+        cells = [f"{1e3 * np.mean(regrets):.1f}" for regrets in (alone, at_once)]
+        cells += [f"{np.mean(times):.1%}" for times in (alone_time, at_once_time)]
+        lines.append(f"| {together([name, *others])} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -333,23 +348,26 @@ def given_list(replays: Sequence[Replay]) -> str:
 
 
 def short_table(replays: Sequence[Replay], cases: Cases) -> str:
-    """The best rivals beside ours, for people in a hurry: each by the better of its two scores."""
-    budgets = (0.02, 0.05, 0.10)
+    """For people in a hurry: ours, and the best rival of each family by the better of its scores.
+
+    A family is the first word of a name: two ways to spread one grid are one row here.
+    """
+    budgets = (0.02, 0.05, MAIN_BUDGET)
     at = {b: by_method(results(replays, cases, b)) for b in budgets}
     stops = by_method(results(_within(replays, AT_STOP), cases, AT_STOP))
     lines = [
         "| method | regret at 2 % | 5 % | 10 % | overhead at its own end |",
         "| --- " * 5 + "|",
     ]
-    shown: set[str] = set()
-    for name in ordered(replays, cases):
-        base = name.removesuffix(SHARED)
-        ours = base in (*ABLATIONS, "horizon-random", "zero") or (base == OURS != name)
-        if ours or base in shown or in_sample(name, cases, replays):
+    families: set[str] = set()
+    for names in alike(ordered(replays, cases), *map(answers, (*at.values(), stops))):
+        family = names[0].split("-")[0].removesuffix(SHARED)
+        ablated = names[0].removesuffix(SHARED) in ABLATIONS
+        without = ablated or (family == OURS and OURS not in names)
+        if without or family in (*families, "zero") or in_sample(names[0], cases, replays):
             continue
-        shown.add(base)
-        cells = [f"{table_row(at[b][name])['regret_mean']:.1f}" for b in budgets]
-        overhead = f"{table_row(stops[name])['overhead']:.1%}"
-        label = f"**{name}**" if name == OURS else name
-        lines.append(f"| {label} | {' | '.join(cells)} | {overhead} |")
-    return "\n".join(lines[: 2 + _DRAWN + 2])
+        families |= {name.split("-")[0] for name in names}
+        cells = [f"{table_row(at[b][names[0]])['regret_mean']:.1f}" for b in budgets]
+        overhead = f"{table_row(stops[names[0]])['overhead']:.1%}"
+        lines.append(f"| {_bold(names)} | {' | '.join(cells)} | {overhead} |")
+    return "\n".join(lines[: 2 + _SHORT])

@@ -66,7 +66,7 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
     """Put tables where a page asks for them; called by MkDocs."""
     tables = {
         "<!-- priors -->": priors_table(),
-        "<!-- results -->": section((ROOT / "README.md").read_text(), "How good is it"),
+        "<!-- results -->": section((ROOT / "README.md").read_text(), "Results"),
     }
     for place, lines in tables.items():
         markdown = markdown.replace(place, "\n".join(lines))

@@ -18,9 +18,12 @@ from benchmarks.report.standings import (
     paired,
     results,
     spend_until_found,
+    together,
     twice,
 )
 from benchmarks.report.standings_tables import (
+    detail_table,
+    found_table,
     overhead_table,
     paired_table,
     regret_table,
@@ -211,6 +214,61 @@ def test_tables_show_the_figures_of_the_lines():
     assert overheads[2].endswith("| 3.0% (3.0% … 3.0%) | 3.0% (3.0% … 3.0%) |")
     assert "| zero | +1.0% (+1.0% … +1.0%) |" in paired_table(replays, CASES)
     assert short_table(replays, CASES).splitlines()[2] == "| **horizon** | 1.0 | 1.0 | 0.0 | 3.0% |"
+
+
+def test_methods_with_one_set_of_answers_are_one_row_with_all_their_names():
+    ours = replay_of("horizon", state(0, 0, 0))
+    same = [
+        replay_of(name, state(0, 0, 4), state(1, 0.02, 2), state(2, 0.1, 1 + 1e-9 * k))
+        for k, name in enumerate(("a-gp", "b-tpe"))
+    ]
+    dearer = replay_of("c", state(0, 0, 4), state(1, 0.03, 2), state(2, 0.1, 1))
+    replays = [ours, *same, dearer]
+    for table in (
+        regret_table(replays, CASES, (0.02, 0.1)),
+        overhead_table(replays, CASES, (0.02, 0.1)),
+        short_table(replays, CASES),
+        found_table(replays, CASES),
+    ):
+        names = [line.split(" | ")[0].strip("| *") for line in table.splitlines()[2:]]
+        assert sorted(names) == ["a-gp, b-tpe", "c", "horizon"]
+    # at the end of a tenth of a target run all three have one answer
+    assert "| a-gp, c, b-tpe | +" in paired_table(replays, CASES)
+    detail = detail_table(replays, CASES, 0.1).splitlines()[-1]
+    assert detail.startswith("| a-gp, c, b-tpe |")
+    assert detail.endswith("| 1 / 1 / 1 | 100 / 100 / 100 |")
+
+
+def test_one_failed_or_lost_replay_more_makes_another_row():
+    both = [replay_of(n, state(0, 0, 1), center=c) for n in "ab" for c in (1e-3, 2e-3)]
+    ours = [replay_of("horizon", state(0, 0, 0), center=c) for c in (1e-3, 2e-3)]
+    assert "| a, b | 2 | 0 |" in regret_table([*both, *ours], CASES, (0.1,))
+    failed = [*both[:3], replay_of("b", state(0, 0, 1), center=2e-3, error="no kernel")]
+    for replays in (failed, both[:3]):
+        lines = regret_table([*replays, *ours], CASES, (0.1,)).splitlines()
+        assert [line.split(" | ")[0] for line in lines[2:]] == ["| **horizon**", "| a", "| b"]
+
+
+def test_a_read_out_that_methods_share_is_named_once():
+    assert together(["a + law", "b + law"]) == "a, b + law"
+    assert together(["a + law", "b"]) == "a + law, b"
+
+
+def test_the_short_table_has_the_best_of_each_family():
+    ours = replay_of("horizon", state(0, 0, 0))
+    rivals = [
+        replay_of(name, state(0, 0, k / 4))
+        for k, name in enumerate(
+            ("horizon-random", "no-drift + law", "grid-a", "grid-b", "a-gp", "zero", "d"), 1
+        )
+    ]
+    lines = short_table([ours, *rivals], CASES).splitlines()
+    assert [line.split(" | ")[0] for line in lines[2:]] == [
+        "| **horizon**",
+        "| grid-a",
+        "| a-gp",
+        "| d",
+    ]
 
 
 def test_a_page_takes_each_part_and_keeps_what_stands_around_marks():
