@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from horizon_bo.cli import backtest, demo, laws, replay, report, run, tables
-from horizon_bo.cli.tables import ImportedTable, Mapped, checked_table
+from horizon_bo.cli.tables import By, ImportedTable, LastOf, Mapped, Repeats, checked_table
 from horizon_bo.cli.terminal import (
     AsJson,
     StudyArgument,
@@ -29,11 +29,22 @@ from horizon_bo.cli.terminal import (
     show,
     show_fields,
     show_json,
+    target_runs,
     trial_id,
 )
+from horizon_bo.study.quantities import shown_rate
 
 if TYPE_CHECKING:
-    from horizon_bo import Horizon, Recommendation, Scale, SearchSpace, Study, Suggestion, Trial
+    from horizon_bo import (
+        Horizon,
+        HorizonTuner,
+        Recommendation,
+        Scale,
+        SearchSpace,
+        Study,
+        Suggestion,
+        Trial,
+    )
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -68,7 +79,10 @@ Scales = Annotated[
 # typer takes a tuple for two arguments, so a pair is declared as any value
 Tokens = Annotated[Any, option("--tokens", "LO,HI", "Training tokens of small runs.", pair)]
 LearningRate = Annotated[Any, option("--learning-rate", "LO,HI", "Peak learning rates.", pair)]
-Budget = Annotated[float, option("--budget", "F", "Compute to spend in all, in target runs.")]
+Budget = Annotated[
+    float,
+    option("--budget", "F", "Compute to spend in all, in target runs: 0.02 or 2%.", target_runs),
+]
 Parametrization = Annotated[str, typer.Option(help="standard or mup.")]
 PriorCenter = Annotated[
     float | None, option("--prior-center", "X", "Guess of the target's best learning rate.")
@@ -160,13 +174,21 @@ def init(
     cooldown: Cooldown = None,
     table: ImportedTable = None,
     mapped: Mapped = None,
+    last_of: LastOf = None,
+    by: By = None,
+    repeats: Repeats = False,
+    figure: RecommendationFigure = None,
     as_json: AsJson = False,
 ) -> None:
-    """Start a study on disk: the target, the runs that may be made, the budget."""
+    """Start a study on disk: the target, the runs that may be made, the budget.
+
+    With --import and --figure it recommends at once, from the runs that are there.
+    """
     with errors_as_exit_codes():
         from horizon_bo import HorizonTuner
 
-        logged = None if table is None else checked_table(table, mapped)
+        given = {"last_of": last_of, "by": by, "repeats": repeats}
+        logged = None if table is None else checked_table(table, mapped, **given)
         target = _target(target_params, target_tokens, batch_tokens, schedule, averaging)
         tuner = HorizonTuner(
             target=target,
@@ -178,8 +200,11 @@ def init(
             seed=seed,
             regret_tolerance=regret_tolerance,
         )
-        remark(() if logged is None else (*logged.remarks, *tuner.import_runs(logged.runs)))
+        remark(() if logged is None else tuner.import_runs(logged))
     _show_started(study, tuner.study, None if logged is None else len(logged.runs), as_json)
+    if figure is not None:
+        with errors_as_exit_codes():
+            _recommend(tuner, (), figure, as_json=as_json)
 
 
 @app.command(epilog=example("horizon-bo suggest runs.db -n 2"))
@@ -246,15 +271,20 @@ def recommend(
     with errors_as_exit_codes():
         from horizon_bo import HorizonTuner
 
-        tuner = HorizonTuner.open(study)
-        best = tuner.recommend(without=without or ())
-        if figure is not None:
-            from horizon_bo import plots
-            from horizon_bo.report.style import save_figure
+        _recommend(HorizonTuner.open(study), without or (), figure, as_json=as_json)
 
-            drawn = plots.bowl(tuner).get_figure(root=True)
-            assert drawn is not None
-            save_figure(drawn, Path(figure))
+
+def _recommend(
+    tuner: "HorizonTuner", without: Sequence[float], figure: str | None, *, as_json: bool
+) -> None:
+    best = tuner.recommend(without=without)
+    if figure is not None:
+        from horizon_bo import plots
+        from horizon_bo.report.style import save_figure
+
+        drawn = plots.bowl(tuner).get_figure(root=True)
+        assert drawn is not None
+        save_figure(drawn, Path(figure))
     if as_json:
         show_json({field.name: getattr(best, field.name) for field in fields(best)})
         return
@@ -348,7 +378,7 @@ def _run_fields(run: "Suggestion", budget: float) -> dict[str, str]:
     batch = "as the target" if run.batch_tokens is None else f"{run.batch_tokens:g}"
     return {
         "trial": str(run.id),
-        "learning rate": f"{run.learning_rate:.3e}",
+        "learning rate": shown_rate(run.learning_rate),
         "parameters": f"{run.params:.3e}",
         "tokens": f"{run.tokens:.3e}",
         "batch tokens": batch,
@@ -370,9 +400,9 @@ def _branch_fields(run: "Suggestion") -> dict[str, str]:
 def _recommendation_fields(best: "Recommendation", target_flops: float) -> dict[str, str]:
     half, most = best.interval_50, best.interval_90
     return {
-        "learning rate": f"{best.learning_rate:.3e}",
-        "50 % interval": f"{half[0]:.2e} to {half[1]:.2e}",
-        "90 % interval": f"{most[0]:.2e} to {most[1]:.2e}",
+        "learning rate": shown_rate(best.learning_rate),
+        "50 % interval": f"{half[0]:.3g} to {half[1]:.3g}",
+        "90 % interval": f"{most[0]:.3g} to {most[1]:.3g}",
         "expected regret": f"{1e3 * best.expected_regret:.2f} thousandths of the loss unit",
         "predicted loss": f"{best.predicted_loss:.4f}",
         "divergence": f"{best.divergence_probability:.1%} likely at that rate",

@@ -48,11 +48,13 @@ class OurColumns:
     Args:
         frame: The table with our columns added.
         used: Names of the table's own columns that ours are made of.
+        constants: Those of our columns that a mapping gives one number for.
         remarks: What was taken in a way the author may not expect.
     """
 
     frame: pd.DataFrame
     used: frozenset[str]
+    constants: frozenset[str]
     remarks: tuple[str, ...] = ()
 
 
@@ -81,7 +83,8 @@ def ours(frame: pd.DataFrame, columns: Mapping[str, str], name: str) -> OurColum
     missing = [column for column in NEEDED if column not in found]
     if missing:
         raise InvalidTableError(_lacking(frame, columns, missing, name))
-    return OurColumns(frame.assign(**found), frozenset(mapped.used), remarks)
+    constants = frozenset(column for column, value in found.items() if isinstance(value, float))
+    return OurColumns(frame.assign(**found), frozenset(mapped.used), constants, remarks)
 
 
 def _with_guesses(
@@ -194,13 +197,18 @@ class _Mapped:
         """
         found = self._by_key.get(_key(column), [])
         twins = [other for other in found if _key(other) == _key(column)]
-        if column in self.frame and (column not in COLUMNS or len(twins) == 1):
+        if column in self.frame and (column not in COLUMNS or self._same(twins)):
             self.used.add(column)
             return column
         if len(found) > 1 and not first:
             raise _ambiguous(column, found, self.name)
         self.used |= set(found)
         return found[0] if found else None
+
+    def _same(self, columns: Sequence[str]) -> bool:
+        """Whether columns hold the same in every row."""
+        first, *others = (self.frame[column].astype(str) for column in columns)
+        return all(first.equals(other) for other in others)
 
 
 def _ambiguous(column: str, found: Sequence[str], name: str) -> InvalidTableError:
@@ -309,18 +317,21 @@ def _may_hold_mappings(cells: pd.Series) -> bool:
 
 
 def _mapping(cell: Any) -> dict[str, Any] | None:
-    """The mapping that a cell is, or writes out as JSON or as Python does."""
+    """The mapping that a cell is, or writes out."""
     if isinstance(cell, dict):
         return cell
-    if not (isinstance(cell, str) and cell.startswith("{")):
-        return None
+    return parsed_object(cell) if isinstance(cell, str) and cell.startswith("{") else None
+
+
+def parsed_object(text: str) -> dict[str, Any] | None:
+    """The mapping that a text writes out as JSON or as Python does; `None` where it writes none."""
     try:
-        value = json.loads(cell, parse_constant=str)
+        value = json.loads(text, parse_constant=str)
     except RecursionError:
         return None
     except ValueError:
         try:
-            value = ast.literal_eval(_NotFinite().visit(ast.parse(cell, mode="eval")))
+            value = ast.literal_eval(_NotFinite().visit(ast.parse(text, mode="eval")))
         except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
             return None
     return value if isinstance(value, dict) else None

@@ -27,7 +27,7 @@ from horizon_bo.tables.trackers import tracked_runs
 Table = str | PathLike[str] | pd.DataFrame | Sequence[LoggedRun | Mapping[str, Any]]
 
 #: What `columns="auto"` asks for.
-_GUESSED = (*NEEDED, "batch_tokens")
+GUESSED = (*NEEDED, "batch_tokens")
 
 _WANTED = "a finite number > 0"
 
@@ -77,9 +77,10 @@ def logged_table(
             f"by is {by!r} without last_of, expected the column that tells runs apart; name it"
         )
     frame, name, remarks = _frame(table)
-    mapping = dict.fromkeys(_GUESSED, AUTO) if columns == AUTO else dict(columns or {})
+    mapping = dict.fromkeys(GUESSED, AUTO) if columns == AUTO else dict(columns or {})
     found = ours(frame, mapping, name)
-    frame, remarks = _with_settings(found.frame, name, (*remarks, *found.remarks))
+    told = [column for column in NEEDED[:3] if column not in found.constants]
+    frame, remarks = _with_settings(found.frame, told, name, (*remarks, *found.remarks))
     if last_of is not None:
         frame, said = last_rows(frame, last_of, by, name)
     else:
@@ -160,11 +161,11 @@ def _record(row: Any) -> Any:
 
 
 def _with_settings(
-    frame: pd.DataFrame, name: str, remarks: tuple[str, ...]
+    frame: pd.DataFrame, columns: Sequence[str], name: str, remarks: tuple[str, ...]
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """The rows that say anything of where they belong: a rate, a size or a length."""
     nothing = np.ones(len(frame), dtype=bool)
-    for column in NEEDED[:3]:
+    for column in columns:
         found, unread = readable(frame[column])
         nothing &= np.isnan(found) & ~unread
     if not nothing.any() or nothing.all():
