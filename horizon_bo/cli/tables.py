@@ -148,7 +148,7 @@ def _columns(mapped: Sequence[str] | None) -> Mapping[str, str]:
             )
         columns[ours.strip()] = theirs.strip()
     if any(text.strip() == "auto" for text in mapped or ()):
-        from horizon_bo.tables.logged import GUESSED
+        from horizon_bo.tables.guesses import GUESSED
 
         return dict.fromkeys(GUESSED, "auto") | columns
     return columns

@@ -47,6 +47,12 @@ def readable(values: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     return _one_by_one(cells) if found is None else (found, np.zeros(len(cells), dtype=bool))
 
 
+def as_numbers(values: pd.Series) -> pd.Series:
+    """A column of text as floats, where every cell is a finite number; else as it is."""
+    found = None if _is_of_numbers(values) else _plain(values.to_numpy(dtype=object))
+    return values if found is None else pd.Series(found, index=values.index)
+
+
 def truths(frame: pd.DataFrame, column: str, name: str) -> np.ndarray:
     """The column as yes and no; a cell that holds nothing is a no."""
     found = [_TRUTHS.get(word) for word in words(frame[column])]
@@ -56,11 +62,16 @@ def truths(frame: pd.DataFrame, column: str, name: str) -> np.ndarray:
 
 def words(values: pd.Series) -> list[str]:
     """Each cell as a word in lower case, empty where it holds nothing."""
-    told = [
-        cell.strip().lower() if isinstance(cell, str) else "" if _absent(cell) else _text(cell)
-        for cell in values.to_numpy(dtype=object)
-    ]
-    return ["" if word in NOTHING else word for word in told]
+    cells = values.to_numpy(dtype=object)
+    if pd.api.types.infer_dtype(cells, skipna=False) != "string":
+        return [_word(cell) for cell in cells]
+    codes, different = pd.factorize(cells)
+    return np.array([_word(cell) for cell in different], dtype=object)[codes].tolist()
+
+
+def _word(cell: object) -> str:
+    word = cell.strip().lower() if isinstance(cell, str) else "" if _absent(cell) else _text(cell)
+    return "" if word in NOTHING else word
 
 
 def refuse(bad: np.ndarray, frame: pd.DataFrame, column: str, name: str, wanted: str) -> None:
@@ -91,7 +102,7 @@ def _is_of_numbers(values: pd.Series) -> bool:
 
 def _plain(cells: np.ndarray) -> np.ndarray | None:
     """A column of text whose cells are all finite numbers as Python reads them."""
-    if not all(type(cell) is str for cell in cells):
+    if pd.api.types.infer_dtype(cells, skipna=False) != "string":
         return None
     try:
         found = cells.astype(np.float64)

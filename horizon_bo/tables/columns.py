@@ -22,12 +22,13 @@ from pandas.api.types import is_numeric_dtype
 
 from horizon_bo.errors import InvalidTableError
 from horizon_bo.study.quantities import quantity, quoted
-from horizon_bo.tables.cells import numbers, quoted_name
+from horizon_bo.tables.cells import as_numbers, numbers, quoted_name
 from horizon_bo.tables.guesses import Guess, guesses, map_line
 
 NEEDED = ("learning_rate", "params", "tokens", "loss")
 #: Columns of numbers that must be positive where they are given.
 POSITIVE = ("learning_rate", "params", "tokens", "batch_tokens", "flops", "loss_sd")
+NUMBERS = (*POSITIVE, "loss")
 LABELS = ("source", "schedule", "averaging")
 COLUMNS = tuple(dict.fromkeys((*NEEDED, *POSITIVE, *LABELS, "diverged", "status")))
 
@@ -83,6 +84,9 @@ def ours(frame: pd.DataFrame, columns: Mapping[str, str], name: str) -> OurColum
     missing = [column for column in NEEDED if column not in found]
     if missing:
         raise InvalidTableError(_lacking(frame, columns, missing, name))
+    for column in set(NUMBERS) & set(found):  # once, since they are asked for many times
+        value = found[column]
+        found[column] = as_numbers(value) if isinstance(value, pd.Series) else value
     constants = frozenset(column for column, value in found.items() if isinstance(value, float))
     return OurColumns(frame.assign(**found), frozenset(mapped.used), constants, remarks)
 
@@ -96,18 +100,14 @@ def _with_guesses(
     if not asked:
         return given, ()
     plain = _Mapped(frame, {}, name)
-    named = {
-        column for column in asked if column not in NEEDED and plain.theirs(column, first=True)
-    }
     known = guesses(frame, given)
     taken: dict[str, str] = {}
-    for column in asked:
-        guess = known.get(column)
-        if guess is None or column in named:
+    for column in (column for column in known if column in asked):
+        if plain.theirs(column, alone=True):
             continue
-        if guess.rivals:
-            raise _ambiguous(column, guess.rivals, name)
-        taken[column] = guess.text
+        if known[column].rivals:
+            raise _ambiguous(column, known[column].rivals, name)
+        taken[column] = known[column].text
     said = {column: text for column, text in taken.items() if column != text}
     remarks = (f"columns taken from {name}: {map_line(said)}",) if said else ()
     return given | taken, remarks
@@ -115,8 +115,12 @@ def _with_guesses(
 
 def _lacking(frame: pd.DataFrame, columns: Mapping[str, str], missing: list[str], name: str) -> str:
     """What to say of a table that lacks columns: what it has, and what is probably meant."""
-    known = guesses(frame, columns)
-    likely = {column: known[column] for column in known if column not in columns}
+    known, plain = guesses(frame, columns), _Mapped(frame, {}, name)
+    likely = {
+        column: guess
+        for column, guess in known.items()
+        if column in missing or not plain.theirs(column, alone=True)
+    }
     proposed = {column: guess.text for column, guess in likely.items() if column != guess.text}
     whole = all(column in likely for column in missing)
     split = "" if frame.shape[1] > 1 else ", and no comma, semicolon, tab or pipe that splits them"
@@ -190,17 +194,19 @@ class _Mapped:
             )
         return number
 
-    def theirs(self, column: str, *, first: bool = False) -> str | None:
+    def theirs(self, column: str, *, alone: bool = False) -> str | None:
         """The column of that name, in whatever case, also behind a tracker's first word.
 
-        `None` where there is none. With `first`, several are no error.
+        `None` where there is none. With `alone`, several are none, instead of an error.
         """
         found = self._by_key.get(_key(column), [])
         twins = [other for other in found if _key(other) == _key(column)]
         if column in self.frame and (column not in COLUMNS or self._same(twins)):
             self.used.add(column)
             return column
-        if len(found) > 1 and not first:
+        if len(found) > 1 and alone:
+            return None
+        if len(found) > 1:
             raise _ambiguous(column, found, self.name)
         self.used |= set(found)
         return found[0] if found else None

@@ -60,7 +60,7 @@ class _Rows:
                     f"line {self.reader.line_num} of {self.path} is no CSV ({error}), expected "
                     "each quote closed; repair it"
                 ) from error
-            if any(cell.strip() for cell in record):
+            if any(map(str.strip, record)):
                 yield record
 
 

@@ -118,6 +118,7 @@ def _said(error: Exception) -> str:
 def _json_frame(text: str) -> pd.DataFrame:
     """A JSON list of runs, or the mapping of columns that a data frame is written as."""
     runs = json.loads(text, parse_constant=str, object_pairs_hook=_distinct)
+    del text  # as large as the file
     if isinstance(runs, list):
         return frame_of(runs)
     if not isinstance(runs, Mapping):

@@ -93,6 +93,10 @@ _MOST_PARTS = 4
 _MOSTLY = 0.9
 
 
+#: What is guessed, in the order of a run's making.
+GUESSED = ("learning_rate", "params", "batch_tokens", "tokens", "loss")
+
+
 @dataclass(frozen=True)
 class Guess:
     """What one of our columns is probably made of.
@@ -122,7 +126,7 @@ def guesses(frame: pd.DataFrame, given: Mapping[str, str]) -> dict[str, Guess]:
     if tokens is None:
         tokens = table.count(_TOKENS[2:], _NO_TOKENS)
     found |= _named("tokens", tokens)
-    return {column: guess for column, guess in found.items() if column not in given}
+    return {column: found[column] for column in GUESSED if column in found and column not in given}
 
 
 def map_line(columns: Mapping[str, str]) -> str:

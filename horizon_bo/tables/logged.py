@@ -20,14 +20,12 @@ from horizon_bo.tables.cells import numbers, readable, refuse
 from horizon_bo.tables.columns import AUTO, LABELS, NEEDED, POSITIVE, ours
 from horizon_bo.tables.curves import curves, last_rows, stopped_early
 from horizon_bo.tables.files import frame_of, read_file
+from horizon_bo.tables.guesses import GUESSED
 from horizon_bo.tables.repeats import names_of, repeated
 from horizon_bo.tables.statuses import endings
 from horizon_bo.tables.trackers import tracked_runs
 
 Table = str | PathLike[str] | pd.DataFrame | Sequence[LoggedRun | Mapping[str, Any]]
-
-#: What `columns="auto"` asks for.
-GUESSED = (*NEEDED, "batch_tokens")
 
 _WANTED = "a finite number > 0"
 
@@ -180,7 +178,7 @@ def _with_settings(
 def _checked(frame: pd.DataFrame, name: str, source: str | None, *, repeats: bool) -> LoggedTable:
     """The runs of a table with our columns; its frame is of the rows that became runs."""
     ending = endings(frame, name)
-    nameless = ending.failed & ~_placed(frame, name)
+    nameless = ending.failed & ~_placed(frame, name) if ending.failed.any() else ending.failed
     kept = ending.ended & ~nameless
     completed = np.array([loss is not None for loss in ending.loss], dtype=bool)
     remarks = (*ending.remarks, *stopped_early(frame, completed))

@@ -56,6 +56,8 @@ def names_of(frame: pd.DataFrame, name: str) -> list[str | None]:
     for key in _IDS:
         if key not in known:
             continue
+        if key != "id" and frame[known[key]].astype(str).nunique() < len(frame) / 2:
+            continue
         cells = frame[known[key]].astype(object)
         called = [None if _nothing(cell) else _called(cell) for cell in cells]
         told = [cell for cell in called if cell is not None]

@@ -173,11 +173,9 @@ def _told_as_nan(losses: pd.Series) -> np.ndarray:
     """Where a loss is written out as NaN, in contrast to a cell that holds nothing."""
     if pd.api.types.is_numeric_dtype(losses):
         return np.zeros(len(losses), dtype=bool)
-    written = [
-        isinstance(cell, str) and cell.strip().lower().lstrip("+-") == "nan"
-        for cell in losses.to_numpy(dtype=object)
-    ]
-    return np.array(written, dtype=bool)
+    return np.array([word.lstrip("+-") == "nan" for word in words(losses)], dtype=bool) & np.array(
+        [isinstance(cell, str) for cell in losses.to_numpy(dtype=object)], dtype=bool
+    )
 
 
 def _counted(rows: np.ndarray, sentence: str, frame: pd.DataFrame) -> str:
