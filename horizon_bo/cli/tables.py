@@ -143,7 +143,7 @@ def _columns(mapped: Sequence[str] | None) -> Mapping[str, str]:
         ours, equals, theirs = text.partition("=")
         if not (equals and ours.strip() and theirs.strip()) or ours.strip() in columns:
             raise InvalidTableError(
-                f"--map is {quoted(text)}, expected auto or OURS=THEIRS with each of ours once; "
+                f"--map is {quoted(text)}, expected OURS=THEIRS with each of ours once, or auto; "
                 "write it like --map learning_rate=optim.lr"
             )
         columns[ours.strip()] = theirs.strip()
