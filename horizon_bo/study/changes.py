@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from horizon_bo.errors import InvalidTrialError
 from horizon_bo.study.branches import awaited, branch_trials, charged
-from horizon_bo.study.trials import LoggedRun, Study, Suggestion, Trial
+from horizon_bo.study.trials import LoggedRun, Study, Suggestion
 
 
 def start(study: Study, suggestions: Sequence[Suggestion]) -> Study:

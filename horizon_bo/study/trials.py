@@ -28,7 +28,7 @@ STATUSES: tuple[str, ...] = ("pending", "completed", "diverged", "failed")
 OWN_SOURCE = "study"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)  # a table may hold millions
+@dataclass(frozen=True, kw_only=True)
 class LoggedRun:
     """A run somebody else made: what a row of a logged sweep says.
 

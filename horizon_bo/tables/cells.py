@@ -5,6 +5,7 @@ index, which counts them from 0 as the table has them, also after some were left
 """
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -37,7 +38,7 @@ def numbers(frame: pd.DataFrame, column: str, name: str, wanted: str) -> np.ndar
     return found
 
 
-def readable(values: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+def readable(values: Any) -> tuple[np.ndarray, np.ndarray]:
     """A column as floats, NaN where nothing or NaN is given, and where it can not be read."""
     if _is_of_numbers(values):
         found = values.to_numpy(dtype=np.float64, na_value=math.nan)
@@ -47,7 +48,7 @@ def readable(values: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     return _one_by_one(cells) if found is None else (found, np.zeros(len(cells), dtype=bool))
 
 
-def as_numbers(values: pd.Series) -> pd.Series:
+def as_numbers(values: Any) -> pd.Series:
     """A column of text as floats, where every cell is a finite number; else as it is."""
     found = None if _is_of_numbers(values) else _plain(values.to_numpy(dtype=object))
     return values if found is None else pd.Series(found, index=values.index)
@@ -60,7 +61,7 @@ def truths(frame: pd.DataFrame, column: str, name: str) -> np.ndarray:
     return np.array(found, dtype=bool)
 
 
-def words(values: pd.Series) -> list[str]:
+def words(values: Any) -> list[str]:
     """Each cell as a word in lower case, empty where it holds nothing."""
     cells = values.to_numpy(dtype=object)
     if pd.api.types.infer_dtype(cells, skipna=False) != "string":

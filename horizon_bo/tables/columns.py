@@ -76,11 +76,11 @@ def ours(frame: pd.DataFrame, columns: Mapping[str, str], name: str) -> OurColum
     frame = distinct(_spread(frame))
     columns, remarks = _with_guesses(frame, columns, name)
     mapped = _Mapped(frame, columns, name)
-    found = {column: mapped.column(column) for column in columns}
+    found: dict[str, pd.Series | float] = {c: mapped.column(c) for c in columns}
     for column in COLUMNS:
         if column not in found:
             theirs = mapped.theirs(column)
-            found |= {} if theirs is None else {column: frame[theirs]}
+            found |= {} if theirs is None else {column: pd.Series(frame[theirs])}
     missing = [column for column in NEEDED if column not in found]
     if missing:
         raise InvalidTableError(_lacking(frame, columns, missing, name))
@@ -171,7 +171,7 @@ class _Mapped:
 
     def _defined(self, column: str, text: str) -> "pd.Series | float":
         if (theirs := self.theirs(text)) is not None:
-            return self.frame[theirs]
+            return pd.Series(self.frame[theirs])
         product: pd.Series | float = 1.0
         for factor in (part.strip() for part in text.split("*")):
             product = self._factor(column, factor) * product

@@ -53,14 +53,15 @@ def last_rows(
     key = _codes(frame, columns)
     told = pd.Series(np.array(words(frame["loss"])) != "")
     points = pd.DataFrame({"key": key, "step": np.nan_to_num(steps, nan=-np.inf)})
-    with_loss = points[told | ~told.groupby(key).transform("any")]
-    last = with_loss.sort_values("step", kind="stable").groupby("key").tail(1).index.sort_values()
-    kept = frame.iloc[last.to_numpy()]
+    some = np.asarray(told.groupby(key).transform("any"), dtype=bool)
+    with_loss = points.loc[told.to_numpy() | ~some]
+    last = np.sort(with_loss.sort_values(by="step", kind="stable").groupby("key").tail(1).index)
+    kept = frame.iloc[last]
     remarks = [
         f"{len(frame)} rows of {name} are {len(kept)} runs: the last row of each "
         f"{' and '.join(map(quoted_name, columns))} by {quoted_name(along)} is kept"
     ]
-    ends = points.groupby("key")["step"].max().loc[points["key"].iloc[last]].to_numpy()
+    ends = np.asarray(points.groupby("key")["step"].transform("max"))[last]
     return kept, (*remarks, *_early(kept, ends, along))
 
 
@@ -114,10 +115,10 @@ def _early(runs: pd.DataFrame, ends: np.ndarray, along: str) -> tuple[str, ...]:
     """Runs that end where no other of their size does, before three that end together."""
     size = readable(runs["params"])[0]
     table = pd.DataFrame({"size": size, "end": ends})
-    together = table.groupby(["size", "end"])["end"].transform("size")
-    common = table.assign(end=table["end"].where(together >= _FEW_ROWS))
-    latest = common.groupby("size")["end"].transform("max")
-    early = ((together == 1) & (table["end"] < latest)).to_numpy()
+    together = np.asarray(table.groupby(["size", "end"])["end"].transform("size"))
+    common = table.assign(end=np.where(together >= _FEW_ROWS, ends, np.nan))
+    latest = np.asarray(common.groupby("size")["end"].transform("max"))
+    early = (together == 1) & (ends < latest)
     if not early.any():
         return ()
     row = int(np.flatnonzero(early)[0])

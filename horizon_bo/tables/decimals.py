@@ -49,20 +49,18 @@ def with_points(frame: pd.DataFrame, separator: str) -> pd.DataFrame:
     return found
 
 
-def _written(
-    column: "pd.Series[str]", found: "pd.Series[bool] | None", decimal: bool, point: bool
-) -> "pd.Series[str]":
+def _written(column: pd.Series, found: pd.Series | None, decimal: bool, point: bool) -> pd.Series:
     if decimal and not point and (grouped := _matching(column, _POINTED)) is not None:
         plain = column.str.replace(".", "", regex=False).str.replace(",", ".", regex=False)
         column = column.where(~grouped, plain)
     if found is None:
         return column
     if decimal and point:  # both stand in one table: only what cannot be misread is changed
-        found = found & ~column.str.match(_MAYBE_THOUSANDS.pattern)
+        found = found & ~pd.Series(column.str.match(_MAYBE_THOUSANDS.pattern))
     return column.where(~found, column.str.replace(",", "." if decimal else "", regex=False))
 
 
-def _matching(column: "pd.Series[str]", pattern: str) -> "pd.Series[bool] | None":
+def _matching(column: pd.Series, pattern: str) -> pd.Series | None:
     """Where a column of text matches; `None` where nowhere."""
     sign = "," if pattern == _ONE_COMMA else "."
     some = column.str.contains(sign, regex=False)
@@ -72,5 +70,5 @@ def _matching(column: "pd.Series[str]", pattern: str) -> "pd.Series[bool] | None
     return found if found.any() else None
 
 
-def _has(column: "pd.Series[str]", pattern: str) -> bool:
+def _has(column: pd.Series, pattern: str) -> bool:
     return bool(column.str.match(pattern).any())

@@ -54,9 +54,10 @@ def remarks_about(runs: Sequence[LoggedRun], rows: Sequence[int], study: Study) 
         remarks.append(
             f"learning_rate of {len(outside)} of {len(rates)} rows is outside the space "
             f"[{shown_rate(low)}, {shown_rate(high)}], first row {rows[outside[0]]} with "
-            f"{shown_rate(rates[outside[0]])}; check its unit"
+            f"{shown_rate(float(rates[outside[0]]))}; check its unit"
         )
-    units = _units(*map(column, ("params", "tokens", "batch_tokens", "flops")), study)
+    counts = [column(name) for name in ("params", "tokens", "batch_tokens", "flops")]
+    units = _units(counts[0], counts[1], counts[2], counts[3], study)
     for name, values, bad, why, todo in units:
         if bad.any():
             row = int(bad.argmax())
@@ -154,7 +155,7 @@ def unused_settings(frame: pd.DataFrame, used: frozenset[str]) -> tuple[str, ...
     )
 
 
-def _some(values: "pd.Series[str]") -> str:
+def _some(values: pd.Series) -> str:
     """A few of the values of a setting."""
     different = [quoted_name(str(value)) for value in values.unique()]
     return f"{', '.join(different[:3])}{', …' if len(different) > 3 else ''}"

@@ -5,7 +5,7 @@ import gzip
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TextIO
+from typing import Any, TextIO
 
 #: How much of a file is decoded at once, in bytes.
 _CHUNK_BYTES = 1 << 20
@@ -49,7 +49,7 @@ def _encoding(path: Path) -> str:
         return "utf-8" if _decodes(decoder, head, file) else "cp1252"
 
 
-def _decodes(decoder: codecs.IncrementalDecoder, head: bytes, file: IO[bytes]) -> bool:
+def _decodes(decoder: codecs.IncrementalDecoder, head: bytes, file: Any) -> bool:
     chunk = head
     try:
         while chunk:

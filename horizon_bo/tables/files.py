@@ -182,7 +182,7 @@ class _Columns:
         )
 
 
-def _typed(cells: list[Any]) -> "pd.Series[Any]":
+def _typed(cells: list[Any]) -> pd.Series:
     """Cells as numbers where all are, else as they came: truth values stay apart from numbers."""
     if set(map(type, cells)) <= {int, float, type(None)}:
         try:

@@ -143,7 +143,7 @@ def _batch(table: "_Table") -> Guess | None:
     length = table.best(_LENGTH, _is_step)
     whole = table.best(_WHOLE_BATCH, _is_step)
     part = table.best(_PART_BATCH, _is_step)
-    times = []
+    times: list[Guess | None] = []
     if whole is None and part is None:
         return None
     if whole is None or (part is not None and "global" not in whole.text):
@@ -151,7 +151,9 @@ def _batch(table: "_Table") -> Guess | None:
         times = [part, table.best(_DEVICES, _is_step)]
     else:
         times = [whole]
-    bare = re.fullmatch(r"(.*[./])?(batch_size|batch|bsz)", times[0].text) is not None
+    first = times[0]
+    assert first is not None
+    bare = re.fullmatch(r"(.*[./])?(batch_size|batch|bsz)", first.text) is not None
     if len(times) > 1 or bare:
         times.append(table.best(_ACCUMULATION, _is_step))
     factors = [factor for factor in times if factor is not None]

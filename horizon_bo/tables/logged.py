@@ -75,7 +75,8 @@ def logged_table(
             f"by is {by!r} without last_of, expected the column that tells runs apart; name it"
         )
     frame, name, remarks = _frame(table)
-    mapping = dict.fromkeys(GUESSED, AUTO) if columns == AUTO else dict(columns or {})
+    mapping: dict[str, str] = {}
+    mapping |= dict.fromkeys(GUESSED, AUTO) if columns == AUTO else dict(columns or {})
     found = ours(frame, mapping, name)
     told = [column for column in NEEDED[:3] if column not in found.constants]
     frame, remarks = _with_settings(found.frame, told, name, (*remarks, *found.remarks))

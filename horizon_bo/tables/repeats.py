@@ -1,6 +1,8 @@
 """Repeats: does a table hold the same run twice, and which run is which?"""
 
 import re
+from importlib import import_module
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -56,7 +58,7 @@ def names_of(frame: pd.DataFrame, name: str) -> list[str | None]:
     for key in _IDS:
         if key not in known:
             continue
-        if key != "id" and frame[known[key]].astype(str).nunique() < len(frame) / 2:
+        if key != "id" and len(frame[known[key]].astype(str).unique()) < len(frame) / 2:
             continue
         cells = frame[known[key]].astype(object)
         called = [None if _nothing(cell) else _called(cell) for cell in cells]
@@ -93,8 +95,10 @@ def _called(cell: object) -> str:
     return str(cell).strip()
 
 
-def _hashes(frame: pd.DataFrame) -> "pd.Series[int]":
+def _hashes(frame: pd.DataFrame) -> pd.Series:
+    """A number for each row, the same for the same cells."""
+    hashed: Any = import_module("pandas.util")  # whose stubs name nothing
     try:
-        return pd.util.hash_pandas_object(frame, index=False)
+        return hashed.hash_pandas_object(frame, index=False)
     except TypeError:  # lists and mappings
-        return pd.util.hash_pandas_object(frame.astype(str), index=False)
+        return hashed.hash_pandas_object(frame.astype(str), index=False)
