@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from horizon_bo.core import policy
 from horizon_bo.core.inference import Belief, believe
@@ -21,14 +21,15 @@ from horizon_bo.runs.loop import run_loop
 from horizon_bo.runs.plan import RunPlan, RunReport
 from horizon_bo.runs.progress import watching
 from horizon_bo.store.events import StaleStudyError, StudyStore, study_store
-from horizon_bo.study import changes
-from horizon_bo.study.horizons import Horizon, SearchSpace
+from horizon_bo.study import changes, imports
+from horizon_bo.study.horizons import Horizon, SearchSpace, refuse_unlikely_sizes
+from horizon_bo.study.outliers import far_losses
 from horizon_bo.study.trials import OWN_SOURCE, LoggedRun, Study, Suggestion, Trial
-from horizon_bo.tables.logged import LoggedTable, logged_table, remarks_about
+from horizon_bo.tables.logged import LoggedTable, Table, logged_table, remarks_about
 from horizon_bo.tables.trackers import log_study
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 #: How often a call starts over because another process wrote in between.
 _ATTEMPTS = 20
@@ -65,6 +66,7 @@ class HorizonTuner:
         regret_tolerance: float | None = None,
         regret_risk: float = 0.1,
     ) -> None:
+        refuse_unlikely_sizes(target, space)
         self._study = Study(
             target=target,
             space=space,
@@ -170,23 +172,28 @@ class HorizonTuner:
         ended = self._record("observed", observed)
         given = run.loss if isinstance(run, LoggedRun) else loss
         said_so = diverged or (isinstance(run, LoggedRun) and run.diverged)
-        return tuple(
+        lost = tuple(
             f"loss of trial {trial.id} is {given}: recorded as diverged"
             for trial in ended
             if trial.status == "diverged" and not said_so
         )
+        return (*lost, *far_losses(self._study, ended))
 
     def import_runs(
         self,
-        table: "str | PathLike[str] | pd.DataFrame | Sequence[LoggedRun | Mapping[str, Any]]",
+        table: "Table | LoggedTable",
         *,
         count_cost: bool = False,
         source: str | None = None,
-        columns: Mapping[str, str] | None = None,
+        columns: Mapping[str, str] | Literal["auto"] | None = None,
+        last_of: str | None = None,
+        by: str | None = None,
+        repeats: bool = False,
     ) -> tuple[str, ...]:
         """Learn from logged runs: a table's path, a tracker, a data frame, or a list of runs.
 
-        Of a path or a tracker that is imported again only the runs that are new are added.
+        Of a table that is imported again only the runs that are new are added, and a row that
+        was corrected takes the place of the held one of its name. Runs in a list are all meant.
 
         Args:
             table: One run a row, with the columns of `LoggedRun`. A tracker is
@@ -194,21 +201,37 @@ class HorizonTuner:
             count_cost: Charge their compute to the budget.
             source: Recipe of runs that do not name theirs; `None` means the study's own.
             columns: Where the columns bear other names, which is which, or a product of them:
-                `{"learning_rate": "optim.lr", "tokens": "steps*524288"}`.
+                `{"learning_rate": "optim.lr", "tokens": "steps*524288"}`; `"auto"` takes what
+                names and values suggest, and says what that was.
+            last_of: Column that tells runs apart, where rows are points of learning curves: the
+                last of each run is kept.
+            by: Column that grows along a run; `None` takes steps, else tokens.
+            repeats: Rows that repeat another exactly are runs of their own.
 
         Returns:
-            Remarks worth showing: rows taken as diverged or failed, rates outside the space.
+            Remarks worth showing: what was taken as diverged, failed, repeated or corrected, and
+            what looks wrong.
         """
-        logged: LoggedTable = logged_table(table, source=source, columns=columns)
-        kept = isinstance(table, str | PathLike)  # a sweep that may have grown since
+        logged = (
+            table
+            if isinstance(table, LoggedTable)
+            else logged_table(
+                table, source=source, columns=columns, last_of=last_of, by=by, repeats=repeats
+            )
+        )
+        listed = isinstance(table, list | tuple) and all(isinstance(r, LoggedRun) for r in table)
+        said: list[str] = []
 
         def imported(study: Study) -> Study:
-            runs = changes.unknown_runs(study, logged.runs) if kept else logged.runs
-            return changes.import_runs(study, runs, count_cost=count_cost)
+            if listed:
+                return changes.import_runs(study, logged.runs, count_cost=count_cost)
+            found = imports.reconciled(study, logged.runs, count_cost=count_cost)
+            again = f"{found.known} of {len(logged.runs)} runs are in the study already: left out"
+            said[:] = [*([again] if found.known else []), *found.remarks]
+            return found.study
 
-        known = len(logged.runs) - len(self._record("imported", imported))
-        again = f"{known} of {len(logged.runs)} runs are in the study already: left out"
-        return (*logged.remarks, *([again] if known else []), *remarks_about(logged, self._study))
+        self._record("imported", imported)
+        return (*logged.remarks, *said, *remarks_about(logged, self._study))
 
     def export(self, address: str) -> None:
         """Log every trial, the recommendation and its interval to a tracker.

@@ -169,7 +169,7 @@ def test_a_table_of_one_kind_still_gives_an_answer(rows):
         {"budget": 1e9},
         {
             "space": SearchSpace(
-                learning_rate=(1e-4, 1e-2), scales=[Scale(params=1e12)], tokens=[1e12]
+                learning_rate=(1e-4, 1e-2), scales=[Scale(params=1e9)], tokens=[1e12]
             )
         },
     ],

@@ -22,7 +22,7 @@ from horizon_bo.tables.logged import logged_table
 
 def cases_of(sweep: Path, terms: Terms) -> list[Case]:
     """The cases of a sweep, named after it and the hidden cell."""
-    cells = hidden_cells(sweep, logged_table(sweep).runs, terms).cells
+    cells = hidden_cells(sweep, logged_table(sweep, repeats=True).runs, terms).cells
     return [
         replace(
             cell.case,

@@ -64,7 +64,7 @@ def world(kind: str, seed: int) -> Posed:
 def problem(posed: Posed) -> Problem:
     """The problem that a sweep and its case pose."""
     frame, about = posed
-    return problem_on(Case(**about), logged_table(frame).runs)
+    return problem_on(Case(**about), logged_table(frame, repeats=True).runs)
 
 
 #: Grid of the PLES sweep; the function's optimum lies inside the rates in every cell.

@@ -13,7 +13,7 @@ from horizon_bo.published.fits.runs import Runs, best_of_cells, read_runs
 from horizon_bo.published.learning_rate import learning_rate_law
 from horizon_bo.published.prior import SPEAKING, prior_center
 from horizon_bo.study.horizons import Horizon
-from horizon_bo.tables.law_table import read_columns
+from horizon_bo.tables.logged import columns_of
 
 #: Tokens that a picture spans when no run or table says better.
 _SPAN = (1e9, 1e13)
@@ -34,7 +34,7 @@ def compare_records(
     if run is not None:
         record, remarks = _at_run(laws, run)
     if table is not None:
-        columns = read_columns(table)
+        columns = columns_of(table)
         data = [str(value) for value in dict.fromkeys(columns.get("origin", []))]
         judged, more = compare_laws(columns, laws, flops_factor=flops_factor, data=data)
         record["excess"] = [
@@ -111,7 +111,7 @@ def _draw_law(axes: Any, name: str, params: float, tokens: np.ndarray, color: st
 
 def _best_runs(table: str) -> Runs:
     needed = ("learning_rate", "params", "tokens", "loss")
-    runs = read_runs(read_columns(table), needed)
+    runs = read_runs(columns_of(table), needed)
     if not len(runs):
         raise InvalidTableError(f"{table} holds no usable run, expected some; check its columns")
     return best_of_cells(runs)

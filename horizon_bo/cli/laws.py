@@ -197,7 +197,7 @@ def fit(
     """Fit a family to a table of runs, with intervals and its error in extrapolation."""
     with errors_as_exit_codes():
         from horizon_bo.cli.law_fits import Options, fit_family
-        from horizon_bo.tables.law_table import read_columns
+        from horizon_bo.tables.logged import columns_of
 
         options = Options(
             draws=draws,
@@ -207,7 +207,7 @@ def fit(
             seed=seed,
             inputs=tuple(inputs),
         )
-        record, remarks = fit_family(family, read_columns(table, batch_tokens), options)
+        record, remarks = fit_family(family, columns_of(table, batch_tokens), options)
     _show(record, remarks, as_json)
 
 

@@ -40,7 +40,7 @@ CommandOption = Annotated[
         help="Training command, never passed through a shell. Filled in: {learning_rate} {params} "
         "{tokens} {batch_tokens} {flops} {schedule} {averaging} {branches} {cooldown} {id} {seed} "
         "{folder} and the scale's settings by name. It writes {folder}/result.json with the loss "
-        "(nats per token), or prints the loss as the only number of its last line.",
+        "(nats per token), or prints it as its last line, alone or as loss=2.91.",
     ),
 ]
 Builtin = Annotated[

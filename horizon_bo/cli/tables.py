@@ -1,7 +1,7 @@
 """Command line, trackers: runs come from tables and trackers, and a study goes to a tracker."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from horizon_bo.tables.logged import LoggedTable
 
 _TABLE = (
-    "CSV, JSON, JSONL or Parquet, a run a row (W&B's exports among them), or a tracker: "
+    "CSV, TSV, JSON, JSONL or Parquet, a run a row (W&B's exports among them), or a tracker: "
     "mlflow:URI#EXPERIMENT, tensorboard:FOLDER, optuna:URL#STUDY. Columns: learning_rate, params, "
     "tokens, loss, and where known batch_tokens, schedule, averaging, source, flops, loss_sd, "
     "diverged, status."
@@ -34,8 +34,26 @@ Mapped = Annotated[
         "--map",
         metavar="OURS=THEIRS",
         help="Which column is meant, given once a column: learning_rate=optim.lr; a number: "
-        "batch_tokens=524288; or a product: tokens=steps*batch_tokens.",
+        "batch_tokens=524288; or a product: tokens=steps*batch_tokens. auto: those that names and "
+        "values suggest.",
     ),
+]
+LastOf = Annotated[
+    str | None,
+    typer.Option(
+        "--last-of",
+        metavar="RUN",
+        help="Rows are points of learning curves: keep the last of each run, told by this column.",
+    ),
+]
+By = Annotated[
+    str | None,
+    typer.Option(
+        "--by", metavar="STEP", help="What grows along a run; left out: its steps, else its tokens."
+    ),
+]
+Repeats = Annotated[
+    bool, typer.Option("--repeats", help="Rows that repeat another exactly are runs of their own.")
 ]
 
 
@@ -53,6 +71,9 @@ def import_runs(
     study: StudyArgument,
     table: Annotated[str, typer.Argument(metavar="TABLE", help=_TABLE)],
     mapped: Mapped = None,
+    last_of: LastOf = None,
+    by: By = None,
+    repeats: Repeats = False,
     count_cost: Annotated[
         bool, typer.Option("--count-cost", help="Charge their compute to the budget.")
     ] = False,
@@ -71,9 +92,10 @@ def import_runs(
 
         tuner = HorizonTuner.open(study)
         before = len(tuner.study.trials)
-        remarks = tuner.import_runs(
-            table, count_cost=count_cost, source=source, columns=_columns(mapped)
+        logged = checked_table(
+            table, mapped, source=source, last_of=last_of, by=by, repeats=repeats
         )
+        remarks = tuner.import_runs(logged, count_cost=count_cost)
     remark(remarks)
     added = tuner.study.trials[before:]
     ended = {word: sum(t.status == word for t in added) for word in ("diverged", "failed")}
@@ -102,24 +124,31 @@ def export(
     show(record, f"{count} trials and the recommendation are in {tracker}", as_json=as_json)
 
 
-def checked_table(table: str, mapped: Sequence[str] | None) -> "LoggedTable":
-    """The runs to start a study from, read before there is one."""
+def checked_table(table: str, mapped: Sequence[str] | None, **given: Any) -> "LoggedTable":
+    """The runs of a table, read before anything is changed; `given` are options of its reader."""
     from horizon_bo.tables.logged import logged_table
 
-    return logged_table(table, columns=_columns(mapped))
+    return logged_table(table, columns=_columns(mapped), **given)
 
 
 def _columns(mapped: Sequence[str] | None) -> Mapping[str, str]:
-    """The mapping that `--map OURS=THEIRS` gives, each of ours once."""
+    """The mapping that `--map OURS=THEIRS` gives, each of ours once; `auto` fills in the others."""
     from horizon_bo.errors import InvalidTableError
+    from horizon_bo.study.quantities import quoted
 
     columns: dict[str, str] = {}
     for text in mapped or ():
+        if text.strip() == "auto":
+            continue
         ours, equals, theirs = text.partition("=")
         if not (equals and ours.strip() and theirs.strip()) or ours.strip() in columns:
             raise InvalidTableError(
-                f"--map is {text!r}, expected OURS=THEIRS with each of ours once; "
+                f"--map is {quoted(text)}, expected OURS=THEIRS with each of ours once, or auto; "
                 "write it like --map learning_rate=optim.lr"
             )
         columns[ours.strip()] = theirs.strip()
+    if any(text.strip() == "auto" for text in mapped or ()):
+        from horizon_bo.tables.guesses import GUESSED
+
+        return dict.fromkeys(GUESSED, "auto") | columns
     return columns

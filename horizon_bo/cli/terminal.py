@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from horizon_bo.errors import HorizonBOError, InvalidSpaceError, UnknownTrialError
+from horizon_bo.study.quantities import quantity, quoted
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
 StudyArgument = Annotated[
@@ -52,20 +53,34 @@ def trial_id(text: str) -> int:
 
 
 def any_number(text: str, flag: str) -> float:
-    """A number of any sign; NaN and infinity are numbers here."""
-    try:
-        return float(text)
-    except ValueError as error:
+    """A number of any sign, also as 7B, 45M or 2%; NaN and infinity are numbers here."""
+    value = quantity(str(text))
+    if value is None:
         raise InvalidSpaceError(
-            f"{flag} is {text!r}, expected a number; write it like 3e-4 or 524288"
-        ) from error
+            f"{flag} is {quoted(text)}, expected a number; write it like 3e-4, 524288, 7B or 2%"
+        )
+    return value
 
 
 def positive_number(text: str, flag: str) -> float:
     """A positive finite number."""
     value = any_number(text, flag)
     if not (math.isfinite(value) and value > 0):
-        raise InvalidSpaceError(f"{flag} is {text}, expected a finite number > 0; correct it")
+        raise InvalidSpaceError(
+            f"{flag} is {quoted(text)[1:-1]}, expected a finite number > 0; correct it"
+        )
+    return value
+
+
+def target_runs(text: str, flag: str) -> float:
+    """A budget in target runs: a share of one, since more than one would be no tuning."""
+    value = positive_number(text, flag)
+    if value > 1:
+        meant = f"{value:g}% for a share of it, or " if value < 100 else ""
+        raise InvalidSpaceError(
+            f"{flag} is {quoted(text)[1:-1]} target runs, expected at most 1; write {meant}0.05 "
+            "for a twentieth of the target's compute (only Python takes FLOP)"
+        )
     return value
 
 

@@ -211,8 +211,8 @@ def _files(table: Sweep, out: Path | None) -> Iterator[tuple[Path, LoggedTable, 
             sweep = find_sweep(fspath(table))
         else:
             sweep = Path(folder) / "runs.csv"
-            logged_table(table).frame.to_csv(sweep, index=False)
-        yield sweep, logged_table(sweep), lines
+            logged_table(table, repeats=True).frame.to_csv(sweep, index=False)
+        yield sweep, logged_table(sweep, repeats=True), lines
 
 
 def _planned_ratio(planned: float | None, name: str, logged: Sequence[float]) -> float | None:

@@ -167,7 +167,7 @@ def problem_on(case: Case, runs: Sequence[LoggedRun]) -> Problem:
 @lru_cache(maxsize=8)
 def _table(path: Path, changed_ns: int) -> LoggedTable:
     """A table as it was when it last changed."""
-    return logged_table(path)
+    return logged_table(path, repeats=True)
 
 
 def _in_target_cell(run: LoggedRun, case: Case) -> bool:

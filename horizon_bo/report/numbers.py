@@ -8,6 +8,8 @@ import math
 
 from markupsafe import Markup
 
+from horizon_bo.study.quantities import shown_rate
+
 #: Suffixes of counts, by powers of a thousand.
 _SUFFIXES = ("", "k", "M", "B", "T", "P")
 #: Below this a count is written out.
@@ -44,8 +46,8 @@ def numeral(value: float, kind: str, field: str | None = None) -> Markup:
 
 
 def plain_rate(value: float) -> str:
-    """A rate for a config file, exact, with the point that YAML wants in front of an exponent."""
-    text = repr(float(value))
+    """A rate for a config file, to four digits, with YAML's point in front of an exponent."""
+    text = repr(float(shown_rate(value)))
     mantissa, exponent, power = text.partition("e")
     return text if not exponent or "." in mantissa else f"{mantissa}.0e{power}"
 

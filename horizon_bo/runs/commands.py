@@ -16,6 +16,7 @@ from typing import Any
 
 from horizon_bo.errors import InvalidObjectiveError
 from horizon_bo.runs.folder import write_json
+from horizon_bo.study.quantities import quoted
 from horizon_bo.study.trials import Study, Suggestion
 
 #: A function that trains: it gives the final loss, or a mapping like `result.json`.
@@ -87,19 +88,27 @@ def template_command(
     """A command whose `{placeholders}` are filled argument by argument, never by a shell.
 
     Raises:
-        InvalidObjectiveError: A placeholder is unknown, or the program is not found.
+        InvalidObjectiveError: A placeholder is unknown, the rate is in none, or the program is
+            not found.
     """
     settings = [scale.settings for scale in study.space.scales]
     settings += [] if target_settings is None else [target_settings]
     known = set(PLACEHOLDERS) | set.intersection(*(set(names) for names in settings))
     if study.target.batch_tokens is None and study.space.batch_tokens is None:
         known.discard("batch_tokens")
-    for name in _PLACEHOLDER.findall(" ".join(arguments)):
+    found = _PLACEHOLDER.findall(" ".join(arguments))
+    for name in found:
         if name not in known:
             raise InvalidObjectiveError(
                 f"the command has the placeholder {{{name}}}, expected one of "
                 f"{', '.join(sorted(known))}; correct it, or give every scale that setting"
             )
+    if not {"learning_rate", "folder"} & set(found):
+        raise InvalidObjectiveError(
+            f"the command {quoted(shlex.join(arguments))} has no {{learning_rate}}, expected it, "
+            "or {folder} whose run.json holds the rate, else all runs train at one rate; add it, "
+            "as in --lr {learning_rate}"
+        )
     if not _PLACEHOLDER.search(arguments[0]):
         refuse_missing_program(arguments[0])
 

@@ -77,7 +77,7 @@ def read_json(path: Path) -> Any | None:
     """What a JSON file holds; `None` where there is none that can be read."""
     try:
         return json.loads(path.read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 

@@ -219,9 +219,10 @@ def _observed(loop: _Loop, state: _State, run: Suggestion, outcome: Outcome) -> 
     folder = loop.folder(run)
     write_json(folder / "outcome.json", outcome_record(outcome))
     line = outcome.cause if outcome.loss is None else f"loss {outcome.loss:g}"
+    remarks: list[str] = []
     try:
         for branch, part in by_branch(loop.tuner.study, run, outcome):
-            loop.tuner.observe(
+            remarks += loop.tuner.observe(
                 run,
                 loss=part.loss,
                 loss_sd=part.loss_sd,
@@ -242,6 +243,7 @@ def _observed(loop: _Loop, state: _State, run: Suggestion, outcome: Outcome) -> 
     )
     state = replace(state, error=state.error or _hopeless(state, folder, outcome))
     line += f" ({outcome.detail})" if outcome.detail else ""
+    line = "; ".join((line, *remarks))
     _show(loop, state, RunEvent("ended", run, folder, line, outcome))
     return state
 

@@ -6,7 +6,6 @@ time-out) is worth another attempt.
 """
 
 import math
-import re
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -14,6 +13,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from horizon_bo.runs.folder import last_line, last_progress, read_json, tail
+from horizon_bo.runs.losses import UnreadableLossError, said_loss
+from horizon_bo.study.quantities import quoted, real
 from horizon_bo.study.trials import LoggedRun, Study, Suggestion
 
 Cause = Literal[
@@ -33,10 +34,6 @@ _GPU_LOST = (
     "fallen off the bus",
     "busy or unavailable",
     "uncorrectable ecc error",
-)
-_NUMBER = re.compile(
-    r"(?<![\w.])[-+]?(?:(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?|nan|inf(?:inity)?)(?!\w)(?!\.\d)",
-    re.IGNORECASE,
 )
 #: A reading further than this from a branch, in ln tokens, is not that branch's.
 _SAME_BRANCH = 0.1
@@ -88,10 +85,6 @@ class Outcome:
         """Memory ran out, or the kernel killed it, which it does when memory runs out."""
         by_kernel = self.cause == "killed" and "SIGKILL" in self.detail
         return self.cause == "out of memory" or by_kernel
-
-
-class _Unreadable(ValueError):  # noqa: N818  # never leaves this file
-    """A result that says no loss."""
 
 
 def outcome_record(outcome: Outcome) -> dict[str, Any]:
@@ -203,7 +196,7 @@ def _finished(folder: Path, elapsed_s: float) -> Outcome:
             elapsed_s=elapsed_s,
             readings=_readings(result),
         )
-    except _Unreadable as error:
+    except UnreadableLossError as error:
         return Outcome(status="failed", cause="no loss", detail=str(error), elapsed_s=elapsed_s)
 
 
@@ -213,28 +206,31 @@ def _result(folder: Path) -> Mapping[str, Any]:
         result = read_json(folder / "result.json")
         if not isinstance(result, dict):
             said = last_line(folder / "result.json")[:_QUOTED]
-            raise _Unreadable(f'result.json is {said!r}, expected {{"loss": …}}; write one object')
+            raise UnreadableLossError(
+                f'result.json is {said!r}, expected {{"loss": …}}; write one object'
+            )
         return result
-    line = last_line(folder / "stdout.log")
-    numbers = _NUMBER.findall(line)
-    if len(numbers) != 1:
-        said = f"the last line of output is {line[:_QUOTED]!r}" if line else "the output is empty"
-        raise _Unreadable(
-            f"{said}: {len(numbers)} numbers, expected exactly one, the loss; print it last or "
-            "write result.json into {folder}"
-        )
-    return {"loss": float(numbers[0])}
+    return said_loss(last_line(folder / "stdout.log"))
 
 
 def _loss(value: Any, name: str) -> float | None:
     """A loss that was reported; `None` where it is not finite: the run diverged."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise _Unreadable(f"{name} is {value!r}, expected a number > 0; report the final loss")
-    if not math.isfinite(value):
+        raise UnreadableLossError(
+            f"{name} is {quoted(value)}, expected a number > 0; report the final loss"
+        )
+    number = real(value)
+    if number is None:
+        raise UnreadableLossError(
+            f"{name} is {quoted(value)}, expected a number > 0; it is too large"
+        )
+    if not math.isfinite(number):
         return None
-    if value <= 0:
-        raise _Unreadable(f"{name} is {value!r}, expected a number > 0; report the final loss")
-    return float(value)
+    if number <= 0:
+        raise UnreadableLossError(
+            f"{name} is {value!r}, expected a number > 0; report the final loss"
+        )
+    return number
 
 
 def _positive(record: Mapping[str, Any], name: str) -> float | None:
@@ -243,7 +239,9 @@ def _positive(record: Mapping[str, Any], name: str) -> float | None:
         return None
     number = _loss(value, name)
     if number is None:
-        raise _Unreadable(f"{name} is {value!r}, expected a finite number > 0; leave it out")
+        raise UnreadableLossError(
+            f"{name} is {value!r}, expected a finite number > 0; leave it out"
+        )
     return number
 
 
@@ -251,14 +249,15 @@ def _readings(result: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
     """The readings of a result, checked; the loss of a diverged one is `None`."""
     readings = result.get("readings") or []
     if not isinstance(readings, Sequence) or not all(isinstance(r, dict) for r in readings):
-        raise _Unreadable("readings is no list of objects, expected one object a reading")
+        raise UnreadableLossError("readings is no list of objects, expected one object a reading")
     checked = []
     for number, reading in enumerate(readings):
         tokens = _positive(reading, "tokens")
         labels = reading.get("schedule"), reading.get("averaging")
         if tokens is None or not all(isinstance(label, str) for label in labels):
-            raise _Unreadable(
-                f"reading {number} is {reading!r}, expected tokens, schedule, averaging and loss"
+            raise UnreadableLossError(
+                f"reading {number} is {quoted(reading)}, expected tokens, schedule, averaging and "
+                "loss"
             )
         lost = reading.get("diverged") is True
         checked.append(

@@ -3,13 +3,12 @@
 Pure functions: each takes a `Study` and gives another.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from horizon_bo.errors import InvalidTrialError
 from horizon_bo.study.branches import awaited, branch_trials, charged
-from horizon_bo.study.trials import LoggedRun, Study, Suggestion, Trial
+from horizon_bo.study.trials import LoggedRun, Study, Suggestion
 
 
 def start(study: Study, suggestions: Sequence[Suggestion]) -> Study:
@@ -93,26 +92,3 @@ def import_runs(study: Study, runs: Sequence[LoggedRun], *, count_cost: bool = F
         for k, run in enumerate(runs)
     ]
     return study.with_trials(*trials)
-
-
-def unknown_runs(study: Study, runs: Sequence[LoggedRun]) -> tuple[LoggedRun, ...]:
-    """Those of a table's runs that the study does not hold yet, told by all their fields.
-
-    A run that the table has twice may be held once; then it is unknown once.
-    """
-    held = Counter(_fields(trial) for trial in study.trials)
-    unknown = []
-    for k, run in enumerate(runs):
-        key = _fields(study.trial_from(run, trial_id=k, charged=False, row=k))
-        if held[key]:
-            held[key] -= 1
-        else:
-            unknown.append(run)
-    return tuple(unknown)
-
-
-def _fields(trial: Trial) -> tuple[object, ...]:
-    """What a logged run says."""
-    place = (trial.learning_rate, trial.params, trial.tokens, trial.batch_tokens, trial.flops)
-    recipe = (trial.schedule, trial.averaging, trial.source)
-    return (*place, *recipe, trial.status, trial.loss, trial.loss_sd)

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from horizon_bo.errors import InvalidSpaceError
+from horizon_bo.study.quantities import quoted, real, shown_count
 
 #: Forward and backward pass of a dense transformer, per parameter and token.
 #: Source: Kaplan et al. (2020), arXiv:2001.08361, section 2.1.
@@ -14,6 +15,9 @@ FLOPS_PER_PARAM_TOKEN = 6.0
 
 Parametrization = Literal["standard", "mup"]
 PARAMETRIZATIONS: tuple[str, ...] = ("standard", "mup")
+
+#: Parameters of a model and tokens of a run that can be a study's; fewer are millions or billions.
+LEAST_COUNT = 1000.0
 
 #: Warm-up, stable, decay: the schedule whose stable part does not depend on where it will end.
 BRANCHING_SCHEDULE = "wsd"
@@ -26,15 +30,10 @@ def training_flops(params: float, tokens: float, measured: float | None = None) 
 
 def positive(value: Any, name: str, error: type[Exception], todo: str) -> float:
     """The value as a positive finite float, or an error that names what arrived."""
-    number = value if isinstance(value, int | float) and not isinstance(value, bool) else None
-    if number is None:
-        try:  # numpy scalars and zero-dimensional arrays
-            number = None if isinstance(value, str | bool) else float(value)
-        except (TypeError, ValueError):
-            number = None
+    number = real(value)  # also numpy scalars and zero-dimensional arrays
     if number is None or not math.isfinite(number) or number <= 0:
-        raise error(f"{name} is {value!r}, expected a finite number > 0; {todo}")
-    return float(number)
+        raise error(f"{name} is {quoted(value)}, expected a finite number > 0; {todo}")
+    return number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +108,7 @@ class SearchSpace:
 
     Args:
         learning_rate: Lowest and highest rate, as given to the optimizer.
-        scales: Models the user can build.
+        scales: Models the user can build; a number is a `Scale` of so many parameters.
         tokens: A tuple `(lowest, highest)` is a range; a list holds the allowed values.
         batch_tokens: Allowed tokens per step; `None` means the target's, always.
         schedules: Allowed schedules; `None` means the target's, always.
@@ -130,11 +129,7 @@ class SearchSpace:
     def __post_init__(self) -> None:
         set_field = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731
         set_field("learning_rate", _range(self.learning_rate, "learning_rate"))
-        if not self.scales:
-            raise InvalidSpaceError(
-                "scales is empty, expected at least one Scale; name a model to build"
-            )
-        set_field("scales", tuple(self.scales))
+        set_field("scales", _scales(self.scales))
         if isinstance(self.tokens, tuple):
             set_field("tokens", _range(self.tokens, "tokens"))
         else:
@@ -146,6 +141,47 @@ class SearchSpace:
                 set_field(name, tuple(getattr(self, name)))
         if self.cooldown is not None:
             set_field("cooldown", _share(self.cooldown, "cooldown"))
+
+
+def refuse_unlikely_sizes(target: Horizon, space: SearchSpace) -> None:
+    """Refuse counts that must be of another unit, and models larger than the target.
+
+    Raises:
+        InvalidSpaceError: A study of these sizes would answer another question.
+    """
+    counts = {
+        "params of the target": target.params,
+        "tokens of the target": target.tokens,
+        "params of the smallest scale": min(scale.params for scale in space.scales),
+        "fewest tokens of small runs": min(space.tokens),
+    }
+    for name, count in counts.items():
+        if count < LEAST_COUNT:
+            raise InvalidSpaceError(
+                f"{name} is {count:g}, expected a count of at least {LEAST_COUNT:g}; if it is of "
+                "millions or billions, write 45M or 7B on the command line, 45e6 or 7e9 in Python"
+            )
+    largest = max(scale.params for scale in space.scales)
+    if largest > target.params:
+        raise InvalidSpaceError(
+            f"the largest scale has {shown_count(largest)} parameters, expected no more than the "
+            f"target's {shown_count(target.params)}: small runs are to cost less than the target; "
+            "leave it out, or check the units"
+        )
+
+
+def _scales(scales: Any) -> tuple[Scale, ...]:
+    todo = "name models to build, such as Scale(params=45e6)"
+    if isinstance(scales, str) or not isinstance(scales, Sequence):
+        raise InvalidSpaceError(f"scales is {quoted(scales)}, expected a list of Scale; {todo}")
+    if not scales:
+        raise InvalidSpaceError(f"scales is empty, expected at least one Scale; {todo}")
+    return tuple(
+        scale
+        if isinstance(scale, Scale)
+        else Scale(params=positive(scale, "a scale", InvalidSpaceError, todo))
+        for scale in scales
+    )
 
 
 def _share(value: Any, name: str) -> float:

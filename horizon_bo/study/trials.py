@@ -45,6 +45,8 @@ class LoggedRun:
         loss_sd: Known standard deviation of `loss`, added to the inferred noise.
         diverged: True when training blew up.
         failed: True when the run says nothing (a crash, a lost machine).
+        name: What its table or tracker calls it, by which it is known again; `None` where it
+            has no name. It is no part of what was measured.
     """
 
     learning_rate: float
@@ -59,6 +61,7 @@ class LoggedRun:
     loss_sd: float | None = None
     diverged: bool = False
     failed: bool = False
+    name: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +105,7 @@ class Trial:
         row: Position of the run in the table it was taken from, or `None`.
         trunk: Id of the suggestion whose trunk it shares with other trials, which is that of
             the shortest of them; `None` for a run of its own.
+        name: What the table that it was taken from calls it, or `None`.
     """
 
     id: int
@@ -120,6 +124,7 @@ class Trial:
     settings: Mapping[str, Any] = field(default_factory=dict)
     row: int | None = None
     trunk: int | None = None
+    name: str | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         todo = "drop the trial or correct it"
@@ -278,6 +283,7 @@ class Study:
             status="diverged" if run.diverged else "failed" if run.failed else "pending",
             charged=charged,
             row=row,
+            name=run.name,
         )
         if run.diverged or run.failed:
             return trial

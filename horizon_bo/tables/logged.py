@@ -4,25 +4,28 @@ Each column is checked as a whole, and the first bad value is named by row and c
 from 0, the header aside.
 """
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from horizon_bo.errors import InvalidTableError
 from horizon_bo.study.trials import LoggedRun, Study
-from horizon_bo.tables.cells import numbers, refuse
-from horizon_bo.tables.columns import LABELS, NEEDED, POSITIVE, ours
+from horizon_bo.tables import doubts
+from horizon_bo.tables.cells import numbers, readable, refuse
+from horizon_bo.tables.columns import AUTO, LABELS, NEEDED, POSITIVE, ours
+from horizon_bo.tables.curves import curves, last_rows, stopped_early
+from horizon_bo.tables.files import frame_of, read_file
+from horizon_bo.tables.guesses import GUESSED
+from horizon_bo.tables.repeats import names_of, repeated
 from horizon_bo.tables.statuses import endings
 from horizon_bo.tables.trackers import tracked_runs
 
-#: What an empty cell of a CSV may say. NaN is not among them: as a loss it means something.
-_NOTHING = ["", "NA", "N/A", "#N/A", "null", "NULL", "None", "<NA>"]
+Table = str | PathLike[str] | pd.DataFrame | Sequence[LoggedRun | Mapping[str, Any]]
 
 _WANTED = "a finite number > 0"
 
@@ -35,125 +38,151 @@ class LoggedTable:
         runs: One per row that has ended, in order.
         remarks: What was taken in a way the author may not expect.
         frame: The table as read, with our columns added and those that runs do not use.
+        rows: Which row of the table each run is.
     """
 
     runs: tuple[LoggedRun, ...]
     remarks: tuple[str, ...]
     frame: pd.DataFrame
+    rows: tuple[int, ...]
 
 
 def logged_table(
-    table: "str | PathLike[str] | pd.DataFrame | Sequence[LoggedRun | Mapping[str, Any]]",
+    table: Table,
     *,
     source: str | None = None,
-    columns: Mapping[str, str] | None = None,
+    columns: Mapping[str, str] | Literal["auto"] | None = None,
+    last_of: str | None = None,
+    by: str | None = None,
+    repeats: bool = False,
 ) -> LoggedTable:
     """Logged runs from a file, a tracker, a data frame or a list, checked.
 
     Args:
-        table: A path ending in .csv, .json, .jsonl or .parquet, a tracker such as
+        table: A path ending in .csv, .tsv, .json, .jsonl, .ndjson or .parquet, a tracker such as
             `"mlflow:sqlite:///mlflow.db#sweep"`, a data frame, or runs.
         source: Recipe of rows that name none.
         columns: Which column, or product of columns and numbers, is which of ours, as in
-            `{"learning_rate": "optim.lr", "tokens": "steps*524288"}`; `None` where they bear our
-            names.
+            `{"learning_rate": "optim.lr", "tokens": "steps*524288"}`; `"auto"`, for all or for
+            one, takes what names and values suggest; `None` where they bear our names.
+        last_of: Column whose values tell runs apart, where rows are points of learning curves:
+            the last row of each run is kept.
+        by: Column that grows along a run; `None` takes steps, else tokens.
+        repeats: Rows that repeat another exactly are runs of their own, not counted once.
     """
+    if by is not None and last_of is None:
+        raise InvalidTableError(
+            f"by is {by!r} without last_of, expected the column that tells runs apart; name it"
+        )
+    frame, name, remarks = _frame(table)
+    mapping: dict[str, str] = {}
+    mapping |= dict.fromkeys(GUESSED, AUTO) if columns == AUTO else dict(columns or {})
+    found = ours(frame, mapping, name)
+    told = [column for column in NEEDED[:3] if column not in found.constants]
+    frame, remarks = _with_settings(found.frame, told, name, (*remarks, *found.remarks))
+    if last_of is not None:
+        frame, said = last_rows(frame, last_of, by, name)
+    else:
+        said = curves(frame, name)
+    meant = isinstance(table, list | tuple) and all(isinstance(row, LoggedRun) for row in table)
+    checked = _checked(frame, name, source, repeats=repeats or meant)
+    unused = doubts.unused_settings(checked.frame.reset_index(drop=True), found.used)
+    return LoggedTable(
+        checked.runs, (*remarks, *said, *checked.remarks, *unused), found.frame, checked.rows
+    )
+
+
+def remarks_about(logged: LoggedTable, study: Study) -> tuple[str, ...]:
+    """What about these runs looks wrong for this study, such as rates in another unit."""
+    return doubts.remarks_about(logged.runs, logged.rows, study)
+
+
+def columns_of(path: str, batch_tokens: float | None = None) -> dict[str, list[Any]]:
+    """The columns of a file as they are called there, of one batch only when asked.
+
+    Laws need other columns than tuning does, so that none is asked for; each fit names what it
+    lacks. Columns of which every cell is a number, or nothing, are numbers.
+    """
+    frame, name, _ = _frame(path)
+    columns = {
+        str(column).strip().casefold() if str(column).strip().casefold() in POSITIVE else column: (
+            _numbers_or_text(frame.iloc[:, k])
+        )
+        for k, column in enumerate(frame.columns)
+    }
+    if batch_tokens is None:
+        return columns
+    if "batch_tokens" not in columns:
+        raise InvalidTableError(
+            f"{name} has no column batch_tokens, expected it with --batch-tokens; add it"
+        )
+    found = numbers(
+        pd.DataFrame({"batch_tokens": columns["batch_tokens"]}), "batch_tokens", name, _WANTED
+    )
+    kept = np.flatnonzero(np.isclose(found, batch_tokens))
+    return {column: [cells[k] for k in kept] for column, cells in columns.items()}
+
+
+def _numbers_or_text(values: pd.Series) -> list[Any]:
+    found, unread = readable(values)
+    truth = pd.api.types.is_bool_dtype(values)
+    return values.tolist() if truth or unread.any() or np.isnan(found).all() else found.tolist()
+
+
+def _frame(table: Table) -> tuple[pd.DataFrame, str, tuple[str, ...]]:
+    """The rows of a table of any kind, what to call it in messages, and remarks."""
     remarks: tuple[str, ...] = ()
     if isinstance(table, pd.DataFrame):
         frame, name = table, "the table"
     elif isinstance(table, str) and (tracked := tracked_runs(table)) is not None:
         frame, name, remarks = tracked.frame, table, tracked.remarks
     elif isinstance(table, str | PathLike):
-        frame, name = _read(Path(fspath(table))), fspath(table)
+        read = read_file(Path(fspath(table)))
+        frame, name, remarks = read.frame, fspath(table), read.remarks
     elif isinstance(table, Sequence):
-        frame, name = _frame_of(table), "the list of runs"
+        frame, name = frame_of(table, _record), "the list of runs"
     else:
         raise InvalidTableError(
             f"a table of type {type(table).__name__} arrived, expected a path, a data frame or a "
             "list of runs; convert it to one of these"
         )
-    frame = ours(frame.reset_index(drop=True), columns or {}, name)
-    checked = _checked(frame, name, source)
-    return LoggedTable(checked.runs, (*remarks, *checked.remarks), frame)
-
-
-def remarks_about(logged: LoggedTable, study: Study) -> tuple[str, ...]:
-    """What about these runs looks wrong for this study, such as rates in another unit."""
-    low, high = study.space.learning_rate
-    rates = np.array([run.learning_rate for run in logged.runs])
-    outside = np.flatnonzero((rates < low) | (rates > high))
-    remarks = []
-    if len(outside):
-        row = int(outside[0])
-        remarks.append(
-            f"learning_rate of {len(outside)} of {len(rates)} rows is outside the space "
-            f"[{low:g}, {high:g}], first row {row} with {rates[row]:g}; check its unit"
-        )
-    if all(run.diverged for run in logged.runs):
-        remarks.append(f"all {len(rates)} rows diverged: they say only which rates are too high")
-    return tuple(remarks)
-
-
-def _read(path: Path) -> pd.DataFrame:
-    readers: dict[str, Callable[[Path], pd.DataFrame]] = {
-        ".csv": lambda file: pd.read_csv(file, keep_default_na=False, na_values=_NOTHING),
-        ".json": _json_frame,
-        ".jsonl": lambda file: pd.read_json(file, lines=True),
-        ".parquet": pd.read_parquet,
-    }
-    suffix = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
-    if suffix not in readers:
-        raise InvalidTableError(
-            f"{path} ends in {path.suffix!r}, expected .csv, .json, .jsonl or .parquet; "
-            "convert the table"
-        )
-    if not path.is_file():
-        raise InvalidTableError(f"{path} is no file, expected a table of runs; check the path")
-    try:
-        return readers[suffix](path)
-    except ImportError as error:
-        raise InvalidTableError(
-            f"{path} needs pyarrow, expected it installed; pip install 'horizon-bo[parquet]'"
-        ) from error
-    except (ValueError, OSError) as error:  # pandas' parser errors are ValueErrors
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InvalidTableError(
-            f"{path} cannot be read ({said}), expected {suffix} with one run a row; repair it"
-        ) from error
-
-
-def _json_frame(file: Path) -> pd.DataFrame:
-    """A JSON list of runs, or the mapping of columns that a data frame is written as."""
-    runs = json.loads(file.read_text(), parse_constant=str)
-    if isinstance(runs, list):
-        return _frame_of(runs)
-    return pd.DataFrame(runs)
-
-
-def _frame_of(rows: Sequence[LoggedRun | Mapping[str, Any]]) -> pd.DataFrame:
-    for position, row in enumerate(rows):
-        if not isinstance(row, LoggedRun | Mapping):
-            raise InvalidTableError(
-                f"row {position} is a {type(row).__name__}, expected a LoggedRun or a mapping; "
-                "convert it"
-            )
-    records = [
-        {field.name: getattr(row, field.name) for field in fields(row)}
-        if isinstance(row, LoggedRun)
-        else dict(row)
-        for row in rows
-    ]
-    return pd.DataFrame.from_records(records) if records else pd.DataFrame(columns=list(NEEDED))
-
-
-def _checked(frame: pd.DataFrame, name: str, source: str | None) -> LoggedTable:
+    named = any(part is not None for part in frame.index.names)
+    frame = frame.reset_index(drop=not named)
     if not len(frame):
         raise InvalidTableError(f"{name} has 0 rows, expected at least one run; check the export")
-    _refuse_repeated_ids(frame, name)
+    return frame, name, remarks
+
+
+def _record(row: Any) -> Any:
+    if isinstance(row, LoggedRun):
+        return {field.name: getattr(row, field.name) for field in fields(row)}
+    return row
+
+
+def _with_settings(
+    frame: pd.DataFrame, columns: Sequence[str], name: str, remarks: tuple[str, ...]
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """The rows that say anything of where they belong: a rate, a size or a length."""
+    nothing = np.ones(len(frame), dtype=bool)
+    for column in columns:
+        found, unread = readable(frame[column])
+        nothing &= np.isnan(found) & ~unread
+    if not nothing.any() or nothing.all():
+        return frame, remarks
+    said = (
+        f"{int(nothing.sum())} of {len(frame)} rows of {name} hold no rate, size and length, first "
+        f"row {frame.index[int(nothing.argmax())]}: left out"
+    )
+    return frame.loc[~nothing], (*remarks, said)
+
+
+def _checked(frame: pd.DataFrame, name: str, source: str | None, *, repeats: bool) -> LoggedTable:
+    """The runs of a table with our columns; its frame is of the rows that became runs."""
     ending = endings(frame, name)
-    nameless = ending.failed & ~_placed(frame, name)
+    nameless = ending.failed & ~_placed(frame, name) if ending.failed.any() else ending.failed
     kept = ending.ended & ~nameless
-    remarks = ending.remarks
+    completed = np.array([loss is not None for loss in ending.loss], dtype=bool)
+    remarks = (*ending.remarks, *stopped_early(frame, completed))
     if nameless.any():
         remarks = (*remarks, f"{nameless.sum()} failed rows lack a rate or size: left out")
     if not kept.any():
@@ -161,39 +190,43 @@ def _checked(frame: pd.DataFrame, name: str, source: str | None) -> LoggedTable:
             f"{name} has 0 of {len(frame)} rows that have ended and say anything, expected one; "
             "import it when its runs have"
         )
+    if not repeats:
+        again, said = repeated(frame, kept, name)
+        kept, remarks = kept & ~again, (*remarks, *said)
     frame = frame.loc[kept]
     columns: dict[str, list[Any]] = {
         column: _positive_column(frame, column, name) for column in POSITIVE if column in frame
     }
+    columns["name"] = names_of(frame, name)
     columns["loss"] = [loss for loss, there in zip(ending.loss, kept, strict=True) if there]
     columns["diverged"] = ending.diverged[kept].tolist()
     columns["failed"] = ending.failed[kept].tolist()
-    for column in LABELS:
-        if column in frame:
-            absent = frame[column].isna() | (frame[column] == "")
-            labels = zip(frame[column].tolist(), absent, strict=True)
-            columns[column] = [None if gone else str(label) for label, gone in labels]
+    columns |= {column: _labels(frame, column, name) for column in LABELS if column in frame}
     if source is not None:
         named = columns.get("source", [None] * len(frame))
         columns["source"] = [label or source for label in named]
-    rows = zip(*columns.values(), strict=True)
-    runs = tuple(LoggedRun(**dict(zip(columns, row, strict=True))) for row in rows)
-    return LoggedTable(runs, remarks, frame)
+    names, rows = tuple(columns), zip(*columns.values(), strict=True)
+    runs = tuple(LoggedRun(**dict(zip(names, row, strict=True))) for row in rows)
+    return LoggedTable(runs, remarks, frame, tuple(frame.index.tolist()))
+
+
+def _labels(frame: pd.DataFrame, column: str, name: str) -> list[str | None]:
+    """Names of recipes, `None` where nothing stands."""
+    cells = frame[column].to_numpy(dtype=object)
+    odd = [isinstance(cell, list | tuple | dict | set | bytes | np.ndarray) for cell in cells]
+    refuse(np.array(odd, dtype=bool), frame, column, name, "a name")
+    return [
+        None
+        if cell is None or cell is pd.NA or cell != cell or not str(cell).strip()
+        else str(cell)
+        for cell in cells
+    ]
 
 
 def _placed(frame: pd.DataFrame, name: str) -> np.ndarray:
     """Rows that say where they belong: a rate, a size and a length."""
     places = [numbers(frame, column, name, _WANTED) for column in NEEDED if column != "loss"]
     return np.all([np.isfinite(place) & (place > 0) for place in places], axis=0)
-
-
-def _refuse_repeated_ids(frame: pd.DataFrame, name: str) -> None:
-    if "id" in frame and (repeated := frame["id"].duplicated() & frame["id"].notna()).any():
-        row = int(np.flatnonzero(repeated)[0])
-        raise InvalidTableError(
-            f"id of row {row} in {name} is {frame['id'].tolist()[row]!r} for the second time, "
-            "expected each run once; drop the row or rename the column"
-        )
 
 
 def _positive_column(frame: pd.DataFrame, column: str, name: str) -> list[float | None]:

@@ -7,32 +7,60 @@
     failed or killed, otherwise      failed: a loss read half way ranks rates wrongly
     pruned                           failed, for the same reason
     running or waiting               left out: import it when it has ended
+    a word that nobody uses          left out, and said so
 
 A column `diverged` or `failed` overrules the status.
 """
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from horizon_bo.tables.cells import numbers, refuse, truths
+from horizon_bo.study.quantities import quoted
+from horizon_bo.tables.cells import numbers, refuse, truths, words
 
-#: What trackers call the state of a run, in lower case, and what it means here.
-#: Source: the run states of W&B and Ray, MLflow's RunStatus, Optuna's TrialState, TensorBoard's
-#: HParams status, and the status of a `Trial`.
-_MEANINGS = {
-    **dict.fromkeys(("finished", "complete", "completed", "success", "terminated"), "ended"),
-    **dict.fromkeys(("crashed", "failed", "fail", "failure", "killed", "error"), "failed"),
-    **dict.fromkeys(("running", "pending", "queued", "scheduled", "waiting"), "running"),
-    **dict.fromkeys(("preempted", "preempting", "paused", "unfinished"), "running"),
-    "pruned": "pruned",
+#: What trackers and schedulers call the state of a run, in lower case, and what it means here.
+#: Source: the run states of W&B, Ray Tune and Ray jobs, MLflow's RunStatus, Optuna's TrialState,
+#: Ax's TrialStatus, TensorBoard's HParams status, Slurm's sacct(1) job states with their short
+#: forms, Kubernetes' phases, and the status of a `Trial`.
+_STATES = {
+    "ended": (
+        "finished complete completed success succeeded terminated done ok ended passed cd published"
+    ),
+    "failed": (
+        "crashed failed fail failure killed error errored aborted abandoned canceled cancelled "
+        "cancelling canceling ca f timeout timed_out timedout to deadline dl node_fail nf "
+        "boot_fail bf launch_failed reconfig_fail out_of_memory oom revoked rv special_exit se "
+        "stopped stopping evicted exit exited lost interrupted"
+    ),
+    "running": (
+        "running pending queued scheduled waiting preempted preempting pr paused unfinished r pd "
+        "candidate staged dispatched created submitted started starting in_progress inprogress "
+        "configuring cf completing cg suspended s requeued rq requeue_fed rf requeue_hold rh "
+        "resv_del_hold rd resizing rs signaling si stage_out so st active initializing retrying"
+    ),
+    "pruned": "pruned early_stopped early_stopping",
     "diverged": "diverged",
-    "": "ended",
 }
+_MEANINGS = {word: meaning for meaning, known in _STATES.items() for word in known.split()}
+_MEANINGS[""] = "ended"
+
+#: What sacct puts behind a state, and Python in front of one.
+_BY_SOMEBODY = re.compile(r"\s+by\s+\S+$")
+_OF_AN_ENUM = re.compile(r"^\w*(?:state|status)\.")
 
 #: Columns that may hold it, where none was mapped to `status`.
-_STATUS_COLUMNS = ("status", "state", "State")
+_STATUS_COLUMNS = (
+    "status",
+    "state",
+    "run_state",
+    "job_state",
+    "jobstate",
+    "trial_status",
+    "run_status",
+)
 
 
 @dataclass(frozen=True)
@@ -66,7 +94,7 @@ def endings(frame: pd.DataFrame, name: str) -> Endings:
             said = truths(frame, column, name)
             diverged = diverged | said if column == "diverged" else diverged & ~said
             failed = failed | said if column == "failed" else failed & ~said
-    ended = (meaning != "running") | diverged | failed
+    ended = ~np.isin(meaning, ("running", "unknown")) | diverged | failed
     plain = ended & ~diverged & ~failed
     refuse(plain & (losses <= 0), frame, "loss", name, "a number > 0")
     lost = plain & ~np.isfinite(losses)
@@ -82,7 +110,10 @@ def endings(frame: pd.DataFrame, name: str) -> Endings:
             "{rows} were pruned, first row {row}: recorded as failed, since a loss read before "
             "the schedule ends ranks rates wrongly",
         ),
-        (~ended, "{rows} have not ended, first row {row}: left out, import them when they have"),
+        (
+            ~ended & (meaning == "running"),
+            "{rows} have not ended, first row {row}: left out, import them when they have",
+        ),
     )
     diverged = diverged | lost
     kept = [
@@ -94,29 +125,57 @@ def endings(frame: pd.DataFrame, name: str) -> Endings:
 
 
 def _meanings(frame: pd.DataFrame, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """What the status of each row means; "ended" where the table has no status."""
-    column = next((column for column in _STATUS_COLUMNS if column in frame), None)
+    """What the status of each row means; "ended" where the table has no status.
+
+    A word that is no state leaves its own rows out, unless no row has a word that is one: then
+    the column is about something else.
+    """
+    column = status_column(frame)
     if column is None:
         return np.full(len(frame), "ended"), ()
-    cells = frame[column].astype(object)
-    words = cells.where(cells.notna(), "").astype(str).str.strip().str.lower()
-    meaning = words.map(_MEANINGS)
-    unknown = meaning.isna().to_numpy()
+    said = pd.Series(words(frame[column]), dtype=object)
+    known = {word: _meaning(word) for word in said.unique()}
+    unknown = said.map({word: meaning is None for word, meaning in known.items()}).to_numpy(bool)
     if not unknown.any():
-        return meaning.to_numpy(dtype=str), ()
-    word = cells.tolist()[int(np.flatnonzero(unknown)[0])]
-    return np.full(len(frame), "ended"), (
-        f"column {column!r} of {name} is ignored: {word!r} is no state of a run, such as "
-        "finished, failed or diverged",
+        return said.map(known).to_numpy(dtype=str), ()
+    first = int(np.flatnonzero(unknown)[0])
+    word = quoted(frame[column].iloc[first])
+    if not any(known[word] for word in known if word):
+        return np.full(len(frame), "ended"), (
+            f"column {column!r} of {name} is ignored: {word} is no state of a run, such as "
+            "finished, failed or diverged",
+        )
+    count = int(unknown.sum())
+    return said.map({word: meaning or "unknown" for word, meaning in known.items()}).to_numpy(
+        dtype=str
+    ), (
+        f"{count} of {len(frame)} rows have no known state of a run in column {column!r}, first "
+        f"row {frame.index[first]} with {word}: left out",
     )
+
+
+def _meaning(word: str) -> str | None:
+    """What a state means; also `CANCELLED by 1000`, `TrialState.COMPLETE`, and `OUT_OF_ME+`."""
+    plain = _BY_SOMEBODY.sub("", _OF_AN_ENUM.sub("", word)).strip()
+    if plain.endswith("+"):  # sacct cuts at ten characters
+        found = {m for known, m in _MEANINGS.items() if known.startswith(plain[:-1])}
+        return found.pop() if len(found) == 1 and len(plain) > 2 else None
+    return _MEANINGS.get(plain, _MEANINGS.get(re.sub(r"[\s-]+", "_", plain)))
+
+
+def status_column(frame: pd.DataFrame) -> str | None:
+    """The column that says how runs ended, whatever case its name is in."""
+    by_name = {str(column).strip().lower(): column for column in reversed(list(frame.columns))}
+    return next((by_name[column] for column in _STATUS_COLUMNS if column in by_name), None)
 
 
 def _told_as_nan(losses: pd.Series) -> np.ndarray:
     """Where a loss is written out as NaN, in contrast to a cell that holds nothing."""
     if pd.api.types.is_numeric_dtype(losses):
         return np.zeros(len(losses), dtype=bool)
-    written = losses.map(lambda cell: isinstance(cell, str) and cell.strip().lower() == "nan")
-    return written.to_numpy(dtype=bool)
+    return np.array([word.lstrip("+-") == "nan" for word in words(losses)], dtype=bool) & np.array(
+        [isinstance(cell, str) for cell in losses.to_numpy(dtype=object)], dtype=bool
+    )
 
 
 def _counted(rows: np.ndarray, sentence: str, frame: pd.DataFrame) -> str:

@@ -273,7 +273,7 @@ def test_bad_input_is_one_line_exit_code_2_and_nothing_lost(study, name):
     Path("empty.csv").write_text("learning_rate,params,tokens,loss\n")
     Path("bad.csv").write_text("learning_rate,params,tokens,loss\n1e-3,6e7,1e9,3\n1e-3,6e7,-1,3\n")
     Path("ids.csv").write_text(
-        "id,learning_rate,params,tokens,loss\n1,1e-3,6e7,1e9,3\n1,1e-3,6e7,1e9,3\n"
+        "id,learning_rate,params,tokens,loss\n1,1e-3,6e7,1e9,3\n1,2e-3,6e7,1e9,3\n"
     )
     Path("notes.db").write_text("no database at all, but some words\n" * 50)
     line, expected = BAD_LINES[name]
@@ -308,3 +308,81 @@ def test_a_bug_keeps_its_traceback_and_exits_1(study, monkeypatch):
     result = call("recommend runs.db")
     assert result.exit_code == 1
     assert isinstance(result.exception, ZeroDivisionError)
+
+
+SWEEP = {
+    "Name": [f"run-{k}" for k in range(12)],
+    "State": "finished",
+    "optimizer.lr": [3e-4, 6e-4, 1.2e-3, 2.4e-3, 4.8e-3, 9.6e-3] * 2,
+    "model.n_params_non_embedding": [45_000_000] * 6 + [124_000_000] * 6,
+    "data.seq_len": 2048,
+    "train.global_batch_size": 256,
+    "train.max_steps": 2000,
+    "_step": 2000,
+    "val/loss": [3.52, 3.45, 3.41, 3.40, 3.43, 3.50, 3.12, 3.07, 3.05, 3.06, 3.11, 3.2],
+}
+
+
+def test_from_an_export_of_wandb_to_a_recommendation_with_a_figure_in_one_command(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    pd.DataFrame(SWEEP).to_csv("wandb_export.csv", index=False)
+    result = call(
+        "init mine.db --target-params 1B --target-tokens 20B --batch-tokens 512Ki "
+        "--scales 45M,124M --tokens 1B,10B --learning-rate 1e-4,2e-2 --budget 2% "
+        "--import wandb_export.csv --map auto --figure bowl.png"
+    )
+    assert result.exit_code == 0, result.output
+    assert "12 runs imported" in result.stdout
+    assert "learning rate" in result.stdout
+    assert "note: columns taken from wandb_export.csv: --map learning_rate=optimizer.lr" in (
+        result.stderr
+    )
+    assert (tmp_path / "bowl.png").stat().st_size > 10_000
+    tuner = HorizonTuner.open("mine.db")
+    assert tuner.study.budget == 0.02 * 6 * 1e9 * 20e9
+    assert tuner.study.target.batch_tokens == 524_288
+
+
+def test_without_a_mapping_the_complete_one_is_proposed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pd.DataFrame(SWEEP).to_csv("wandb_export.csv", index=False)
+    result = call(f"{INIT} --import wandb_export.csv")
+    assert result.exit_code == 2
+    assert "--map loss=val/loss, which --map auto takes" in result.stderr
+    assert not Path("runs.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("--budget 1e20", "--budget is 1e20 target runs, expected at most 1"),
+        ("--budget 5", "write 5% for a share of it"),
+        ("--budget abc", "--budget is 'abc', expected a number; write it like 3e-4"),
+        ("--target-params 1", "params of the target is 1, expected a count of at least 1000"),
+        ("--target-tokens 200", "tokens of the target is 200, expected a count"),
+        ("--scales 45,124", "params of the smallest scale is 45, expected a count"),
+        ("--scales 45M,7B", "the largest scale has 7B parameters, expected no more than the targ"),
+        ("--tokens 1,10", "fewest tokens of small runs is 1, expected a count"),
+        (f"--target-params 1{400 * '0'}", "expected a number"),
+        (f"--target-params {'x' * 5000}", "expected a number"),
+    ],
+)
+def test_sizes_and_budgets_in_another_unit_are_one_clear_line(tmp_path, monkeypatch, change, said):
+    monkeypatch.chdir(tmp_path)
+    flag = change.split()[0]
+    before = INIT.split(f" {flag} ")
+    line = before[0] + " " + change + " " + " ".join(before[1].split()[1:])
+    result = call(line)
+    assert result.exit_code == 2, result.output
+    assert said in " ".join(result.stderr.split())
+    assert len(result.stderr) < 600
+    assert not Path("runs.db").exists()
+
+
+def test_rates_are_shown_to_four_digits(study):
+    HorizonTuner.open(study).observe(0, loss=3.1)
+    shown = [line.split() for line in call("recommend runs.db").stdout.splitlines()]
+    rate = next(words[2] for words in shown if words[:2] == ["learning", "rate"])
+    assert len(rate.split("e")[0].replace(".", "").lstrip("0")) <= 4

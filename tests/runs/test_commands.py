@@ -65,7 +65,8 @@ def test_a_count_is_rounded_because_programs_read_it_as_an_integer():
 
 
 def test_a_value_stays_one_argument_and_is_not_filled_again():
-    assert filled("--name={name} 'a b'") == ["--name=small; rm -rf {id}", "a b"]
+    filled_in = filled("--name={name} 'a b' {learning_rate}")
+    assert filled_in == ["--name=small; rm -rf {id}", "a b", "0.002"]
 
 
 def test_braces_of_json_stay():
@@ -80,6 +81,8 @@ def test_braces_of_json_stay():
         ("python --lr {lr}", "learning_rate, name, params, schedule, seed, tokens, width"),
         ("python 'train.py", "cannot be split"),
         ("", "is empty"),
+        ("python train.py --params {params}", "has no {learning_rate}"),
+        ("python train.py", "else all runs train at one rate"),
         ("no-such-program --lr {learning_rate}", "'no-such-program' is not found"),
     ],
 )
@@ -90,10 +93,14 @@ def test_a_template_that_cannot_run_is_one_clear_line(template, expected):
     assert "\n" not in str(caught.value)
 
 
+def test_a_command_may_read_the_rate_from_its_folder():
+    assert filled("--run {folder}") == ["--run", "/runs/2"]
+
+
 def test_a_setting_must_be_given_by_every_scale_and_by_a_target_that_is_trained():
     scales = [SCALES[0], Scale(params=1.2e8)]
     lacking = replace(STUDY, space=replace(STUDY.space, scales=scales))
-    template = [sys.executable, "{width}"]
+    template = [sys.executable, "{width}", "{learning_rate}"]
     with pytest.raises(InvalidObjectiveError, match=r"placeholder \{width\}"):
         objective(template, lacking)
     with pytest.raises(InvalidObjectiveError, match=r"placeholder \{width\}"):

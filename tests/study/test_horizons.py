@@ -93,3 +93,21 @@ def test_settings_of_a_scale_cannot_be_changed_from_outside():
     assert scale.settings["width"] == 512
     with pytest.raises(TypeError):
         scale.settings["width"] = 1  # type: ignore[index]
+
+
+def test_scales_may_be_given_by_their_parameters_alone():
+    space = SearchSpace(learning_rate=(1e-4, 1e-2), scales=[4.5e7, Scale(params=1e8)], tokens=[1e9])
+    assert space.scales == (Scale(params=4.5e7), Scale(params=1e8))
+
+
+@pytest.mark.parametrize("scales", ["45M", 4.5e7, ["45M"], [None], [True], [10**400], [-1.0], []])
+def test_scales_that_are_none_are_refused_in_one_line(scales):
+    with pytest.raises(InvalidSpaceError) as caught:
+        SearchSpace(learning_rate=(1e-4, 1e-2), scales=scales, tokens=[1e9])
+    assert len(str(caught.value)) < 300
+
+
+def test_a_whole_number_of_hundreds_of_digits_is_refused_in_one_line():
+    with pytest.raises(InvalidSpaceError, match="expected a finite number > 0") as caught:
+        Horizon(params=10**5000, tokens=1e9)
+    assert len(str(caught.value)) < 300

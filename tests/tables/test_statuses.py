@@ -73,8 +73,17 @@ def test_a_row_after_one_left_out_is_still_called_by_its_own_number():
         logged_table(table_of(["running", "finished", "finished"], [3.0, 3.0, 3.0], **sizes))
 
 
-def test_a_status_that_is_no_ending_is_ignored_and_said_so():
-    table = logged_table(table_of(["California", "finished"], [3.0, 3.1]))
+def test_an_unknown_word_leaves_out_its_own_rows_only_and_is_said():
+    table = logged_table(table_of(["finished", "halb fertig", "COMPLETED"], [3.0, 3.1, 3.2]))
+    assert [run.loss for run in table.runs] == [3.0, 3.2]
+    assert (
+        "1 of 3 rows have no known state of a run in column 'status', first row 1 with 'halb"
+        in (table.remarks[0])
+    )
+
+
+def test_a_column_that_names_no_state_at_all_is_ignored_and_said_so():
+    table = logged_table(table_of(["California", "Texas"], [3.0, 3.1]))
     assert [run.loss for run in table.runs] == [3.0, 3.1]
     assert "column 'status' of the table is ignored: 'California'" in table.remarks[0]
 
@@ -100,14 +109,14 @@ def test_an_empty_cell_of_a_csv_is_no_loss_and_nan_is_one(tmp_path):
 
 def test_a_sweep_that_has_grown_is_imported_again_without_doubling_what_was_there(tmp_path):
     path = tmp_path / "runs.csv"
-    status, loss = ["finished", "failed", "finished", "running"], [3.0, None, 3.0, None]
+    status, loss = ["finished", "failed", "finished", "running"], [3.0, None, 3.05, None]
     table_of(status, loss).to_csv(path, index=False)
     tuner = small_tuner()
     tuner.import_runs(path)
     assert [trial.status for trial in tuner.study.trials] == ["completed", "failed", "completed"]
     table_of([*status[:3], "finished"], [*loss[:3], 3.1]).to_csv(path, index=False)
     remarks = tuner.import_runs(path)
-    assert [trial.loss for trial in tuner.study.trials] == [3.0, None, 3.0, 3.1]
+    assert [trial.loss for trial in tuner.study.trials] == [3.0, None, 3.05, 3.1]
     assert "3 of 4 runs are in the study already: left out" in remarks
 
 

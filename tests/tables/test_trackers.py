@@ -196,6 +196,47 @@ def test_runs_of_tensorboard_are_read_with_their_last_loss(tmp_path):
     assert any("1 folders have no hyperparameters" in remark for remark in table.remarks)
 
 
+def test_runs_of_tensorboard_without_hyperparameters_take_them_from_the_mapping(tmp_path):
+    write_events(tmp_path / "lr=0.001,seed=0", {}, [9.0, 5.0, 3.125])
+    write_events(tmp_path / "lr=0.002,seed=0", {}, [9.0, 5.0, 3.0])
+    columns = {"learning_rate": "lr", "params": "60M", "tokens": "1B"}
+    table = logged_table(f"tensorboard:{tmp_path}", columns=columns)
+    assert table.runs == (
+        LoggedRun(learning_rate=1e-3, **PLACE, loss=3.125),
+        LoggedRun(learning_rate=2e-3, **PLACE, loss=3.0),
+    )
+    write_events(tmp_path / "eval", {}, [1.0])
+    again = logged_table(f"tensorboard:{tmp_path}", columns=columns)
+    assert again.runs == table.runs
+    assert any("1 of 3 rows of" in line and "left out" in line for line in again.remarks)
+    with pytest.raises(InvalidTableError, match="has no column 'learning_rate'"):
+        logged_table(f"tensorboard:{tmp_path}")
+
+
+def test_the_mapping_of_a_tracker_is_proposed_and_auto_takes_it(tmp_path):
+    write_events(tmp_path / "a", {"peak_lr": 1e-3, "n_params": 6e7, "train_tokens": 1e9}, [3.125])
+    write_events(tmp_path / "b", {"peak_lr": 2e-3, "n_params": 6e7, "train_tokens": 1e9}, [3.0])
+    table = logged_table(f"tensorboard:{tmp_path}", columns="auto")
+    assert [run.learning_rate for run in table.runs] == [1e-3, 2e-3]
+    assert "--map learning_rate=hparams.peak_lr --map params=hparams.n_params" in table.remarks[-1]
+
+
+def test_a_trial_that_was_told_again_takes_its_own_place_and_another_studys_does_not(tmp_path):
+    url = f"sqlite:///{tmp_path / 'optuna.db'}"
+    tuner = small_tuner()
+    for name, losses in (("a", (3.1, 31.0)), ("b", (3.2, 3.3))):
+        study = optuna.create_study(study_name=name, storage=url)
+        for rate, loss in zip((1e-3, 2e-3), losses, strict=True):
+            trial = study.ask()
+            trial.suggest_float("learning_rate", rate, rate)
+            for key, value in PLACE.items():
+                trial.set_user_attr(key, value)
+            study.tell(trial, loss)
+        tuner.import_runs(f"optuna:{url}#{name}")
+    assert [trial.loss for trial in tuner.study.trials] == [3.1, 31.0, 3.2, 3.3]
+    assert [trial.name for trial in tuner.study.trials] == ["a/0", "a/1", "b/0", "b/1"]
+
+
 def test_tensorboards_own_writer_is_read_too(tmp_path):
     from tensorboard.summary import Writer
 

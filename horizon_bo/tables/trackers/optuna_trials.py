@@ -41,7 +41,10 @@ def optuna_trials(url: str, study: str | None) -> TrackedRuns:
         ) from error
     name = only_one(names, study, f"optuna:{url}", "studies")
     found = optuna.load_study(study_name=name, storage=storage)
-    rows = [_row(trial, found) for trial in found.get_trials(deepcopy=False)]
+    rows = [
+        {**_row(trial, found), "id": f"{name}/{trial.number}"}
+        for trial in found.get_trials(deepcopy=False)
+    ]
     return TrackedRuns(pd.DataFrame.from_records(rows))
 
 
@@ -52,7 +55,6 @@ def _row(trial: "FrozenTrial", study: "Study") -> dict[str, Any]:
     minimized = [direction.name for direction in study.directions] == ["MINIMIZE"]
     loss = {"loss": told(values[0] if values else last)} if minimized else {}
     return {
-        "id": trial.number,
         "state": trial.state.name,
         **loss,
         **{f"values.{k}": value for k, value in enumerate(values)},

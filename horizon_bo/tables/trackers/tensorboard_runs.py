@@ -1,15 +1,18 @@
 """TensorBoard: which runs do the event files under a folder tell of?
 
 A folder with event files is a run, as it is for TensorBoard. Its hyperparameters are those of the
-HParams plugin; a run without any is left out, and said so.
+HParams plugin, or what its name says, as in `lr=0.001,params=45M`. A run without any needs a
+mapping that gives them, else it is left out, and said so.
 """
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from horizon_bo.errors import InvalidTableError
+from horizon_bo.study.quantities import quoted
 from horizon_bo.tables.trackers.address import TrackedRuns, missing_extra, told
 
 if TYPE_CHECKING:
@@ -17,6 +20,9 @@ if TYPE_CHECKING:
 
 #: Name of the folder that `tensorboard_log` writes beside trials.
 RECOMMENDATION = "recommendation"
+
+#: Hyperparameters that a folder's name may hold, as Hydra and Ray write them.
+_IN_NAMES = re.compile(r"([A-Za-z_][\w.]*)=([^,;=/\s]+)")
 
 _HPARAMS, _SCALARS = "hparams", "scalars"
 _START, _END = "_hparams_/session_start_info", "_hparams_/session_end_info"
@@ -26,7 +32,7 @@ STATUSES = {1: "success", 2: "failure", 3: "running"}
 
 
 def tensorboard_runs(folder: str) -> TrackedRuns:
-    """The runs under a folder: `hparams.lr`, the last `scalars.loss`, and `status`."""
+    """The runs under a folder: `hparams.lr`, `name.lr`, the last `scalars.loss`, and `status`."""
     try:
         from tensorboard.backend.event_processing import plugin_event_accumulator
     except ImportError as error:
@@ -41,18 +47,16 @@ def tensorboard_runs(folder: str) -> TrackedRuns:
         # one value a series is enough: the accumulator always keeps the last
         events = plugin_event_accumulator.EventAccumulator(str(place), {"tensors": 1})
         events.Reload()
-        hparams = _hparams(events)
-        if hparams:
-            label = place.relative_to(folder).as_posix()
-            rows.append({"id": label, **hparams, **_last_scalars(events)})
-        elif place.name != RECOMMENDATION:
-            without.append(place)
-    if not rows:
-        raise InvalidTableError(
-            f"tensorboard:{folder} has {len(without)} runs and none with hyperparameters, expected "
-            "some; log them with SummaryWriter.add_hparams or TensorBoard's HParams plugin"
-        )
-    remark = f"{len(without)} folders have no hyperparameters, first {without[:1]}: left out"
+        if place.name == RECOMMENDATION:
+            continue
+        label = place.relative_to(folder).as_posix()
+        hparams = _hparams(events) or {f"name.{k}": v for k, v in _IN_NAMES.findall(label)}
+        rows.append({"id": label, **hparams, **_last_scalars(events)})
+        without += [] if hparams else [label]
+    remark = (
+        f"{len(without)} folders have no hyperparameters, first {quoted(without[:1])}: left out "
+        "unless --map gives them, as in --map params=45M"
+    )
     return TrackedRuns(pd.DataFrame.from_records(rows), (remark,) if without else ())
 
 

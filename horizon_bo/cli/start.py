@@ -1,0 +1,218 @@
+"""Command line, start: a target, the runs that may be made and a budget become a study on disk."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from horizon_bo.cli.answer import RecommendationFigure, show_recommendation
+from horizon_bo.cli.tables import By, ImportedTable, LastOf, Mapped, Repeats, checked_table
+from horizon_bo.cli.terminal import (
+    AsJson,
+    StudyArgument,
+    errors_as_exit_codes,
+    example,
+    names,
+    option,
+    pair,
+    positive_number,
+    positive_numbers,
+    remark,
+    show,
+    target_runs,
+)
+
+if TYPE_CHECKING:
+    from horizon_bo import Horizon, Scale, SearchSpace, Study
+
+TargetParams = Annotated[
+    str,
+    typer.Option(
+        metavar="N",
+        help="Non-embedding parameters of the target, a count, or a shape of the built-in trainer "
+        "such as 128x2.",
+    ),
+]
+TargetTokens = Annotated[
+    float, option("--target-tokens", "D", "Training tokens of the target, a count.")
+]
+BatchTokens = Annotated[
+    float | None, option("--batch-tokens", "B", "Tokens per optimizer step of the target.")
+]
+Scales = Annotated[
+    str,
+    typer.Option(
+        metavar="N1,N2,…|FILE.json",
+        help="Models for small runs: parameter counts, shapes of the built-in trainer such as "
+        "32x2,64x2 (width x depth), or a JSON list of objects with params, flops_per_token (FLOP) "
+        "and settings.",
+    ),
+]
+# typer takes a tuple for two arguments, so a pair is declared as any value
+Tokens = Annotated[Any, option("--tokens", "LO,HI", "Training tokens of small runs.", pair)]
+LearningRate = Annotated[Any, option("--learning-rate", "LO,HI", "Peak learning rates.", pair)]
+Budget = Annotated[
+    float,
+    option("--budget", "F", "Compute to spend in all, in target runs: 0.02 or 2%.", target_runs),
+]
+Parametrization = Annotated[str, typer.Option(help="standard or mup.")]
+PriorCenter = Annotated[
+    float | None, option("--prior-center", "X", "Guess of the target's best learning rate.")
+]
+Seed = Annotated[int, typer.Option(metavar="S", help="Seed of every random choice.")]
+TargetSchedule = Annotated[
+    str,
+    typer.Option(
+        "--target-schedule", metavar="NAME", help="Schedule that the target is trained under."
+    ),
+]
+TargetAveraging = Annotated[
+    str,
+    typer.Option(
+        "--target-averaging", metavar="NAME", help="Weight averaging that the target is read with."
+    ),
+]
+Schedules = Annotated[
+    Sequence[str] | None,
+    option("--schedules", "S1,S2,…", "Schedules of small runs; left out: the target's.", names),
+]
+Averagings = Annotated[
+    Sequence[str] | None,
+    option("--averagings", "A1,A2,…", "Averagings of small runs; left out: the target's.", names),
+]
+Cooldown = Annotated[
+    float | None,
+    option(
+        "--cooldown",
+        "C",
+        "Share of a wsd run's tokens in its cooldown, e.g. 0.2: one trunk may then be read at "
+        "several horizons. Left out: no branches.",
+    ),
+]
+RegretTolerance = Annotated[
+    float | None,
+    option("--regret-tolerance", "R", "Stop at this regret too, in loss units (nats per token)."),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command `init` to a command line."""
+    lines = (
+        "horizon-bo init runs.db --target-params 1.07e9 --target-tokens 1e11",
+        "--batch-tokens 524288 --scales 6e7,1.2e8,2.1e8 --tokens 2e9,2e10",
+        "--learning-rate 1e-4,2e-2 --budget 0.05",
+    )
+    app.command(epilog=example(*lines))(init)
+
+
+def init(
+    study: StudyArgument,
+    target_params: TargetParams,
+    target_tokens: TargetTokens,
+    scales: Scales,
+    tokens: Tokens,
+    learning_rate: LearningRate,
+    budget: Budget,
+    batch_tokens: BatchTokens = None,
+    parametrization: Parametrization = "standard",
+    prior_center: PriorCenter = None,
+    seed: Seed = 0,
+    regret_tolerance: RegretTolerance = None,
+    schedule: TargetSchedule = "cosine",
+    averaging: TargetAveraging = "none",
+    schedules: Schedules = None,
+    averagings: Averagings = None,
+    cooldown: Cooldown = None,
+    table: ImportedTable = None,
+    mapped: Mapped = None,
+    last_of: LastOf = None,
+    by: By = None,
+    repeats: Repeats = False,
+    figure: RecommendationFigure = None,
+    as_json: AsJson = False,
+) -> None:
+    """Start a study on disk: the target, the runs that may be made, the budget.
+
+    With --import and --figure it recommends at once, from the runs that are there.
+    """
+    options: dict[str, Any] = {"last_of": last_of, "by": by, "repeats": repeats}
+    about: dict[str, Any] = {"parametrization": parametrization, "study": study, "seed": seed}
+    about |= {"prior_center": prior_center, "regret_tolerance": regret_tolerance}
+    with errors_as_exit_codes():
+        from horizon_bo import HorizonTuner
+
+        logged = None if table is None else checked_table(table, mapped, **options)
+        target = _target(target_params, target_tokens, batch_tokens, schedule, averaging)
+        space = _space(learning_rate, scales, tokens, schedules, averagings, cooldown)
+        tuner = HorizonTuner(target=target, space=space, budget=budget * target.flops, **about)
+        remark(() if logged is None else tuner.import_runs(logged))
+        _show_started(study, tuner.study, None if logged is None else len(logged.runs), as_json)
+        if figure is not None:
+            show_recommendation(tuner, (), figure, as_json=as_json)
+
+
+def _target(
+    size: str, tokens: float, batch_tokens: float | None, schedule: str, averaging: str
+) -> "Horizon":
+    from horizon_bo import Horizon
+    from horizon_bo.runs.builtin import is_shape, shaped_horizon
+
+    given: dict[str, Any] = {
+        "batch_tokens": batch_tokens,
+        "schedule": schedule,
+        "averaging": averaging,
+    }
+    if is_shape(size):
+        return shaped_horizon(size, tokens, **given)
+    return Horizon(params=positive_number(size, "--target-params"), tokens=tokens, **given)
+
+
+def _space(
+    learning_rate: tuple[float, float],
+    scales: str,
+    tokens: tuple[float, float],
+    schedules: Sequence[str] | None,
+    averagings: Sequence[str] | None,
+    cooldown: float | None,
+) -> "SearchSpace":
+    from horizon_bo import SearchSpace
+
+    return SearchSpace(
+        learning_rate=learning_rate,
+        scales=_scales(scales),
+        tokens=tokens,
+        schedules=schedules,
+        averagings=averagings,
+        cooldown=cooldown,
+    )
+
+
+def _scales(text: str) -> "list[Scale]":
+    from horizon_bo import Scale
+    from horizon_bo.errors import InvalidSpaceError
+    from horizon_bo.runs.builtin import is_shape, shaped_scale
+
+    if all(is_shape(part) for part in text.split(",")):
+        return [shaped_scale(part) for part in text.split(",")]
+    if not text.endswith(".json"):
+        return [Scale(params=params) for params in positive_numbers(text, "--scales")]
+    try:
+        entries = json.loads(Path(text).read_text())
+        return [Scale(**e) if isinstance(e, Mapping) else Scale(params=e) for e in entries]
+    except (OSError, TypeError, ValueError) as error:
+        raise InvalidSpaceError(
+            f"--scales {text} cannot be used ({error}), expected a JSON list of objects with "
+            "params and, where known, flops_per_token and settings; correct it"
+        ) from error
+
+
+def _show_started(study: str, values: "Study", imported: int | None, as_json: bool) -> None:
+    """Print what a new study may spend, and how many runs it starts from."""
+    share = values.budget / values.target.flops
+    record = {"study": study, "budget_flops": values.budget, "target_flops": values.target.flops}
+    record |= {} if imported is None else {"imported": imported}
+    said = f"study {study}: {values.budget:.3g} FLOP to spend, {share:g} target runs"
+    said += "" if imported is None else f", {imported} runs imported"
+    show(record, said, as_json=as_json)
