@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Literal
 
 from horizon_bo.core.policy import Recommendation
-from horizon_bo.runs.commands import Command, Function
+from horizon_bo.runs.commands import Command, Function, refuse_missing_program
+from horizon_bo.runs.engines.protocol import Placed
 from horizon_bo.runs.folder import begin_attempt, write_attempt
 from horizon_bo.runs.outcomes import Exit, Outcome
-from horizon_bo.runs.processes import Launch, Process, Slot, called_here
+from horizon_bo.runs.processes import Launch, Slot, called_here
 from horizon_bo.study.trials import Study, Suggestion
 
 #: How often running processes are looked at, in seconds.
@@ -27,7 +28,7 @@ class Flight:
         slot: Where it trains.
         tries: Attempts in this loop, this one included.
         began_s: When it was started, on the monotonic clock, seconds.
-        job: Its process, or how it ended; `None` for a function yet to be called.
+        job: What an engine has of it, or how it ended; `None` for a function yet to be called.
     """
 
     run: Suggestion
@@ -35,11 +36,16 @@ class Flight:
     slot: Slot
     tries: int
     began_s: float
-    job: Process | Exit | None
+    job: Placed | Exit | None
 
     def exit(self) -> Exit | None:
-        """How it ended, or `None` while it trains."""
-        return self.job.exit() if isinstance(self.job, Process) else self.job
+        """How it ended, or `None` while it waits or trains."""
+        return self.job.exit() if isinstance(self.job, Placed) else self.job
+
+    @property
+    def where(self) -> str:
+        """Where it trains, or what it waits for."""
+        return (self.job.where if isinstance(self.job, Placed) else None) or self.slot.name
 
 
 @dataclass(frozen=True)
@@ -81,8 +87,9 @@ def begin(
         write_attempt(folder, run, (), attempt)
     else:
         argv = objective.argv(run, folder)
+        refuse_missing_program(argv[0])
         write_attempt(folder, run, argv, attempt)
-        job = launch(argv, folder, slot)
+        job = launch(run, folder, attempt, slot)
     return Flight(run=run, folder=folder, slot=slot, tries=tries, began_s=time.monotonic(), job=job)
 
 

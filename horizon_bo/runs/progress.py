@@ -111,7 +111,7 @@ def _flights_table(flights: tuple[Flight, ...], now_s: float) -> Table:
         done, loss = progress.get("tokens"), progress.get("loss")
         table.add_row(
             flight.folder.name,
-            flight.slot.name,
+            flight.where,
             f"{run.learning_rate:.3g}",
             f"{run.params:.3g}",
             f"{run.tokens:.3g}",
