@@ -244,6 +244,8 @@ class HorizonTuner:
         without: Sequence[float] = (),
         train_target: bool = False,
         target_settings: Mapping[str, Any] | None = None,
+        on: str = "local",
+        resources: Mapping[str, Any] | None = None,
         watch: Watch | None = None,
     ) -> RunReport:
         """Suggest, train and observe until the budget or the advice to stop ends it.
@@ -264,6 +266,11 @@ class HorizonTuner:
                 stays so.
             train_target: At the end train the target itself once at the recommended rate.
             target_settings: The target's settings, as a scale has them.
+            on: What trains the runs: `"local"` this machine, `"slurm"` or `"ray"` the cluster that
+                is set up here. Jobs of a cluster outlive the loop; the next one takes them over.
+            resources: What each run needs of a cluster's machine: `nodes`, `gpus`, `cpus`,
+                `memory`, `time`, `partition`, and options by the engine's own names. What is
+                among a scale's settings comes first.
             watch: Called with what happens; `None` shows it on standard error.
 
         Raises:
@@ -280,6 +287,8 @@ class HorizonTuner:
             until_budget=until_budget,
             without=tuple(without),
             target_settings=settings,
+            on=on,
+            resources=dict(resources or {}),
         )
         study = _without(self._study, plan.without)
         given = objective_from(objective, study, elsewhere=plan.elsewhere, target_settings=settings)

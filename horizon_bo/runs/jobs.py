@@ -14,9 +14,6 @@ from horizon_bo.runs.outcomes import Exit, Outcome
 from horizon_bo.runs.processes import Launch, Slot, called_here
 from horizon_bo.study.trials import Study, Suggestion
 
-#: How often running processes are looked at, in seconds.
-POLL_S = 0.05
-
 
 @dataclass(frozen=True, kw_only=True)
 class Flight:

@@ -12,9 +12,9 @@ from pathlib import Path
 from horizon_bo.core.policy import Recommendation
 from horizon_bo.errors import BudgetExhaustedError, TrainingFailedError, UnknownTrialError
 from horizon_bo.runs.commands import Command, Function
+from horizon_bo.runs.engines.protocol import Engine, Placed
 from horizon_bo.runs.folder import locked, refuse_another_study, write_json
 from horizon_bo.runs.jobs import (
-    POLL_S,
     Flight,
     RunEvent,
     Watch,
@@ -22,6 +22,7 @@ from horizon_bo.runs.jobs import (
     begin,
     called,
 )
+from horizon_bo.runs.leftover import left_over
 from horizon_bo.runs.outcomes import (
     PASSING,
     Exit,
@@ -33,8 +34,8 @@ from horizon_bo.runs.outcomes import (
     stored_outcome,
 )
 from horizon_bo.runs.plan import RunPlan, RunReport, Tuner
-from horizon_bo.runs.processes import Launch, Slot, launching, slots
-from horizon_bo.runs.target import check_target
+from horizon_bo.runs.processes import Launch, Slot, engine_of, launcher, slots_of
+from horizon_bo.runs.target import check_target, scales_of
 from horizon_bo.study.branches import by_run, suggestion
 from horizon_bo.study.trials import Suggestion
 
@@ -53,6 +54,7 @@ class _Loop:
     root: Path
     plan: RunPlan
     watch: Watch
+    engine: Engine
     launch: Launch
 
     def folder(self, run: Suggestion) -> Path:
@@ -101,20 +103,27 @@ def run_loop(
         TrainingFailedError: Runs keep failing, or a scale does not fit into memory.
         StudyBusyError: Another loop holds the folder.
         StorageError: The disk is full; unfinished runs stay pending.
+        EngineError: The engine is not there, or refuses what a run needs; nothing is lost.
     """
-    with locked(root) as lock:
-        with launching(lock, plan.timeout_s) as launch:
-            loop = _Loop(
-                tuner=tuner, objective=objective, root=root, plan=plan, watch=watch, launch=launch
-            )
-            state = _resumed(loop, _State(free=slots(plan.parallel, plan.gpus)))
-            while (state := _filled(loop, state)).flights:
-                state = _advanced(loop, state)
+    scales = scales_of(tuner.study, plan)
+    with locked(root) as lock, engine_of(plan, lock, scales) as engine:
+        loop = _Loop(
+            tuner=tuner,
+            objective=objective,
+            root=root,
+            plan=plan,
+            watch=watch,
+            engine=engine,
+            launch=launcher(engine, plan.timeout_s, plan.resources),
+        )
+        state = _resumed(loop, _State(free=slots_of(plan)))
+        while (state := _filled(loop, state)).flights:
+            state = _advanced(loop, state)
         if state.error is not None:
             raise TrainingFailedError(state.error)
         best, check = tuner.recommend(without=plan.without), None
         if plan.target_settings is not None:
-            check = check_target(tuner.study, best, objective, lock, root / "target", plan, watch)
+            check = check_target(tuner.study, best, objective, engine, root / "target", plan, watch)
     assert state.reason is not None
     return RunReport(
         recommendation=best, observed=state.observed, reason=state.reason, target=check
@@ -122,20 +131,37 @@ def run_loop(
 
 
 def _resumed(loop: _Loop, state: _State) -> _State:
-    """Record what an earlier loop left finished; what it left unfinished waits."""
+    """Record what an earlier loop left finished and take over what trains; the rest waits."""
     study = loop.tuner.study
-    for read in by_run(study.trials):
-        run = suggestion(read, study)
+    runs = [(suggestion(read, study), read) for read in by_run(study.trials)]
+    pending = [run for run, read in runs if any(trial.status == "pending" for trial in read)]
+    for run, _ in runs:
+        refuse_another_study(loop.folder(run), run)
+    left = left_over(loop.engine, [loop.folder(run) for run in pending])
+    for run, _ in runs:
         folder = loop.folder(run)
-        refuse_another_study(folder, run)
-        if any(trial.status == "pending" for trial in read):
-            outcome = stored_outcome(folder)
-            if outcome is not None:
+        if run in pending:
+            if folder in left:
+                state = _taken_over(loop, state, run, left[folder])
+            elif (outcome := stored_outcome(folder)) is not None:
                 state = _observed(loop, state, run, outcome)
             elif run.params not in loop.plan.without:
                 state = replace(state, waiting=(*state.waiting, (run, 0)))
         elif (folder / "outcome.json").exists():
             _import_readings(loop, run, folder)
+    return state
+
+
+def _taken_over(loop: _Loop, state: _State, run: Suggestion, job: Placed) -> _State:
+    """The state with a run that an earlier loop started; there may be more than slots."""
+    slot = state.free[0] if state.free else Slot(loop.engine.name, {})
+    flight = Flight(
+        run=run, folder=loop.folder(run), slot=slot, tries=1, began_s=time.monotonic(), job=job
+    )
+    state = replace(state, free=state.free[1:], flights=(*state.flights, flight))
+    if job.exit() is None:
+        line = f"under way since an earlier loop: {flight.where}"
+        _show(loop, state, RunEvent("started", run, flight.folder, line))
     return state
 
 
@@ -192,7 +218,7 @@ def _advanced(loop: _Loop, state: _State) -> _State:
     ended = [(flight, found) for flight in state.flights if (found := flight.exit()) is not None]
     if not ended:
         _show(loop, state, None)
-        time.sleep(POLL_S)
+        time.sleep(loop.engine.look_s)
     for flight, found in ended:
         state = _landed(loop, state, flight, found)
     return state
@@ -204,9 +230,12 @@ def _landed(loop: _Loop, state: _State, flight: Flight, found: Exit) -> _State:
     flights = tuple(other for other in state.flights if other is not flight)
     # a slot whose GPU is gone is given up as long as there is another
     lost = outcome.cause == "GPU lost" and (state.free or flights)
-    free = state.free if lost else (*state.free, flight.slot)
+    surplus = len(flights) + len(state.free) >= loop.plan.parallel
+    free = state.free if lost or surplus else (*state.free, flight.slot)
     state = replace(state, flights=flights, free=free)
-    if outcome.cause in PASSING and flight.tries <= loop.plan.retries:
+    # that others need the machine more says nothing about the run
+    again = flight.tries <= loop.plan.retries or outcome.cause == "preempted"
+    if outcome.cause in PASSING and again:
         state = replace(state, waiting=(*state.waiting, (flight.run, flight.tries)))
         line = f"{outcome.cause} ({outcome.detail}): tried again"
         _show(loop, state, RunEvent("retried", flight.run, flight.folder, line))

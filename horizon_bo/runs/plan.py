@@ -1,13 +1,16 @@
 """Run plan: what is a run loop asked to do, and what does it answer?"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from horizon_bo.core.policy import Recommendation
 from horizon_bo.errors import InvalidObjectiveError
 from horizon_bo.runs.outcomes import Outcome
 from horizon_bo.study.trials import LoggedRun, Study, Suggestion
+
+#: What runs can be sent to.
+ENGINES: tuple[str, ...] = ("local", "slurm", "ray")
 
 
 class Tuner(Protocol):
@@ -58,6 +61,8 @@ class RunPlan:
         until_budget: Ignore the advice to stop.
         without: Sizes of scales that are not to be run, counts of parameters.
         target_settings: Train the target at the end, with these settings; `None` does not.
+        on: What trains the runs: one of `ENGINES`.
+        resources: What each run needs of a cluster's machine, unless its scale says otherwise.
     """
 
     parallel: int = 1
@@ -68,8 +73,19 @@ class RunPlan:
     until_budget: bool = False
     without: tuple[float, ...] = ()
     target_settings: Mapping[str, Any] | None = None
+    on: str = "local"
+    resources: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.on not in ENGINES:
+            raise InvalidObjectiveError(
+                f"on is {self.on!r}, expected one of {', '.join(ENGINES)}; choose one"
+            )
+        if self.gpus and self.on != "local":
+            raise InvalidObjectiveError(
+                f"gpus is {','.join(self.gpus)} with on={self.on!r}, expected names of this "
+                "machine's GPUs; say how many a run needs: gpus among the resources"
+            )
         for name, least in (("parallel", 1), ("retries", 0), ("max_runs", 1)):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < least):
@@ -90,7 +106,8 @@ class RunPlan:
     @property
     def elsewhere(self) -> bool:
         """Whether even a Python function needs a process of its own."""
-        return self.parallel > 1 or bool(self.gpus) or self.timeout_s is not None
+        alone = self.parallel == 1 and not self.gpus and self.timeout_s is None
+        return not alone or self.on != "local"
 
 
 @dataclass(frozen=True, kw_only=True)

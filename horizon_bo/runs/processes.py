@@ -19,6 +19,8 @@ from horizon_bo.runs.engines.local import local
 from horizon_bo.runs.engines.protocol import Engine, Job, Placed, resources, time_limit_s
 from horizon_bo.runs.folder import clear_disk_errors
 from horizon_bo.runs.outcomes import Exit
+from horizon_bo.runs.plan import RunPlan
+from horizon_bo.study.horizons import Scale
 from horizon_bo.study.trials import Suggestion
 
 
@@ -43,6 +45,41 @@ def slots(parallel: int, gpus: Sequence[str]) -> tuple[Slot, ...]:
     cores = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
     threads = os.environ.get("OMP_NUM_THREADS", str(max(1, cores // parallel)))
     return tuple(Slot(f"slot {k}", {"OMP_NUM_THREADS": threads}) for k in range(parallel))
+
+
+def slots_of(plan: RunPlan) -> tuple[Slot, ...]:
+    """The slots that a plan asks for; a scheduler finds the machines itself."""
+    if plan.on == "local":
+        return slots(plan.parallel, plan.gpus)
+    return (Slot(plan.on, {}),) * plan.parallel
+
+
+@contextmanager
+def engine_of(plan: RunPlan, lock: int, scales: Sequence[Scale]) -> Iterator[Engine]:
+    """The engine that a plan names, once it can train runs of all these scales.
+
+    Args:
+        plan: The plan.
+        lock: File descriptor that processes of this machine hold open as long as they live.
+        scales: All that there may be runs of.
+
+    Raises:
+        EngineError: It is not there, or has no machine for some of them.
+    """
+    needs = [resources(scale, plan.resources) for scale in scales]
+    for need in needs:
+        time_limit_s(need.get("time", "1"))
+    if plan.on == "local":
+        with local(lock) as engine:
+            yield engine
+    elif plan.on == "slurm":
+        from horizon_bo.runs.engines.slurm import Slurm
+
+        yield Slurm(needs)
+    else:
+        from horizon_bo.runs.engines.ray import Ray
+
+        yield Ray(needs)
 
 
 def launcher(engine: Engine, timeout_s: float | None, given: Mapping[str, Any]) -> Launch:

@@ -99,7 +99,9 @@ class Scale:
         object.__setattr__(self, "params", number)
         for name in ("flops_per_token", "gpus", "tokens_per_second"):
             if getattr(self, name) is not None:
-                number = positive(getattr(self, name), f"{name} of a scale", InvalidSpaceError, todo)
+                number = positive(
+                    getattr(self, name), f"{name} of a scale", InvalidSpaceError, todo
+                )
                 object.__setattr__(self, name, number)
         object.__setattr__(self, "settings", MappingProxyType(dict(self.settings)))
 
