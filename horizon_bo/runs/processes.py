@@ -77,9 +77,10 @@ def engine_of(plan: RunPlan, lock: int, scales: Sequence[Scale]) -> Iterator[Eng
 
         yield Slurm(needs)
     else:
-        from horizon_bo.runs.engines.ray import Ray
+        from horizon_bo.runs.engines.ray import ray_engine
 
-        yield Ray(needs)
+        with ray_engine(needs) as engine:
+            yield engine
 
 
 def launcher(engine: Engine, timeout_s: float | None, given: Mapping[str, Any]) -> Launch:

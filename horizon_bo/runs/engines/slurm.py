@@ -44,6 +44,11 @@ _PASSING: Mapping[str, Exit] = {
     "PREEMPTED": Exit(code=1, cause="preempted"),
 }
 _LOST = Exit(code=1, cause="lost")
+#: Why a job may wait that no time will mend.
+_HOPELESS = {
+    *("BadConstraints", "InvalidAccount", "InvalidQOS", "PartitionNodeLimit"),
+    "PartitionTimeLimit",
+}
 _ENDED = {*_FINAL, *_PASSING, "COMPLETED", "FAILED", "REVOKED"}
 
 
@@ -124,6 +129,12 @@ class Slurm:
         """What a line of `squeue`, or its absence, means for a job without an exit file."""
         job, state, reason, nodes, took = seen or (self._jobs[name], "gone", "", "", "")
         said = f"job {job} is {state}" + (f" ({reason})" if reason not in ("", "None") else "")
+        if state in _WAITING and reason in _HOPELESS:
+            _called("scancel", "--quiet", job)
+            raise EngineError(
+                f"{said}: it would wait for ever, expected resources that its partition gives; it "
+                "is cancelled, correct the resources and run again"
+            )
         if state in _WAITING:
             self._missed_s.pop(name, None)
             return f"job {job} waits ({reason})"
