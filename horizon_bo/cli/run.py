@@ -91,6 +91,25 @@ TrainTarget = Annotated[
 TargetSettings = Annotated[
     str | None, typer.Option(metavar="JSON", help="Settings of the target, as a scale has them.")
 ]
+On = Annotated[
+    str,
+    typer.Option(
+        "--on", metavar="ENGINE", help="What trains the runs: local (this machine), slurm, ray."
+    ),
+]
+Resources = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME=VALUE,…",
+        help="What a run needs of a cluster's machine unless its scale's settings say it: nodes, "
+        "gpus, cpus (counts), memory (16G), time (HH:MM:SS), partition, and options by the "
+        "engine's own names.",
+    ),
+]
+Cancel = Annotated[
+    bool,
+    typer.Option("--cancel", help="End what an earlier loop left on a cluster, and start nothing."),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -118,19 +137,26 @@ def run(
     without: Without = None,
     train_target: TrainTarget = False,
     target_settings: TargetSettings = None,
+    on: On = "local",
+    resources: Resources = None,
+    cancel: Cancel = False,
     as_json: AsJson = False,
 ) -> None:
     """Suggest, train and observe until the budget or the advice to stop ends it.
 
-    Ended at any point, the same command goes on where it was.
+    Ended at any point, the same command goes on where it was. Jobs of a cluster go on meanwhile,
+    and are taken over.
     """
     with errors_as_exit_codes():
         from horizon_bo import HorizonTuner
         from horizon_bo.runs.progress import watching
 
         tuner = HorizonTuner.open(study)
+        if cancel:
+            _cancelled(tuner, Path(folder or default_folder(study)), on)
+            return
         devices = gpus or []
-        with _interruptible(tuner), watching() as seen:
+        with _interruptible(tuner, on), watching() as seen:
             report = tuner.run(
                 _objective(tuner, command, text or [], recipe, builtin=builtin),
                 folder=folder or default_folder(study),
@@ -143,6 +169,8 @@ def run(
                 without=without or (),
                 train_target=train_target,
                 target_settings=_json_object(target_settings, "--target-settings"),
+                on=on,
+                resources=_resources(resources),
                 watch=_with_json(seen) if as_json else seen,
             )
     _show_report(report, as_json=as_json)
@@ -160,15 +188,39 @@ def default_folder(study: str) -> Path:
     return Path(study).with_suffix(".runs")
 
 
+def _cancelled(tuner: "HorizonTuner", folder: Path, on: str) -> None:
+    """End what an earlier loop left on a cluster and say which runs that were."""
+    from horizon_bo.runs.leftover import cancel_left_over
+    from horizon_bo.runs.plan import RunPlan
+
+    names = cancel_left_over(tuner.study, folder, RunPlan(on=on))
+    which = f" ({', '.join(names)})" if names else ""
+    typer.echo(f"{len(names)} runs were under way and are ended{which}; they stay pending")
+
+
+def _resources(text: str | None) -> dict[str, str]:
+    """Names and values of what a run needs of a machine."""
+    from horizon_bo.errors import InvalidObjectiveError
+
+    pairs = [part.partition("=") for part in text.split(",")] if text else []
+    if not all(name.strip() and value.strip() for name, _, value in pairs):
+        raise InvalidObjectiveError(
+            f"--resources is {text!r}, expected NAME=VALUE,… such as gpus=8,time=12:00:00; "
+            "correct it"
+        )
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
 @contextmanager
-def _interruptible(tuner: "HorizonTuner") -> Iterator[None]:
+def _interruptible(tuner: "HorizonTuner", on: str) -> Iterator[None]:
     """On Ctrl-C say what is left and how to go on, and exit as programs do then."""
     try:
         yield
     except KeyboardInterrupt:
         waiting = sum(trial.status == "pending" for trial in tuner.study.trials)
         again = shlex.join(["horizon-bo", *sys.argv[1:]])
-        remark([f"interrupted, {waiting} runs stay pending; go on with: {again}"])
+        jobs = "" if on == "local" else " and their jobs go on, unless ended by --cancel"
+        remark([f"interrupted, {waiting} runs stay pending{jobs}; go on with: {again}"])
         raise typer.Exit(code=_INTERRUPTED) from None
 
 

@@ -1,4 +1,4 @@
-"""A real Ray cluster of a head without CPUs and two nodes on this machine: started, hurt, stopped."""
+"""A real Ray of a head and two nodes on this machine: started, hurt and stopped."""
 
 import contextlib
 import ctypes

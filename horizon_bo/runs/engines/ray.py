@@ -4,8 +4,10 @@ Each is an actor of its own that starts the guard and outlives the loop. When th
 does the actor, which frees its place; when the actor or its node dies, the guard's pipe closes.
 """
 
+import logging
 import os
 import re
+import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +23,10 @@ ASK_S = 1.0
 GRACE_S = 60.0
 #: How long guards may take to end what they watch, in seconds.
 _CANCEL_S = 15.0
+#: How long an actor may take to answer, in seconds.
+_ANSWER_S = 3.0
+#: How long a cluster may take to take a call, in seconds.
+_KNOCK_S = 10.0
 #: Where the actors' names live, whatever program looks for them.
 _NAMESPACE = "horizon-bo"
 
@@ -51,8 +57,9 @@ def ray_engine(needs: Sequence[Mapping[str, Any]]) -> Iterator["Ray"]:
     own = not ray.is_initialized()
     if own:
         try:
-            ray.init("auto", namespace=_NAMESPACE, log_to_driver=False, logging_level="ERROR")
-        except (ConnectionError, RuntimeError, ValueError) as error:
+            _knock(os.environ.get("RAY_ADDRESS", ""))
+            ray.init("auto", namespace=_NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
+        except (OSError, RuntimeError, ValueError) as error:
             raise EngineError(
                 f"no Ray cluster answers at {os.environ.get('RAY_ADDRESS') or 'this machine'} "
                 f"({' '.join(str(error).split())[:200]}), expected one that runs; start it, or set "
@@ -66,6 +73,13 @@ def ray_engine(needs: Sequence[Mapping[str, Any]]) -> Iterator["Ray"]:
     finally:
         if own:
             ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raise where nobody listens at an address: Ray itself waits for minutes, then exits."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdigit() and "/" not in host:
+        socket.create_connection((host, int(port)), _KNOCK_S).close()
 
 
 class Ray:
@@ -132,8 +146,11 @@ class Ray:
 
     def cancel(self, names: Sequence[str]) -> None:
         """End actors, and first what the guards of those that run watch."""
-        running = [name for name in names if name in self._states and name not in self._missed_s]
-        ends = [self._actors[name].end.remote() for name in running]
+        hosts = {name: self._actors[name].host.remote() for name in names}
+        refs = list(hosts.values())
+        # one that waits for a node gives no answer, and has nothing to end
+        ready = self._ray.wait(refs, num_returns=len(refs), timeout=_ANSWER_S)[0] if refs else []
+        ends = [self._actors[name].end.remote() for name, ref in hosts.items() if ref in ready]
         if ends:
             self._ray.wait(ends, num_returns=len(ends), timeout=_CANCEL_S)
         for name in names:
@@ -162,7 +179,9 @@ class Ray:
         except errors.ActorUnavailableError:
             return "on a node that does not answer"
         except errors.RayActorError as error:
+            # first which actor it was, in many words, then why it died
             said = " ".join(str(error).split())
+            said = said[max(0, said.find("The actor is dead because")) :]
             self._missed_s[name] = now_s
             for words, ended in _DEATHS:
                 if words in said:
