@@ -1,11 +1,12 @@
 """Command line, run: train the small runs themselves until the budget or the stop rule ends it."""
 
 import json
+import re
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from horizon_bo.runs.jobs import RunEvent, Watch, WatchedState
     from horizon_bo.runs.plan import RunReport
 
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 #: Exit code of a program ended by Ctrl-C.
 _INTERRUPTED = 130
 
@@ -106,6 +108,14 @@ Resources = Annotated[
         "engine's own names.",
     ),
 ]
+Deadline = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        help="Wall-clock time for all of it, as 45m, 12h or 2d: runs that would end later, by the "
+        "speed of those that ended, are not started.",
+    ),
+]
 Cancel = Annotated[
     bool,
     typer.Option("--cancel", help="End what an earlier loop left on a cluster, and start nothing."),
@@ -139,6 +149,7 @@ def run(
     target_settings: TargetSettings = None,
     on: On = "local",
     resources: Resources = None,
+    deadline: Deadline = None,
     cancel: Cancel = False,
     as_json: AsJson = False,
 ) -> None:
@@ -171,6 +182,7 @@ def run(
                 target_settings=_json_object(target_settings, "--target-settings"),
                 on=on,
                 resources=_resources(resources),
+                deadline_s=_duration_s(deadline),
                 watch=_with_json(seen) if as_json else seen,
             )
     _show_report(report, as_json=as_json)
@@ -209,6 +221,18 @@ def _resources(text: str | None) -> dict[str, str]:
             "correct it"
         )
     return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _duration_s(text: str | None) -> float | None:
+    """A duration in seconds from a number and its unit."""
+    from horizon_bo.errors import InvalidObjectiveError
+
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text or "0s")
+    if match is None:
+        raise InvalidObjectiveError(
+            f"--deadline is {text!r}, expected a number and s, m, h or d, such as 12h; correct it"
+        )
+    return None if text is None else float(match[1]) * _SECONDS[match[2]]
 
 
 @contextmanager
@@ -303,12 +327,18 @@ def _show_report(report: "RunReport", *, as_json: bool) -> None:
                 "cause": target.outcome.cause,
                 "detail": target.outcome.detail,
             }
-        show_json({**record, "ended": report.reason, "target": check})
+        hours = None if report.gpu_hours is None else asdict(report.gpu_hours)
+        show_json({**record, "ended": report.reason, "target": check, "gpu_hours": hours})
         return
     from horizon_bo.runs.progress import belief_line
 
     typer.echo(f"{len(report.observed)} runs ended; no more: {report.reason}")
     typer.echo(belief_line(best))
+    if (hours := report.gpu_hours) is not None:
+        typer.echo(
+            f"cost    {hours.spent:.3g} of about {hours.budget:.3g} GPU-hours spent, expected "
+            f"overhead {hours.overhead:.3g}, a target run about {hours.target:.3g}"
+        )
     if target is not None:
         typer.echo(_target_line(report))
     remark(best.warnings)

@@ -8,6 +8,7 @@ from typing import Literal
 
 from horizon_bo.core.policy import Recommendation
 from horizon_bo.runs.commands import Command, Function, refuse_missing_program
+from horizon_bo.runs.cost import Measured
 from horizon_bo.runs.engines.protocol import Placed
 from horizon_bo.runs.folder import begin_attempt, write_attempt
 from horizon_bo.runs.outcomes import Exit, Outcome
@@ -58,11 +59,12 @@ class RunEvent:
 
 @dataclass(frozen=True)
 class WatchedState:
-    """Where a loop stands: what is known, believed and under way."""
+    """Where a loop stands: what is known, believed and under way, and how fast runs were."""
 
     study: Study
     best: Recommendation | None
     flights: tuple[Flight, ...]
+    measured: tuple[Measured, ...] = ()
 
 
 #: Called with every event, and with `None` each time that processes were looked at.

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from horizon_bo.core.policy import Recommendation
+from horizon_bo.core.policy import Limits, Recommendation
 from horizon_bo.errors import InvalidObjectiveError
+from horizon_bo.runs.cost import GpuHours
 from horizon_bo.runs.outcomes import Outcome
 from horizon_bo.study.trials import LoggedRun, Study, Suggestion
 
@@ -21,7 +22,7 @@ class Tuner(Protocol):
         """All that is known."""
         ...
 
-    def suggest(self, *, without: Sequence[float] = ()) -> Suggestion:
+    def suggest(self, *, without: Sequence[float] = (), limits: Limits | None = None) -> Suggestion:
         """The next run worth making."""
         ...
 
@@ -43,7 +44,9 @@ class Tuner(Protocol):
         """Record further readings of runs."""
         ...
 
-    def recommend(self, *, without: Sequence[float] = ()) -> Recommendation:
+    def recommend(
+        self, *, without: Sequence[float] = (), limits: Limits | None = None
+    ) -> Recommendation:
         """The rate to train the target with, and whether to go on."""
         ...
 
@@ -63,6 +66,8 @@ class RunPlan:
         target_settings: Train the target at the end, with these settings; `None` does not.
         on: What trains the runs: one of `ENGINES`.
         resources: What each run needs of a cluster's machine, unless its scale says otherwise.
+        deadline_s: Wall-clock time of the whole loop, seconds: runs that would end later by what
+            is known of their speed are not started; `None` sets no limit.
     """
 
     parallel: int = 1
@@ -75,6 +80,7 @@ class RunPlan:
     target_settings: Mapping[str, Any] | None = None
     on: str = "local"
     resources: Mapping[str, Any] = field(default_factory=dict)
+    deadline_s: float | None = None
 
     def __post_init__(self) -> None:
         if self.on not in ENGINES:
@@ -98,10 +104,12 @@ class RunPlan:
                     f"gpus holds {gpu!r}, expected one name of CUDA_VISIBLE_DEVICES each, such as "
                     "0; give a list"
                 )
-        if self.timeout_s is not None and not self.timeout_s > 0:
-            raise InvalidObjectiveError(
-                f"timeout_s is {self.timeout_s!r}, expected seconds > 0; leave it out to wait"
-            )
+        for name in ("timeout_s", "deadline_s"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise InvalidObjectiveError(
+                    f"{name} is {value!r}, expected seconds > 0; leave it out to wait"
+                )
 
     @property
     def elsewhere(self) -> bool:
@@ -134,9 +142,11 @@ class RunReport:
         observed: Ids of the runs whose end was recorded, in order of their end.
         reason: Why no further run was started.
         target: How the target itself trained, where that was asked for.
+        gpu_hours: What it cost, where the speed of runs is known.
     """
 
     recommendation: Recommendation
     observed: tuple[int, ...]
     reason: str
     target: TargetCheck | None
+    gpu_hours: GpuHours | None = None
