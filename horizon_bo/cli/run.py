@@ -160,31 +160,21 @@ def run(
     """
     with errors_as_exit_codes():
         from horizon_bo import HorizonTuner
-        from horizon_bo.runs.progress import watching
 
         tuner = HorizonTuner.open(study)
+        place = Path(folder or default_folder(study))
         if cancel:
-            _cancelled(tuner, Path(folder or default_folder(study)), on)
+            _cancelled(tuner, place, on)
             return
-        devices = gpus or []
-        with _interruptible(tuner, on), watching() as seen:
-            report = tuner.run(
-                _objective(tuner, command, text or [], recipe, builtin=builtin),
-                folder=folder or default_folder(study),
-                parallel=max(1, len(devices)) if parallel is None else parallel,
-                gpus=devices,
-                timeout_s=timeout,
-                retries=retries,
-                max_runs=max_runs,
-                until_budget=until_budget,
-                without=without or (),
-                train_target=train_target,
-                target_settings=_json_object(target_settings, "--target-settings"),
-                on=on,
-                resources=_resources(resources),
-                deadline_s=_duration_s(deadline),
-                watch=_with_json(seen) if as_json else seen,
-            )
+        report = _looped(
+            tuner,
+            _objective(tuner, command, text or [], recipe, builtin=builtin),
+            place,
+            as_json=as_json,
+            **_places(on, resources, parallel, gpus),
+            **_limits(timeout, retries, max_runs, until_budget, without, deadline),
+            **_target(train_target, target_settings),
+        )
     _show_report(report, as_json=as_json)
 
 
@@ -198,6 +188,55 @@ def default_folder(study: str) -> Path:
             "name one with --folder"
         )
     return Path(study).with_suffix(".runs")
+
+
+def _looped(
+    tuner: "HorizonTuner", objective: "str | Command", folder: Path, *, as_json: bool, **plan: Any
+) -> "RunReport":
+    """What `HorizonTuner.run` reports, shown as it goes on."""
+    from horizon_bo.runs.progress import watching
+
+    with _interruptible(tuner, plan["on"]), watching() as seen:
+        watch = _with_json(seen) if as_json else seen
+        return tuner.run(objective, folder=folder, watch=watch, **plan)
+
+
+def _places(
+    on: str, resources: str | None, parallel: int | None, gpus: Sequence[str] | None
+) -> dict[str, Any]:
+    """Where runs train, with what each, and how many at once."""
+    devices = gpus or []
+    return {
+        "on": on,
+        "resources": _resources(resources),
+        "parallel": max(1, len(devices)) if parallel is None else parallel,
+        "gpus": devices,
+    }
+
+
+def _limits(
+    timeout: float | None,
+    retries: int,
+    max_runs: int | None,
+    until_budget: bool,
+    without: Sequence[float] | None,
+    deadline: str | None,
+) -> dict[str, Any]:
+    """How long, how often and how far."""
+    return {
+        "timeout_s": timeout,
+        "retries": retries,
+        "max_runs": max_runs,
+        "until_budget": until_budget,
+        "without": without or (),
+        "deadline_s": _duration_s(deadline),
+    }
+
+
+def _target(train_target: bool, settings: str | None) -> dict[str, Any]:
+    """Whether the target itself is trained, and how."""
+    given = _json_object(settings, "--target-settings")
+    return {"train_target": train_target, "target_settings": given}
 
 
 def _cancelled(tuner: "HorizonTuner", folder: Path, on: str) -> None:

@@ -105,6 +105,10 @@ class Placed:
             return stored_exit(self.folder, self.attempt) or state  # it may have come meanwhile
         return found
 
+    def cancel(self) -> None:
+        """End it, and wait until it is gone."""
+        self.engine.cancel([job_name(self.folder, self.attempt)])
+
     @property
     def where(self) -> str | None:
         """Where it is, in words, as far as the engine says."""

@@ -8,6 +8,9 @@ import logging
 import os
 import re
 import socket
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -189,52 +192,63 @@ class Ray:
             return f"has ended and left no exit file: {said[:200]}"
 
 
-def _trainer(ray: Any) -> Any:
-    """The actor's class; it is sent as it stands, so that nodes need not find this package."""
+class _Trainer:
+    """The actor. It is sent as it stands, so that nodes need not find this package.
 
-    class Trainer:
-        def __init__(
-            self, argv: Sequence[str], environment: Mapping[str, str], folder: str, log: str
-        ) -> None:
-            import os
-            import socket
-            import subprocess
-            import threading
+    Args:
+        argv: The guard's call.
+        environment: Of the loop.
+        folder: To work in.
+        log: Where the guard's own words go.
+    """
 
-            # Ray says by these which devices are the actor's
-            own = {k: v for k, v in os.environ.items() if k.endswith("_VISIBLE_DEVICES")}
-            with open(log, "ab") as out:
-                self.guard = subprocess.Popen(
-                    argv,
-                    stdin=subprocess.PIPE,
-                    stdout=out,
-                    stderr=out,
-                    cwd=folder,
-                    env={**environment, **own},
-                    start_new_session=True,
-                )
-            self.where = f"{socket.gethostname()}, {ray.util.get_node_ip_address()}"
+    def __init__(
+        self, argv: Sequence[str], environment: Mapping[str, str], folder: str, log: str
+    ) -> None:
+        import ray
 
-            this = ray.get_runtime_context().current_actor
+        # Ray says by these which devices are the actor's
+        own = {k: v for k, v in os.environ.items() if k.endswith("_VISIBLE_DEVICES")}
+        with open(log, "ab") as out:
+            self.guard = subprocess.Popen(
+                argv,
+                stdin=subprocess.PIPE,
+                stdout=out,
+                stderr=out,
+                cwd=folder,
+                env={**environment, **own},
+                start_new_session=True,
+            )
+        self.where = f"{socket.gethostname()}, {ray.util.get_node_ip_address()}"
+        this = ray.get_runtime_context().current_actor
 
-            def leave() -> None:
-                self.guard.wait()
-                this.leave.remote()  # nobody else may be left to free this place
-
-            threading.Thread(target=leave, daemon=True).start()
-
-        def leave(self) -> None:
-            ray.actor.exit_actor()
-
-        def host(self) -> str:
-            return self.where
-
-        def end(self) -> None:
-            assert self.guard.stdin is not None
-            self.guard.stdin.close()
+        def leave() -> None:
             self.guard.wait()
+            this.leave.remote()  # nobody else may be left to free this place
 
-    return ray.remote(Trainer)
+        threading.Thread(target=leave, daemon=True).start()
+
+    def host(self) -> str:
+        """Where it is."""
+        return self.where
+
+    def end(self) -> None:
+        """End the command and all that it started."""
+        assert self.guard.stdin is not None
+        self.guard.stdin.close()
+        self.guard.wait()
+
+    def leave(self) -> None:
+        """Give the place back."""
+        import ray
+
+        ray.actor.exit_actor()  # type: ignore[attr-defined]
+
+
+def _trainer(ray: Any) -> Any:
+    """The actor's class, to be sent with all it needs."""
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    return ray.remote(_Trainer)
 
 
 def _options(needs: Mapping[str, Any]) -> dict[str, Any]:
