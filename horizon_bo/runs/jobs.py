@@ -10,7 +10,7 @@ from horizon_bo.core.policy import Recommendation
 from horizon_bo.runs.commands import Command, Function, refuse_missing_program
 from horizon_bo.runs.cost import Measured
 from horizon_bo.runs.engines.protocol import Placed
-from horizon_bo.runs.folder import begin_attempt, write_attempt
+from horizon_bo.runs.folder import begin_attempt, clear_disk_errors, write_attempt
 from horizon_bo.runs.outcomes import Exit, Outcome
 from horizon_bo.runs.processes import Launch, Slot, called_here
 from horizon_bo.study.trials import Study, Suggestion
@@ -88,6 +88,9 @@ def begin(
         argv = objective.argv(run, folder)
         refuse_missing_program(argv[0])
         write_attempt(folder, run, argv, attempt)
+        with clear_disk_errors(folder):  # there to be read from the start
+            for name in ("stdout.log", "stderr.log"):
+                (folder / name).touch()
         job = launch(run, folder, attempt, slot)
     return Flight(run=run, folder=folder, slot=slot, tries=tries, began_s=time.monotonic(), job=job)
 

@@ -90,12 +90,16 @@ class Slurm:
                 seen = self._queue(self._jobs)
             except EngineError:  # away for a while; the files still tell how runs end
                 return self._states
-            self._states = {name: self._state(name, seen.get(name), now_s) for name in self._jobs}
+            told = {name: self._state(name, seen.get(name), now_s) for name in self._jobs}
+            self._states |= told
+            # nothing more is to be learnt of a job that has ended
+            over = {name for name, state in told.items() if isinstance(state, Exit)}
+            self._jobs = {name: job for name, job in self._jobs.items() if name not in over}
         return self._states
 
     def cancel(self, names: Sequence[str]) -> None:
         """End jobs, waiting ones too, and wait until they are gone."""
-        ids = [self._jobs[name] for name in names]
+        ids = [self._jobs[name] for name in names if name in self._jobs]
         if not ids:
             return
         _called("scancel", "--quiet", *ids)
