@@ -53,6 +53,10 @@ class StudyBusyError(HorizonBOError, BlockingIOError):
     """Another loop runs the same study."""
 
 
+class EngineError(HorizonBOError, ConnectionError):
+    """Slurm or Ray is not there, does not answer, or refuses what a run needs."""
+
+
 class UnsupportedModelError(HorizonBOError, NotImplementedError):
     """A model was asked for what its mathematics cannot give."""
 

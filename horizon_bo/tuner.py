@@ -106,17 +106,26 @@ class HorizonTuner:
             return self._believed(self._study)
 
     @overload
-    def suggest(self, *, without: Sequence[float] = ()) -> Suggestion: ...
-    @overload
-    def suggest(self, n: int, *, without: Sequence[float] = ()) -> list[Suggestion]: ...
     def suggest(
-        self, n: int | None = None, *, without: Sequence[float] = ()
+        self, *, without: Sequence[float] = (), limits: policy.Limits | None = None
+    ) -> Suggestion: ...
+    @overload
+    def suggest(
+        self, n: int, *, without: Sequence[float] = (), limits: policy.Limits | None = None
+    ) -> list[Suggestion]: ...
+    def suggest(
+        self,
+        n: int | None = None,
+        *,
+        without: Sequence[float] = (),
+        limits: policy.Limits | None = None,
     ) -> Suggestion | list[Suggestion]:
         """Name the next run worth making, or the next `n` to make at once.
 
         Args:
             n: How many runs.
             without: Sizes of scales to leave out, counts of parameters.
+            limits: What runs may take beside the budget.
 
         Raises:
             BudgetExhaustedError: No run fits into what is left of the budget.
@@ -127,7 +136,8 @@ class HorizonTuner:
 
         def started(study: Study) -> Study:
             with one_thread():
-                runs[:] = policy.suggest(_without(study, without), self._believed(study), n=n or 1)
+                given = _without(study, without)
+                runs[:] = policy.suggest(given, self._believed(study), n=n or 1, limits=limits)
             return changes.start(study, runs)
 
         self._record("suggested", started)
@@ -243,15 +253,18 @@ class HorizonTuner:
         """
         log_study(address, self._study, self.recommend())
 
-    def recommend(self, *, without: Sequence[float] = ()) -> policy.Recommendation:
+    def recommend(
+        self, *, without: Sequence[float] = (), limits: policy.Limits | None = None
+    ) -> policy.Recommendation:
         """Say which rate to train the target with, how sure that is, and whether to go on.
 
         Args:
             without: Sizes of scales to leave out where the next run is weighed.
+            limits: What that run may take beside the budget.
         """
         with one_thread():
             study = _without(self._study, without)
-            return policy.recommend(study, self.belief)
+            return policy.recommend(study, self.belief, limits=limits)
 
     def run(
         self,
@@ -267,6 +280,9 @@ class HorizonTuner:
         without: Sequence[float] = (),
         train_target: bool = False,
         target_settings: Mapping[str, Any] | None = None,
+        on: str = "local",
+        resources: Mapping[str, Any] | None = None,
+        deadline_s: float | None = None,
         watch: Watch | None = None,
     ) -> RunReport:
         """Suggest, train and observe until the budget or the advice to stop ends it.
@@ -287,6 +303,13 @@ class HorizonTuner:
                 stays so.
             train_target: At the end train the target itself once at the recommended rate.
             target_settings: The target's settings, as a scale has them.
+            on: What trains the runs: `"local"` this machine, `"slurm"` or `"ray"` the cluster that
+                is set up here. Jobs of a cluster outlive the loop; the next one takes them over.
+            resources: What each run needs of a cluster's machine: `nodes`, `gpus`, `cpus`,
+                `memory`, `time`, `partition`, and options by the engine's own names. What is
+                among a scale's settings comes first.
+            deadline_s: Wall-clock time for all of it, seconds: what would end later, by the speed
+                of runs that ended or by the scales' own, is not started.
             watch: Called with what happens; `None` shows it on standard error.
 
         Raises:
@@ -303,6 +326,9 @@ class HorizonTuner:
             until_budget=until_budget,
             without=tuple(without),
             target_settings=settings,
+            on=on,
+            resources=dict(resources or {}),
+            deadline_s=deadline_s,
         )
         study = _without(self._study, plan.without)
         given = objective_from(objective, study, elsewhere=plan.elsewhere, target_settings=settings)

@@ -34,10 +34,11 @@ from horizon_bo.ax.stopping import HorizonStopping
 from horizon_bo.ax.trials import run_at
 from horizon_bo.errors import InvalidObjectiveError, InvalidTrialError, StudyBusyError
 from horizon_bo.runs.commands import Command, objective_from
+from horizon_bo.runs.engines.protocol import Placed
 from horizon_bo.runs.folder import locked, write_json
 from horizon_bo.runs.jobs import Flight, begin
 from horizon_bo.runs.outcomes import Exit, outcome_of, outcome_record, stored_outcome
-from horizon_bo.runs.processes import Launch, Process, Slot, end, launching
+from horizon_bo.runs.processes import Launch, Slot, launching
 from horizon_bo.study.horizons import Scale
 from horizon_bo.study.records import as_json, study_from, study_record
 from horizon_bo.study.trials import Study, Suggestion, Trial
@@ -94,8 +95,8 @@ class CommandRunner(IRunner):
         flight = self._flights.get(trial_index)
         if flight is None:
             return {}
-        assert isinstance(flight.job, Process)
-        end([flight.job])
+        assert isinstance(flight.job, Placed)
+        flight.job.cancel()
         ended = flight.exit()
         assert ended is not None
         self._keep(trial_index, flight, ended)

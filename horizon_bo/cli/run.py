@@ -1,11 +1,12 @@
 """Command line, run: train the small runs themselves until the budget or the stop rule ends it."""
 
 import json
+import re
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from horizon_bo.runs.jobs import RunEvent, Watch, WatchedState
     from horizon_bo.runs.plan import RunReport
 
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 #: Exit code of a program ended by Ctrl-C.
 _INTERRUPTED = 130
 
@@ -91,6 +93,33 @@ TrainTarget = Annotated[
 TargetSettings = Annotated[
     str | None, typer.Option(metavar="JSON", help="Settings of the target, as a scale has them.")
 ]
+On = Annotated[
+    str,
+    typer.Option(
+        "--on", metavar="ENGINE", help="What trains the runs: local (this machine), slurm, ray."
+    ),
+]
+Resources = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME=VALUE,…",
+        help="What a run needs of a cluster's machine unless its scale's settings say it: nodes, "
+        "gpus, cpus (counts), memory (16G), time (HH:MM:SS), partition, and options by the "
+        "engine's own names.",
+    ),
+]
+Deadline = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        help="Wall-clock time for all of it, as 45m, 12h or 2d: runs that would end later, by the "
+        "speed of those that ended, are not started.",
+    ),
+]
+Cancel = Annotated[
+    bool,
+    typer.Option("--cancel", help="End what an earlier loop left on a cluster, and start nothing."),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -118,33 +147,34 @@ def run(
     without: Without = None,
     train_target: TrainTarget = False,
     target_settings: TargetSettings = None,
+    on: On = "local",
+    resources: Resources = None,
+    deadline: Deadline = None,
+    cancel: Cancel = False,
     as_json: AsJson = False,
 ) -> None:
     """Suggest, train and observe until the budget or the advice to stop ends it.
 
-    Ended at any point, the same command goes on where it was.
+    Ended at any point, the same command goes on where it was. Jobs of a cluster go on meanwhile,
+    and are taken over.
     """
     with errors_as_exit_codes():
         from horizon_bo import HorizonTuner
-        from horizon_bo.runs.progress import watching
 
         tuner = HorizonTuner.open(study)
-        devices = gpus or []
-        with _interruptible(tuner), watching() as seen:
-            report = tuner.run(
-                _objective(tuner, command, text or [], recipe, builtin=builtin),
-                folder=folder or default_folder(study),
-                parallel=max(1, len(devices)) if parallel is None else parallel,
-                gpus=devices,
-                timeout_s=timeout,
-                retries=retries,
-                max_runs=max_runs,
-                until_budget=until_budget,
-                without=without or (),
-                train_target=train_target,
-                target_settings=_json_object(target_settings, "--target-settings"),
-                watch=_with_json(seen) if as_json else seen,
-            )
+        place = Path(folder or default_folder(study))
+        if cancel:
+            _cancelled(tuner, place, on)
+            return
+        report = _looped(
+            tuner,
+            _objective(tuner, command, text or [], recipe, builtin=builtin),
+            place,
+            as_json=as_json,
+            **_places(on, resources, parallel, gpus),
+            **_limits(timeout, retries, max_runs, until_budget, without, deadline),
+            **_target(train_target, target_settings),
+        )
     _show_report(report, as_json=as_json)
 
 
@@ -160,15 +190,100 @@ def default_folder(study: str) -> Path:
     return Path(study).with_suffix(".runs")
 
 
+def _looped(
+    tuner: "HorizonTuner", objective: "str | Command", folder: Path, *, as_json: bool, **plan: Any
+) -> "RunReport":
+    """What `HorizonTuner.run` reports, shown as it goes on."""
+    from horizon_bo.runs.progress import watching
+
+    with _interruptible(tuner, plan["on"]), watching() as seen:
+        watch = _with_json(seen) if as_json else seen
+        return tuner.run(objective, folder=folder, watch=watch, **plan)
+
+
+def _places(
+    on: str, resources: str | None, parallel: int | None, gpus: Sequence[str] | None
+) -> dict[str, Any]:
+    """Where runs train, with what each, and how many at once."""
+    devices = gpus or []
+    return {
+        "on": on,
+        "resources": _resources(resources),
+        "parallel": max(1, len(devices)) if parallel is None else parallel,
+        "gpus": devices,
+    }
+
+
+def _limits(
+    timeout: float | None,
+    retries: int,
+    max_runs: int | None,
+    until_budget: bool,
+    without: Sequence[float] | None,
+    deadline: str | None,
+) -> dict[str, Any]:
+    """How long, how often and how far."""
+    return {
+        "timeout_s": timeout,
+        "retries": retries,
+        "max_runs": max_runs,
+        "until_budget": until_budget,
+        "without": without or (),
+        "deadline_s": _duration_s(deadline),
+    }
+
+
+def _target(train_target: bool, settings: str | None) -> dict[str, Any]:
+    """Whether the target itself is trained, and how."""
+    given = _json_object(settings, "--target-settings")
+    return {"train_target": train_target, "target_settings": given}
+
+
+def _cancelled(tuner: "HorizonTuner", folder: Path, on: str) -> None:
+    """End what an earlier loop left on a cluster and say which runs that were."""
+    from horizon_bo.runs.leftover import cancel_left_over
+    from horizon_bo.runs.plan import RunPlan
+
+    names = cancel_left_over(tuner.study, folder, RunPlan(on=on))
+    which = f" ({', '.join(names)})" if names else ""
+    typer.echo(f"{len(names)} runs were under way and are ended{which}; they stay pending")
+
+
+def _resources(text: str | None) -> dict[str, str]:
+    """Names and values of what a run needs of a machine."""
+    from horizon_bo.errors import InvalidObjectiveError
+
+    pairs = [part.partition("=") for part in text.split(",")] if text else []
+    if not all(name.strip() and value.strip() for name, _, value in pairs):
+        raise InvalidObjectiveError(
+            f"--resources is {text!r}, expected NAME=VALUE,… such as gpus=8,time=12:00:00; "
+            "correct it"
+        )
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _duration_s(text: str | None) -> float | None:
+    """A duration in seconds from a number and its unit."""
+    from horizon_bo.errors import InvalidObjectiveError
+
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text or "0s")
+    if match is None:
+        raise InvalidObjectiveError(
+            f"--deadline is {text!r}, expected a number and s, m, h or d, such as 12h; correct it"
+        )
+    return None if text is None else float(match[1]) * _SECONDS[match[2]]
+
+
 @contextmanager
-def _interruptible(tuner: "HorizonTuner") -> Iterator[None]:
+def _interruptible(tuner: "HorizonTuner", on: str) -> Iterator[None]:
     """On Ctrl-C say what is left and how to go on, and exit as programs do then."""
     try:
         yield
     except KeyboardInterrupt:
         waiting = sum(trial.status == "pending" for trial in tuner.study.trials)
         again = shlex.join(["horizon-bo", *sys.argv[1:]])
-        remark([f"interrupted, {waiting} runs stay pending; go on with: {again}"])
+        jobs = "" if on == "local" else " and their jobs go on, unless ended by --cancel"
+        remark([f"interrupted, {waiting} runs stay pending{jobs}; go on with: {again}"])
         raise typer.Exit(code=_INTERRUPTED) from None
 
 
@@ -251,12 +366,18 @@ def _show_report(report: "RunReport", *, as_json: bool) -> None:
                 "cause": target.outcome.cause,
                 "detail": target.outcome.detail,
             }
-        show_json({**record, "ended": report.reason, "target": check})
+        hours = None if report.gpu_hours is None else asdict(report.gpu_hours)
+        show_json({**record, "ended": report.reason, "target": check, "gpu_hours": hours})
         return
     from horizon_bo.runs.progress import belief_line
 
     typer.echo(f"{len(report.observed)} runs ended; no more: {report.reason}")
     typer.echo(belief_line(best))
+    if (hours := report.gpu_hours) is not None:
+        typer.echo(
+            f"cost    {hours.spent:.3g} of about {hours.budget:.3g} GPU-hours spent, expected "
+            f"overhead {hours.overhead:.3g}, a target run about {hours.target:.3g}"
+        )
     if target is not None:
         typer.echo(_target_line(report))
     remark(best.warnings)

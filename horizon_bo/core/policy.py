@@ -5,7 +5,7 @@ Pure functions on values. `HorizonTuner`, the stateful shell around them, lives 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -61,8 +61,25 @@ class Recommendation:
     warnings: tuple[str, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What further runs may take, beside the budget.
+
+    Args:
+        tokens: Most tokens of a run by its size; sizes that are not named have no limit.
+        flops: Most training compute of all further runs, FLOP.
+    """
+
+    tokens: Mapping[float, float]
+    flops: float = math.inf
+
+
 def suggest(
-    study: Study, belief: Belief, n: int = 1, pool: Sequence[Trial] | None = None
+    study: Study,
+    belief: Belief,
+    n: int = 1,
+    pool: Sequence[Trial] | None = None,
+    limits: Limits | None = None,
 ) -> tuple[Suggestion, ...]:
     """The next `n` runs to make at once, best first.
 
@@ -71,11 +88,12 @@ def suggest(
         belief: `believe(study)`.
         n: How many runs.
         pool: Choose among these instead of the search space, each at most once.
+        limits: What runs may take beside the budget.
 
     Raises:
         BudgetExhaustedError: No run fits into what is left of the budget.
     """
-    offers = _offers(study, pool)
+    study, offers = _offered(study, pool, limits)
     if not offers:
         raise BudgetExhaustedError(_nothing_affordable(study, pool))
     plan, units = _plan(study, belief, offers, repeatable=pool is None, least=n)
@@ -87,18 +105,24 @@ def suggest(
     return tuple(runs)
 
 
-def recommend(study: Study, belief: Belief, pool: Sequence[Trial] | None = None) -> Recommendation:
+def recommend(
+    study: Study,
+    belief: Belief,
+    pool: Sequence[Trial] | None = None,
+    limits: Limits | None = None,
+) -> Recommendation:
     """The rate to train the target with; before the first run it is the prior's.
 
     Args:
         study: The study.
         belief: `believe(study)`.
         pool: Judge whether to stop by these runs instead of the search space.
+        limits: What further runs may take beside the budget.
     """
     decision = decide(belief)
     scale, target_flops = belief.loss_scale, study.target.flops
     slope = decision.token_slope
-    offers = _offers(study, pool)
+    study, offers = _offered(study, pool, limits)
     plan = _plan(study, belief, offers, repeatable=pool is None, least=1)[0] if offers else None
     stop, reason = _advice(study, belief, decision, plan)
     # a share, since the plan's regrets come from a linearised model
@@ -165,11 +189,16 @@ def _best_saving(plan: Plan, decision: Decision, target_flops: float) -> tuple[f
     return best, 1 + savings.index(best)
 
 
-def _offers(study: Study, pool: Sequence[Trial] | None) -> list[Trial]:
-    """Runs that may be made and fit into what is left of the budget."""
+def _offered(
+    study: Study, pool: Sequence[Trial] | None, limits: Limits | None
+) -> tuple[Study, list[Trial]]:
+    """The study with what may still be spent, and the runs that may be made and fit into that."""
     runs = pool_of_space(study) if pool is None else pool
+    if limits is not None:
+        study = replace(study, budget=min(study.budget, study.spent + limits.flops))
+        runs = [run for run in runs if run.tokens <= limits.tokens.get(run.params, math.inf)]
     most = study.remaining + _ROUNDING * study.target.flops
-    return [run for run in runs if run.flops <= most]
+    return study, [run for run in runs if run.flops <= most]
 
 
 def _plan(

@@ -1,58 +1,183 @@
 """Guard: how does a training command end once nobody waits for it any more?
 
-A program of its own between the run loop and the command, so it imports nothing of the package:
+A program of its own between whatever started it and the command, on whichever machine, so it
+imports nothing of the package:
 
-    python -I -S guard.py COMMAND ARGUMENT…
+    python -I -S guard.py FOLDER ATTEMPT SECONDS
 
-Its standard input is a pipe that the loop holds open. When that closes, because the loop says so
-or because the loop died (even by SIGKILL), the command's whole process group is asked to end and
-killed after a grace. The exit code is the command's, or 128 + the signal that killed it.
+It runs the command that the folder's `run.json` holds, for so many seconds at most (`inf`), with
+`stdout.log` and `stderr.log` for its output. How the command ended goes to `exit.ATTEMPT.json`, by
+rename, unless somebody else had it ended:
+
+- Standard input is a pipe that its starter closes, also by dying: the command is asked to end,
+  and killed after a grace.
+- The guard itself gets SIGTERM, from a scheduler: the command gets it too, and the scheduler will
+  say why.
+- The attempt was fenced: `run.json` tells of a later one, or a scheduler started this one again
+  elsewhere and `holder.json` names that copy. The command is ended and its outcome is nobody's.
+
+Whatever the command has left behind is killed, also what has detached itself. The exit code is
+the command's, or 128 + the signal that killed it.
 """
 
 import contextlib
 import ctypes
+import json
 import os
 import select
 import signal
+import socket
+import stat
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 #: How often the command is looked at, in seconds.
 _POLL_S = 0.02
+#: How often the attempt is checked for a fence, in seconds.
+_FENCE_S = 2.0
+#: How long a network disk may show what was there before, in seconds.
+_SEEN_S = 60.0
 #: How long a command may take to save its state after SIGTERM, in seconds.
 _GRACE_S = 5.0
+#: How long a scheduler's SIGTERM may come after the one that it sent to the command, in seconds.
+_NEWS_S = 0.2
 #: Exit code of a shell for a command that cannot be started.
 _CANNOT_START = 127
-#: Number of the Linux call by which a process asks to be killed along with its parent.
-_PR_SET_PDEATHSIG = 1
+#: Numbers of the Linux calls by which a process asks to be killed along with its parent, and to
+#: become the parent of what its descendants leave behind.
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
 
-def guarded(argv: Sequence[str]) -> int:
-    """Run a command until it ends or standard input closes; its exit code."""
-    try:
-        child = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, process_group=0, preexec_fn=_die_with_the_guard
-        )
-    except OSError as error:
-        sys.stderr.write(f"cannot start {argv[0]}: {error.strerror}\n")
-        return _CANNOT_START
+def guarded(folder: Path, attempt: int, most_s: float) -> int:
+    """Run an attempt's command until it ends, or has to; its exit code."""
+    run, ended = _announced(folder / "run.json", attempt), folder / f"exit.{attempt}.json"
+    if run["attempt"] != attempt or ended.exists():
+        return 0
+    told: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    holder = {"attempt": attempt, "host": socket.gethostname(), "pid": os.getpid()}
+    holder["began_s"] = time.time()
+    _write(folder / "holder.json", holder)
+    began_s = time.monotonic()
+    with (folder / "stdout.log").open("ab") as out, (folder / "stderr.log").open("ab") as err:
+        try:
+            child = subprocess.Popen(
+                run["argv"],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                process_group=0,
+                preexec_fn=_die_with_the_guard,
+            )
+        except OSError as error:
+            err.write(f"cannot start {run['argv'][0]}: {error.strerror}\n".encode())
+            _write(ended, {"code": _CANNOT_START, "elapsed_s": 0.0, "timed_out": False})
+            return _CANNOT_START
+    why = _watched(child, folder, holder, began_s + most_s, told)
+    _send(child, signal.SIGKILL)  # also what the command left behind in its group
+    code = child.wait()
+    _kill_orphans()
+    code = code if code >= 0 else 128 - code
+    if why in ("itself", "time") and not _fenced(folder, holder):
+        elapsed_s = time.monotonic() - began_s
+        _write(ended, {"code": code, "elapsed_s": elapsed_s, "timed_out": why == "time"})
+    return code
+
+
+def _watched(
+    child: subprocess.Popen, folder: Path, holder: Mapping[str, Any], until_s: float, told: list
+) -> str:
+    """Wait for the command, or until it has to end; why it ended."""
+    piped = stat.S_ISFIFO(os.fstat(0).st_mode)  # a scheduler gives no pipe
+    checked_s, why, passed_on = time.monotonic(), "itself", False
     while child.poll() is None:
-        readable, _, _ = select.select([0], [], [], _POLL_S)
-        if readable and not os.read(0, 1):
+        now_s = time.monotonic()
+        if piped and select.select([0], [], [], 0)[0] and not os.read(0, 1):
+            why = "starter"
+        elif now_s > until_s:
+            why = "time"
+        elif now_s - checked_s > _FENCE_S:
+            checked_s, why = now_s, "fence" if _fenced(folder, holder) else why
+        elif told and not passed_on:  # whoever sent it also decides how long it may take
+            _send(child, signal.SIGTERM)
+            passed_on = True
+        if why != "itself":
             _send(child, signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(_GRACE_S)
-            break
-    _send(child, signal.SIGKILL)  # also what the command left behind in its group
-    code = child.wait()
-    return code if code >= 0 else 128 - code
+            return why
+        select.select([0] if piped else [], [], [], _POLL_S)
+    if child.returncode != 0 and not piped:
+        time.sleep(_NEWS_S)
+    return "scheduler" if told else "itself"
+
+
+def _fenced(folder: Path, holder: Mapping[str, Any]) -> bool:
+    """Whether another attempt, or another copy of this one, has taken over."""
+    try:
+        later = _read(folder / "run.json")["attempt"] > holder["attempt"]
+        return later or _read(folder / "holder.json") != holder
+    except (OSError, ValueError):  # a network disk that is away for a moment
+        return False
+
+
+def _announced(path: Path, attempt: int) -> dict[str, Any]:
+    """What is to be run, as soon as this machine sees it."""
+    until_s = time.monotonic() + _SEEN_S
+    while True:
+        with contextlib.suppress(OSError, ValueError):
+            run = _read(path)
+            if run["attempt"] >= attempt:
+                return run
+        if time.monotonic() > until_s:
+            sys.exit(f"{path} tells of no attempt {attempt}, expected a disk that all nodes share")
+        time.sleep(_FENCE_S)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text())
+
+
+def _write(path: Path, record: Mapping[str, Any]) -> None:
+    draft = path.with_suffix(f".{socket.gethostname()}.{os.getpid()}")
+    with draft.open("w") as file:
+        json.dump(record, file)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
 
 
 def _send(child: subprocess.Popen, number: signal.Signals) -> None:
     # macOS refuses where only zombies are left
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, number)
+
+
+def _kill_orphans() -> None:
+    """End what has detached itself: this process became its parent when its own one ended."""
+    while sys.platform == "linux" and (orphans := _children()):
+        for pid in orphans:
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+
+
+def _children() -> list[int]:
+    """Processes whose parent this one is."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                # the name of the program comes in brackets and may hold any character
+                parent = (entry / "stat").read_text().rsplit(")", 1)[1].split()[1]
+                found += [int(entry.name)] if int(parent) == os.getpid() else []
+    return found
 
 
 def _die_with_the_guard() -> None:
@@ -62,4 +187,4 @@ def _die_with_the_guard() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(guarded(sys.argv[1:]))
+    sys.exit(guarded(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])))

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Literal
 
 from horizon_bo.core.policy import Recommendation
-from horizon_bo.runs.commands import Command, Function
-from horizon_bo.runs.folder import begin_attempt, write_attempt
+from horizon_bo.runs.commands import Command, Function, refuse_missing_program
+from horizon_bo.runs.cost import Measured
+from horizon_bo.runs.engines.protocol import Placed
+from horizon_bo.runs.folder import begin_attempt, clear_disk_errors, write_attempt
 from horizon_bo.runs.outcomes import Exit, Outcome
-from horizon_bo.runs.processes import Launch, Process, Slot, called_here
+from horizon_bo.runs.processes import Launch, Slot, called_here
 from horizon_bo.study.trials import Study, Suggestion
-
-#: How often running processes are looked at, in seconds.
-POLL_S = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +26,7 @@ class Flight:
         slot: Where it trains.
         tries: Attempts in this loop, this one included.
         began_s: When it was started, on the monotonic clock, seconds.
-        job: Its process, or how it ended; `None` for a function yet to be called.
+        job: What an engine has of it, or how it ended; `None` for a function yet to be called.
     """
 
     run: Suggestion
@@ -35,11 +34,16 @@ class Flight:
     slot: Slot
     tries: int
     began_s: float
-    job: Process | Exit | None
+    job: Placed | Exit | None
 
     def exit(self) -> Exit | None:
-        """How it ended, or `None` while it trains."""
-        return self.job.exit() if isinstance(self.job, Process) else self.job
+        """How it ended, or `None` while it waits or trains."""
+        return self.job.exit() if isinstance(self.job, Placed) else self.job
+
+    @property
+    def where(self) -> str:
+        """Where it trains, or what it waits for."""
+        return (self.job.where if isinstance(self.job, Placed) else None) or self.slot.name
 
 
 @dataclass(frozen=True)
@@ -55,11 +59,12 @@ class RunEvent:
 
 @dataclass(frozen=True)
 class WatchedState:
-    """Where a loop stands: what is known, believed and under way."""
+    """Where a loop stands: what is known, believed and under way, and how fast runs were."""
 
     study: Study
     best: Recommendation | None
     flights: tuple[Flight, ...]
+    measured: tuple[Measured, ...] = ()
 
 
 #: Called with every event, and with `None` each time that processes were looked at.
@@ -81,8 +86,12 @@ def begin(
         write_attempt(folder, run, (), attempt)
     else:
         argv = objective.argv(run, folder)
+        refuse_missing_program(argv[0])
         write_attempt(folder, run, argv, attempt)
-        job = launch(argv, folder, slot)
+        with clear_disk_errors(folder):  # there to be read from the start
+            for name in ("stdout.log", "stderr.log"):
+                (folder / name).touch()
+        job = launch(run, folder, attempt, slot)
     return Flight(run=run, folder=folder, slot=slot, tries=tries, began_s=time.monotonic(), job=job)
 
 

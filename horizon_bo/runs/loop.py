@@ -7,14 +7,16 @@ observes what had finished and starts again what had not.
 
 import time
 from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 
-from horizon_bo.core.policy import Recommendation
+from horizon_bo.core.policy import Limits, Recommendation
 from horizon_bo.errors import BudgetExhaustedError, TrainingFailedError, UnknownTrialError
 from horizon_bo.runs.commands import Command, Function
+from horizon_bo.runs.cost import Measured, gpu_hours, longest_tokens, measured, most_flops
+from horizon_bo.runs.engines.protocol import Engine, Placed
 from horizon_bo.runs.folder import locked, refuse_another_study, write_json
 from horizon_bo.runs.jobs import (
-    POLL_S,
     Flight,
     RunEvent,
     Watch,
@@ -22,6 +24,7 @@ from horizon_bo.runs.jobs import (
     begin,
     called,
 )
+from horizon_bo.runs.leftover import left_over
 from horizon_bo.runs.outcomes import (
     PASSING,
     Exit,
@@ -33,8 +36,8 @@ from horizon_bo.runs.outcomes import (
     stored_outcome,
 )
 from horizon_bo.runs.plan import RunPlan, RunReport, Tuner
-from horizon_bo.runs.processes import Launch, Slot, launching, slots
-from horizon_bo.runs.target import check_target
+from horizon_bo.runs.processes import Launch, Slot, engine_of, launcher, slots_of
+from horizon_bo.runs.target import check_target, scales_of
 from horizon_bo.study.branches import by_run, suggestion
 from horizon_bo.study.trials import Suggestion
 
@@ -53,7 +56,9 @@ class _Loop:
     root: Path
     plan: RunPlan
     watch: Watch
+    engine: Engine
     launch: Launch
+    until_s: float
 
     def folder(self, run: Suggestion) -> Path:
         return self.root / str(run.id)
@@ -71,6 +76,7 @@ class _State:
         started: Runs that were started, further attempts aside.
         failures: Failed runs in a row.
         without_memory: Sizes of the runs that failed for memory, one entry a run.
+        measured: Speeds of the runs that ended.
         best: What was last recommended.
         reason: Why no further run is started; `None` as long as there may be one.
         error: Why the whole loop has to end; `None` while all is well.
@@ -83,6 +89,7 @@ class _State:
     started: int = 0
     failures: int = 0
     without_memory: tuple[float, ...] = ()
+    measured: tuple[Measured, ...] = ()
     best: Recommendation | None = None
     reason: str | None = None
     error: str | None = None
@@ -101,41 +108,74 @@ def run_loop(
         TrainingFailedError: Runs keep failing, or a scale does not fit into memory.
         StudyBusyError: Another loop holds the folder.
         StorageError: The disk is full; unfinished runs stay pending.
+        EngineError: The engine is not there, or refuses what a run needs; nothing is lost.
     """
-    with locked(root) as lock:
-        with launching(lock, plan.timeout_s) as launch:
-            loop = _Loop(
-                tuner=tuner, objective=objective, root=root, plan=plan, watch=watch, launch=launch
-            )
-            state = _resumed(loop, _State(free=slots(plan.parallel, plan.gpus)))
-            while (state := _filled(loop, state)).flights:
-                state = _advanced(loop, state)
+    scales = scales_of(tuner.study, plan)
+    with locked(root) as lock, engine_of(plan, lock, scales) as engine:
+        loop = _Loop(
+            tuner=tuner,
+            objective=objective,
+            root=root,
+            plan=plan,
+            watch=watch,
+            engine=engine,
+            launch=launcher(engine, plan.timeout_s, plan.resources),
+            until_s=time.monotonic() + (inf if plan.deadline_s is None else plan.deadline_s),
+        )
+        state = _resumed(loop, _State(free=slots_of(plan)))
+        while (state := _filled(loop, state)).flights:
+            state = _advanced(loop, state)
         if state.error is not None:
             raise TrainingFailedError(state.error)
         best, check = tuner.recommend(without=plan.without), None
         if plan.target_settings is not None:
-            check = check_target(tuner.study, best, objective, lock, root / "target", plan, watch)
+            check = check_target(tuner.study, best, objective, engine, root / "target", plan, watch)
     assert state.reason is not None
     return RunReport(
-        recommendation=best, observed=state.observed, reason=state.reason, target=check
+        recommendation=best,
+        observed=state.observed,
+        reason=state.reason,
+        target=check,
+        gpu_hours=gpu_hours(tuner.study, state.measured, best.expected_overhead),
     )
 
 
 def _resumed(loop: _Loop, state: _State) -> _State:
-    """Record what an earlier loop left finished; what it left unfinished waits."""
+    """Record what an earlier loop left finished and take over what trains; the rest waits."""
     study = loop.tuner.study
-    for read in by_run(study.trials):
-        run = suggestion(read, study)
+    runs = [(suggestion(read, study), read) for read in by_run(study.trials)]
+    pending = [run for run, read in runs if any(trial.status == "pending" for trial in read)]
+    for run, _ in runs:
+        refuse_another_study(loop.folder(run), run)
+    left = left_over(loop.engine, [loop.folder(run) for run in pending])
+    for run, _ in runs:
         folder = loop.folder(run)
-        refuse_another_study(folder, run)
-        if any(trial.status == "pending" for trial in read):
-            outcome = stored_outcome(folder)
-            if outcome is not None:
+        if run in pending:
+            if folder in left:
+                state = _taken_over(loop, state, run, left[folder])
+            elif (outcome := stored_outcome(folder)) is not None:
                 state = _observed(loop, state, run, outcome)
             elif run.params not in loop.plan.without:
                 state = replace(state, waiting=(*state.waiting, (run, 0)))
         elif (folder / "outcome.json").exists():
             _import_readings(loop, run, folder)
+            outcome = stored_outcome(folder)
+            assert outcome is not None
+            reached = measured(folder, run, outcome)
+            state = replace(state, measured=(*state.measured, *reached))
+    return state
+
+
+def _taken_over(loop: _Loop, state: _State, run: Suggestion, job: Placed) -> _State:
+    """The state with a run that an earlier loop started; there may be more than slots."""
+    slot = state.free[0] if state.free else Slot(loop.engine.name, {})
+    flight = Flight(
+        run=run, folder=loop.folder(run), slot=slot, tries=1, began_s=time.monotonic(), job=job
+    )
+    state = replace(state, free=state.free[1:], flights=(*state.flights, flight))
+    if job.exit() is None:
+        line = f"under way since an earlier loop: {flight.where}"
+        _show(loop, state, RunEvent("started", run, flight.folder, line))
     return state
 
 
@@ -152,23 +192,43 @@ def _filled(loop: _Loop, state: _State) -> _State:
 
 def _next_run(loop: _Loop, state: _State) -> tuple[_State, tuple[Suggestion, int] | None]:
     """The run to make now and its attempts so far, or why there is none."""
-    limit = loop.plan.max_runs
-    retries = [entry for entry in state.waiting if entry[1] > 0]
-    if state.waiting and (retries or limit is None or state.started < limit):
-        chosen = retries[0] if retries else state.waiting[0]
+    most, limits = loop.plan.max_runs, _limits(loop, state)
+    waiting = [entry for entry in state.waiting if _in_time(entry[0], limits)]
+    retries = [entry for entry in waiting if entry[1] > 0]
+    if waiting and (retries or most is None or state.started < most):
+        chosen = retries[0] if retries else waiting[0]
         rest = tuple(entry for entry in state.waiting if entry is not chosen)
         return replace(state, waiting=rest), chosen
-    if limit is not None and state.started >= limit:
-        return replace(state, reason=f"as many runs as asked for were started ({limit})"), None
-    best = loop.tuner.recommend(without=loop.plan.without)
+    if most is not None and state.started >= most:
+        return replace(state, reason=f"as many runs as asked for were started ({most})"), None
+    best = loop.tuner.recommend(without=loop.plan.without, limits=limits)
     state = replace(state, best=best)
     _show(loop, state, None)
+    late = "" if limits is None else ", among runs that end before the deadline"
     if best.stop and not loop.plan.until_budget:
-        return replace(state, reason=best.reason), None
+        return replace(state, reason=f"{best.reason}{late}"), None
     try:
-        return state, (loop.tuner.suggest(without=loop.plan.without), 0)
+        return state, (loop.tuner.suggest(without=loop.plan.without, limits=limits), 0)
     except BudgetExhaustedError as error:
-        return replace(state, reason=str(error)), None
+        return replace(state, reason=f"{error}{late}"), None
+
+
+def _limits(loop: _Loop, state: _State) -> Limits | None:
+    """What runs may take so that they end before the deadline, `None` where there is none."""
+    if loop.plan.deadline_s is None:
+        return None
+    left_s, study = max(0.0, loop.until_s - time.monotonic()), loop.tuner.study
+    tokens = longest_tokens(study, state.measured, left_s)
+    if left_s == 0:  # whatever their speed
+        tokens = dict.fromkeys([scale.params for scale in study.space.scales], 0.0)
+    flops = most_flops(study, state.measured, left_s, loop.plan.parallel)
+    return Limits(tokens=tokens, flops=inf if flops is None else flops)
+
+
+def _in_time(run: Suggestion, limits: Limits | None) -> bool:
+    """Whether a run can end before the deadline; a trunk's cooldowns are part of its time."""
+    trained = run.flops / run.scale.flops(1.0)
+    return limits is None or trained <= limits.tokens.get(run.params, inf)
 
 
 def _started(loop: _Loop, state: _State, run: Suggestion, attempts: int) -> _State:
@@ -192,7 +252,7 @@ def _advanced(loop: _Loop, state: _State) -> _State:
     ended = [(flight, found) for flight in state.flights if (found := flight.exit()) is not None]
     if not ended:
         _show(loop, state, None)
-        time.sleep(POLL_S)
+        time.sleep(loop.engine.look_s)
     for flight, found in ended:
         state = _landed(loop, state, flight, found)
     return state
@@ -204,9 +264,12 @@ def _landed(loop: _Loop, state: _State, flight: Flight, found: Exit) -> _State:
     flights = tuple(other for other in state.flights if other is not flight)
     # a slot whose GPU is gone is given up as long as there is another
     lost = outcome.cause == "GPU lost" and (state.free or flights)
-    free = state.free if lost else (*state.free, flight.slot)
+    surplus = len(flights) + len(state.free) >= loop.plan.parallel
+    free = state.free if lost or surplus else (*state.free, flight.slot)
     state = replace(state, flights=flights, free=free)
-    if outcome.cause in PASSING and flight.tries <= loop.plan.retries:
+    # that others need the machine more says nothing about the run
+    again = flight.tries <= loop.plan.retries or outcome.cause == "preempted"
+    if outcome.cause in PASSING and again:
         state = replace(state, waiting=(*state.waiting, (flight.run, flight.tries)))
         line = f"{outcome.cause} ({outcome.detail}): tried again"
         _show(loop, state, RunEvent("retried", flight.run, flight.folder, line))
@@ -240,6 +303,7 @@ def _observed(loop: _Loop, state: _State, run: Suggestion, outcome: Outcome) -> 
         observed=(*state.observed, run.id),
         failures=state.failures + 1 if failed else 0,
         without_memory=(*state.without_memory, *([run.params] * outcome.lacked_memory)),
+        measured=(*state.measured, *measured(folder, run, outcome)),
     )
     state = replace(state, error=state.error or _hopeless(state, folder, outcome))
     line += f" ({outcome.detail})" if outcome.detail else ""
@@ -279,4 +343,5 @@ def _hopeless(state: _State, folder: Path, outcome: Outcome) -> str | None:
 
 
 def _show(loop: _Loop, state: _State, event: RunEvent | None) -> None:
-    loop.watch(WatchedState(loop.tuner.study, state.best, state.flights), event)
+    seen = WatchedState(loop.tuner.study, state.best, state.flights, state.measured)
+    loop.watch(seen, event)

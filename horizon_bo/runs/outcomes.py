@@ -19,10 +19,12 @@ from horizon_bo.study.trials import LoggedRun, Study, Suggestion
 
 Cause = Literal[
     "finished", "diverged", "no loss", "exit code", "out of memory", "GPU lost", "killed",
-    "timed out",
+    "timed out", "node failed", "preempted", "lost", "cancelled",
 ]  # fmt: skip
 #: Ends that another attempt may not have.
-PASSING: tuple[str, ...] = ("out of memory", "GPU lost", "killed", "timed out")
+PASSING: tuple[str, ...] = (
+    "out of memory", "GPU lost", "killed", "timed out", "node failed", "preempted", "lost",
+)  # fmt: skip
 
 #: What allocators say: PyTorch and CUDA, the C library, Python, XLA.
 _OUT_OF_MEMORY = ("out of memory", "cannot allocate memory", "memoryerror", "resource_exhausted")
@@ -49,11 +51,15 @@ class Exit:
         code: Exit code; 128 + n where signal n killed it.
         elapsed_s: Wall-clock time, seconds.
         timed_out: It was ended because it took too long.
+        cause: What ended it, where a scheduler says so; `None` leaves it to code and logs.
+        detail: The scheduler's words.
     """
 
     code: int
-    elapsed_s: float
+    elapsed_s: float = 0.0
     timed_out: bool = False
+    cause: Cause | None = None
+    detail: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -276,6 +282,8 @@ def _failure(folder: Path, ended: Exit) -> tuple[Cause, str]:
     """Why a process failed, by its exit and what it said."""
     said = (tail(folder / "stdout.log") + tail(folder / "stderr.log")).lower()
     last = (last_line(folder / "stderr.log") or last_line(folder / "stdout.log"))[:_QUOTED]
+    if ended.cause is not None:
+        return ended.cause, ended.detail
     if ended.timed_out:
         return "timed out", f"ended after {ended.elapsed_s:.1f} s"
     if any(mark in said for mark in _OUT_OF_MEMORY):

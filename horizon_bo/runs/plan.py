@@ -1,13 +1,17 @@
 """Run plan: what is a run loop asked to do, and what does it answer?"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from horizon_bo.core.policy import Recommendation
+from horizon_bo.core.policy import Limits, Recommendation
 from horizon_bo.errors import InvalidObjectiveError
+from horizon_bo.runs.cost import GpuHours
 from horizon_bo.runs.outcomes import Outcome
 from horizon_bo.study.trials import LoggedRun, Study, Suggestion
+
+#: What runs can be sent to.
+ENGINES: tuple[str, ...] = ("local", "slurm", "ray")
 
 
 class Tuner(Protocol):
@@ -18,7 +22,7 @@ class Tuner(Protocol):
         """All that is known."""
         ...
 
-    def suggest(self, *, without: Sequence[float] = ()) -> Suggestion:
+    def suggest(self, *, without: Sequence[float] = (), limits: Limits | None = None) -> Suggestion:
         """The next run worth making."""
         ...
 
@@ -40,7 +44,9 @@ class Tuner(Protocol):
         """Record further readings of runs."""
         ...
 
-    def recommend(self, *, without: Sequence[float] = ()) -> Recommendation:
+    def recommend(
+        self, *, without: Sequence[float] = (), limits: Limits | None = None
+    ) -> Recommendation:
         """The rate to train the target with, and whether to go on."""
         ...
 
@@ -58,6 +64,10 @@ class RunPlan:
         until_budget: Ignore the advice to stop.
         without: Sizes of scales that are not to be run, counts of parameters.
         target_settings: Train the target at the end, with these settings; `None` does not.
+        on: What trains the runs: one of `ENGINES`.
+        resources: What each run needs of a cluster's machine, unless its scale says otherwise.
+        deadline_s: Wall-clock time of the whole loop, seconds: runs that would end later by what
+            is known of their speed are not started; `None` sets no limit.
     """
 
     parallel: int = 1
@@ -68,8 +78,20 @@ class RunPlan:
     until_budget: bool = False
     without: tuple[float, ...] = ()
     target_settings: Mapping[str, Any] | None = None
+    on: str = "local"
+    resources: Mapping[str, Any] = field(default_factory=dict)
+    deadline_s: float | None = None
 
     def __post_init__(self) -> None:
+        if self.on not in ENGINES:
+            raise InvalidObjectiveError(
+                f"on is {self.on!r}, expected one of {', '.join(ENGINES)}; choose one"
+            )
+        if self.gpus and self.on != "local":
+            raise InvalidObjectiveError(
+                f"gpus is {','.join(self.gpus)} with on={self.on!r}, expected names of this "
+                "machine's GPUs; say how many a run needs: gpus among the resources"
+            )
         for name, least in (("parallel", 1), ("retries", 0), ("max_runs", 1)):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < least):
@@ -82,15 +104,18 @@ class RunPlan:
                     f"gpus holds {gpu!r}, expected one name of CUDA_VISIBLE_DEVICES each, such as "
                     "0; give a list"
                 )
-        if self.timeout_s is not None and not self.timeout_s > 0:
-            raise InvalidObjectiveError(
-                f"timeout_s is {self.timeout_s!r}, expected seconds > 0; leave it out to wait"
-            )
+        for name in ("timeout_s", "deadline_s"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise InvalidObjectiveError(
+                    f"{name} is {value!r}, expected seconds > 0; leave it out to wait"
+                )
 
     @property
     def elsewhere(self) -> bool:
         """Whether even a Python function needs a process of its own."""
-        return self.parallel > 1 or bool(self.gpus) or self.timeout_s is not None
+        alone = self.parallel == 1 and not self.gpus and self.timeout_s is None
+        return not alone or self.on != "local"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,9 +142,11 @@ class RunReport:
         observed: Ids of the runs whose end was recorded, in order of their end.
         reason: Why no further run was started.
         target: How the target itself trained, where that was asked for.
+        gpu_hours: What it cost, where the speed of runs is known.
     """
 
     recommendation: Recommendation
     observed: tuple[int, ...]
     reason: str
     target: TargetCheck | None
+    gpu_hours: GpuHours | None = None

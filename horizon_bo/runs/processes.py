@@ -1,24 +1,26 @@
-"""Launch: how are training processes started, watched and ended?
+"""Launch: where may runs train, and how are they put there?
 
-Each runs behind a guard (`guard.py`) that ends its whole process group when this process says so
-or dies.
+A slot is a place for one run at a time. Whatever engine it belongs to, a run is launched by a
+function that takes its folder, in which everything else is written.
 """
 
 import os
-import subprocess
-import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
-from horizon_bo.runs import guard
-from horizon_bo.runs.commands import Function, refuse_missing_program, result_text
+from horizon_bo.runs.commands import Function, result_text
+from horizon_bo.runs.engines.local import local
+from horizon_bo.runs.engines.protocol import Engine, Job, Placed, resources, time_limit_s
 from horizon_bo.runs.folder import clear_disk_errors
 from horizon_bo.runs.outcomes import Exit
+from horizon_bo.runs.plan import RunPlan
+from horizon_bo.study.horizons import Scale
 from horizon_bo.study.trials import Suggestion
 
 
@@ -30,33 +32,7 @@ class Slot:
     environment: Mapping[str, str]
 
 
-@dataclass(frozen=True)
-class Process:
-    """A training process.
-
-    Args:
-        guard: The guard in front of it; closing its standard input ends both.
-        began_s: When it was started, on the monotonic clock, seconds.
-        timeout_s: Longest time it may take, seconds; `None` waits for ever.
-    """
-
-    guard: "subprocess.Popen[bytes]"
-    began_s: float
-    timeout_s: float | None
-
-    def exit(self) -> Exit | None:
-        """How it ended, or `None` while it runs; one that takes too long is ended here."""
-        code, elapsed_s = self.guard.poll(), time.monotonic() - self.began_s
-        if code is None and self.timeout_s is not None and elapsed_s > self.timeout_s:
-            end([self])
-            return Exit(code=self.guard.returncode, elapsed_s=elapsed_s, timed_out=True)
-        if code is None:
-            return None
-        end([self])
-        return Exit(code=code if code >= 0 else 128 - code, elapsed_s=elapsed_s)
-
-
-Launch = Callable[[Sequence[str], Path, Slot], Process]
+Launch = Callable[[Suggestion, Path, int, Slot], Placed]
 
 
 def slots(parallel: int, gpus: Sequence[str]) -> tuple[Slot, ...]:
@@ -71,50 +47,79 @@ def slots(parallel: int, gpus: Sequence[str]) -> tuple[Slot, ...]:
     return tuple(Slot(f"slot {k}", {"OMP_NUM_THREADS": threads}) for k in range(parallel))
 
 
+def slots_of(plan: RunPlan) -> tuple[Slot, ...]:
+    """The slots that a plan asks for; a scheduler finds the machines itself."""
+    if plan.on == "local":
+        return slots(plan.parallel, plan.gpus)
+    return (Slot(plan.on, {}),) * plan.parallel
+
+
+@contextmanager
+def engine_of(plan: RunPlan, lock: int, scales: Sequence[Scale]) -> Iterator[Engine]:
+    """The engine that a plan names, once it can train runs of all these scales.
+
+    Args:
+        plan: The plan.
+        lock: File descriptor that processes of this machine hold open as long as they live.
+        scales: All that there may be runs of.
+
+    Raises:
+        EngineError: It is not there, or has no machine for some of them.
+    """
+    needs = [resources(scale, plan.resources) for scale in scales]
+    for need in needs:
+        time_limit_s(need.get("time", "1"))
+    if plan.on == "local":
+        with local(lock) as engine:
+            yield engine
+    elif plan.on == "slurm":
+        from horizon_bo.runs.engines.slurm import Slurm
+
+        yield Slurm(needs)
+    else:
+        from horizon_bo.runs.engines.ray import ray_engine
+
+        with ray_engine(needs) as engine:
+            yield engine
+
+
+def launcher(engine: Engine, timeout_s: float | None, given: Mapping[str, Any]) -> Launch:
+    """A function that starts an attempt, whose folder is written, on an engine.
+
+    Args:
+        engine: Where to.
+        timeout_s: Longest time an attempt may take, seconds; `None` sets no limit but that of
+            its resources.
+        given: Resources of every run whose scale does not say otherwise.
+    """
+
+    def launch(run: Suggestion, folder: Path, attempt: int, slot: Slot) -> Placed:
+        needs = resources(run.scale, given)
+        limits_s = [inf if timeout_s is None else timeout_s]
+        limits_s += [time_limit_s(needs["time"])] if "time" in needs else []
+        job = Job(
+            folder=folder,
+            attempt=attempt,
+            environment=slot.environment,
+            most_s=min(limits_s),
+            resources=needs,
+        )
+        engine.submit(job)
+        return Placed(engine, folder, attempt)
+
+    return launch
+
+
 @contextmanager
 def launching(lock: int, timeout_s: float | None) -> Iterator[Launch]:
-    """A function that starts processes, none of which outlives this context.
+    """A function that starts processes here, none of which outlives this context.
 
     Args:
         lock: File descriptor that the guards hold open as long as they live.
         timeout_s: Longest time a process may take, seconds; `None` waits for ever.
     """
-    started: list[Process] = []
-
-    def launch(argv: Sequence[str], folder: Path, slot: Slot) -> Process:
-        refuse_missing_program(argv[0])
-        with _opened(folder / "stdout.log") as out, _opened(folder / "stderr.log") as err:
-            front = subprocess.Popen(
-                [sys.executable, "-I", "-S", guard.__file__, *argv],
-                stdin=subprocess.PIPE,
-                stdout=out,
-                stderr=err,
-                env={**os.environ, **slot.environment},
-                start_new_session=True,
-                pass_fds=(lock,),
-            )
-        process = Process(front, time.monotonic(), timeout_s)
-        started.append(process)
-        return process
-
-    try:
-        yield launch
-    finally:
-        end(started)
-
-
-def _opened(log: Path) -> BinaryIO:
-    with clear_disk_errors(log.parent):
-        return log.open("wb")
-
-
-def end(processes: Sequence[Process]) -> None:
-    """End processes along with all they started, and wait until they are gone."""
-    for process in processes:
-        assert process.guard.stdin is not None
-        process.guard.stdin.close()
-    for process in processes:
-        process.guard.wait()
+    with local(lock) as engine:
+        yield launcher(engine, timeout_s, {})
 
 
 def called_here(function: Function, run: Suggestion, folder: Path) -> Exit:

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from horizon_bo.core.policy import Recommendation
+from horizon_bo.runs.cost import gpu_hours, run_gpu_hours
 from horizon_bo.runs.folder import last_progress
 from horizon_bo.runs.jobs import Flight, RunEvent, Watch, WatchedState
 
@@ -70,9 +71,11 @@ def event_line(state: WatchedState, event: RunEvent) -> str:
     run = event.run
     share = state.study.spent / state.study.budget
     where = "" if event.kind == "started" else f"; {event.folder}"
+    hours = run_gpu_hours(state.study, run, state.measured)
+    price = "" if hours is None else f"{hours:.3g} GPU-hours, "
     return (
-        f"run {event.folder.name}: {event.line} (rate {run.learning_rate:.3g}, "
-        f"{run.params:.3g} parameters, {run.tokens:.3g} tokens, {share:.0%} of the budget spent"
+        f"run {event.folder.name}: {event.line} (rate {run.learning_rate:.3g}, {run.params:.3g} "
+        f"parameters, {run.tokens:.3g} tokens, {price}{share:.0%} of the budget spent"
         f"{where})"
     )
 
@@ -86,11 +89,18 @@ def picture(state: WatchedState, lines: list[str], now_s: float) -> RenderableTy
     budget.add_row(
         "budget",
         ProgressBar(total=1.0, completed=min(1.0, share), width=40),
-        f"{share:.0%} spent or under way, {target:.2%} of a target run",
+        f"{share:.0%} spent or under way, {target:.2%} of a target run{_hours(state)}",
     )
     belief = "belief  not yet" if state.best is None else belief_line(state.best)
     said = [Text(line) for line in lines]  # may quote brackets, which are markup in a string
     return Group(budget, Text(belief), _flights_table(state.flights, now_s), *said)
+
+
+def _hours(state: WatchedState) -> str:
+    """What is spent in GPU-hours, as far as the speed of runs is known."""
+    overhead = 0.0 if state.best is None else state.best.expected_overhead
+    hours = gpu_hours(state.study, state.measured, overhead)
+    return "" if hours is None else f", {hours.spent:.3g} of about {hours.budget:.3g} GPU-hours"
 
 
 def belief_line(best: Recommendation) -> str:
@@ -111,7 +121,7 @@ def _flights_table(flights: tuple[Flight, ...], now_s: float) -> Table:
         done, loss = progress.get("tokens"), progress.get("loss")
         table.add_row(
             flight.folder.name,
-            flight.slot.name,
+            flight.where,
             f"{run.learning_rate:.3g}",
             f"{run.params:.3g}",
             f"{run.tokens:.3g}",

@@ -12,8 +12,10 @@ from typing import Any
 from horizon_bo.core.policy import Recommendation
 from horizon_bo.errors import InvalidObjectiveError
 from horizon_bo.runs.commands import Command, Function
+from horizon_bo.runs.engines.protocol import Engine
 from horizon_bo.runs.folder import stored_run, write_json
-from horizon_bo.runs.jobs import POLL_S, RunEvent, Watch, WatchedState, begin, called
+from horizon_bo.runs.jobs import Flight, RunEvent, Watch, WatchedState, begin, called
+from horizon_bo.runs.leftover import left_over
 from horizon_bo.runs.outcomes import (
     PASSING,
     Outcome,
@@ -22,7 +24,7 @@ from horizon_bo.runs.outcomes import (
     stored_outcome,
 )
 from horizon_bo.runs.plan import RunPlan, TargetCheck
-from horizon_bo.runs.processes import Launch, launching, slots
+from horizon_bo.runs.processes import launcher, slots_of
 from horizon_bo.study.horizons import Scale
 from horizon_bo.study.trials import Study, Suggestion
 
@@ -31,7 +33,7 @@ def check_target(
     study: Study,
     best: Recommendation,
     objective: Command | Function,
-    lock: int,
+    engine: Engine,
     folder: Path,
     plan: RunPlan,
     watch: Watch,
@@ -55,11 +57,18 @@ def check_target(
                 f"expected {run.learning_rate:g} with these settings; remove that folder"
             )
         seen = WatchedState(study, best, ())
-        with launching(lock, None) as launch:
-            outcome = _trained(before or run, seen, objective, launch, folder, plan, watch)
+        outcome = _trained(before or run, seen, objective, engine, folder, plan, watch)
     return TargetCheck(
         learning_rate=run.learning_rate, predicted_loss=best.predicted_loss, outcome=outcome
     )
+
+
+def scales_of(study: Study, plan: RunPlan) -> list[Scale]:
+    """All scales that a plan may train, the target's among them."""
+    scales = [scale for scale in study.space.scales if scale.params not in plan.without]
+    if plan.target_settings is not None:
+        scales += [Scale(params=study.target.params, settings=plan.target_settings)]
+    return scales
 
 
 def _target_run(study: Study, best: Recommendation, settings: Mapping[str, Any]) -> Suggestion:
@@ -82,23 +91,29 @@ def _trained(
     run: Suggestion,
     seen: WatchedState,
     objective: Command | Function,
-    launch: Launch,
+    engine: Engine,
     folder: Path,
     plan: RunPlan,
     watch: Watch,
 ) -> Outcome:
     """How the target trained, after as many attempts as any run gets."""
-    (slot,) = slots(1, plan.gpus)
-    tries = 0
+    slot = slots_of(replace(plan, parallel=1))[0]
+    launch = launcher(engine, None, plan.resources)
+    tries, left = 0, left_over(engine, [folder])
     while True:
         tries += 1
-        flight = begin(objective, launch, run, folder, slot, tries)
+        if folder in left:
+            began_s, job = time.monotonic(), left.pop(folder)
+            flight = Flight(run=run, folder=folder, slot=slot, tries=1, began_s=began_s, job=job)
+        else:
+            flight = begin(objective, launch, run, folder, slot, tries)
         seen = replace(seen, flights=(flight,))
-        watch(seen, RunEvent("started", run, folder, f"the target itself started in {slot.name}"))
+        line = f"the target itself started in {flight.where}"
+        watch(seen, RunEvent("started", run, folder, line))
         flight = called(objective, flight)
         while (ended := flight.exit()) is None:
             watch(seen, None)
-            time.sleep(POLL_S)
+            time.sleep(engine.look_s)
         outcome = outcome_of(run, folder, ended)
         if outcome.cause not in PASSING or tries > plan.retries:
             write_json(folder / "outcome.json", outcome_record(outcome))

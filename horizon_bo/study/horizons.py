@@ -81,19 +81,27 @@ class Scale:
         params: Non-embedding parameters, a count.
         flops_per_token: Measured training FLOP per token; `None` takes 6 · params.
         settings: Anything a training command needs to build it (width, depth, GPUs).
+        gpus: GPUs that one run takes, a count; `None` where nobody said.
+        tokens_per_second: Training speed of one run, tokens per second; `None` leaves it to be
+            learnt from runs that ended.
     """
 
     params: float
     flops_per_token: float | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    gpus: float | None = None
+    tokens_per_second: float | None = None
 
     def __post_init__(self) -> None:
-        todo = "give each scale's parameter count"
+        todo = "give each scale's parameter count, and leave out what is not known"
         number = positive(self.params, "params of a scale", InvalidSpaceError, todo)
         object.__setattr__(self, "params", number)
-        if self.flops_per_token is not None:
-            number = positive(self.flops_per_token, "flops_per_token", InvalidSpaceError, todo)
-            object.__setattr__(self, "flops_per_token", number)
+        for name in ("flops_per_token", "gpus", "tokens_per_second"):
+            if getattr(self, name) is not None:
+                number = positive(
+                    getattr(self, name), f"{name} of a scale", InvalidSpaceError, todo
+                )
+                object.__setattr__(self, name, number)
         object.__setattr__(self, "settings", MappingProxyType(dict(self.settings)))
 
     def flops(self, tokens: float) -> float:

@@ -109,6 +109,10 @@ def test_without_a_terminal_each_event_is_one_plain_line_on_stderr(study):
         (["--command", "true", "--timeout", "soon"], "--timeout is 'soon'"),
         (["--command", "true", "--without", "7e7"], "the scales to leave out are"),
         (["--command", "true", "--target-settings", "[1]"], "--target-settings is '[1]'"),
+        (["--command", "true", "--on", "moon"], "on is 'moon', expected one of local, slurm, ray"),
+        (["--command", "true", "--on", "slurm", "--gpus", "0,1"], "gpus is 0,1 with on='slurm'"),
+        (["--command", "true", "--resources", "gpus"], "--resources is 'gpus', expected NAME=VAL"),
+        (["--command", "true", "--resources", "time=soon"], "time is 'soon', expected minutes"),
     ],
 )
 def test_bad_input_is_one_line_exit_code_2_and_nothing_started(study, arguments, expected):

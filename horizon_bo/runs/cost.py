@@ -1,0 +1,142 @@
+"""Cost: how long do runs really take, and how many GPU-hours?
+
+The compute of 6 · params · tokens says nothing of how well a machine is used: a small model may
+train at a tenth of a large one's FLOP per second. So each scale has a speed of its own:
+
+    seconds = tokens / tokens_per_second            GPU-hours = GPUs · seconds / 3600
+
+The speed is the median of what runs of that scale reached from start to end; before the first,
+what the user said; else that of the nearest size, at the same FLOP per second and GPU.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from horizon_bo.runs.folder import read_json
+from horizon_bo.runs.outcomes import Outcome
+from horizon_bo.study.horizons import Scale
+from horizon_bo.study.trials import Study, Suggestion
+
+_HOUR_S = 3600.0
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one run reached.
+
+    Args:
+        params: Its scale's size, a count.
+        tokens_per_second: Tokens trained, cooldowns included, per second of wall clock.
+    """
+
+    params: float
+    tokens_per_second: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class GpuHours:
+    """A study's compute in GPU-hours; GPUs are counted as one a run where a scale says nothing.
+
+    Args:
+        spent: By all charged runs, those under way included.
+        budget: What is spent plus what is left, spent at the largest scale's speed.
+        target: By the target run, at that speed.
+        overhead: Expected overhead in target runs times that.
+    """
+
+    spent: float
+    budget: float
+    target: float
+    overhead: float
+
+
+def measured(folder: Path, run: Suggestion, outcome: Outcome) -> tuple[Measured, ...]:
+    """The speed of a run that trained to its end in one go, none of any other."""
+    record = read_json(folder / "run.json")
+    whole = record is not None and record["attempt"] == 1 and outcome.status == "completed"
+    if not whole or outcome.elapsed_s <= 0:
+        return ()
+    tokens = run.flops / run.scale.flops(1.0)
+    return (Measured(run.params, tokens / outcome.elapsed_s),)
+
+
+def tokens_per_second(
+    scale: Scale, scales: Sequence[Scale], known: Sequence[Measured]
+) -> float | None:
+    """The speed of a scale's runs, `None` where nothing is known of any scale."""
+    own = _known_speed(scale, known)
+    if own is not None:
+        return own
+    others = [other for other in scales if _known_speed(other, known) is not None]
+    if not others:
+        return None
+    near = min(others, key=lambda other: abs(math.log(other.params / scale.params)))
+    speed = _known_speed(near, known)
+    assert speed is not None
+    per_gpu = speed * near.flops(1.0) / (near.gpus or 1.0)
+    return per_gpu * (scale.gpus or 1.0) / scale.flops(1.0)
+
+
+def longest_tokens(study: Study, known: Sequence[Measured], left_s: float) -> dict[float, float]:
+    """Tokens that a run can train on within a time, for each size whose speed is known."""
+    scales = study.space.scales
+    speeds = {scale.params: tokens_per_second(scale, scales, known) for scale in scales}
+    return {params: speed * left_s for params, speed in speeds.items() if speed is not None}
+
+
+def most_flops(
+    study: Study, known: Sequence[Measured], left_s: float, parallel: int
+) -> float | None:
+    """Compute that so many runs at once can spend within a time, `None` where no speed is known."""
+    most = longest_tokens(study, known, left_s)
+    if len(most) < len(study.space.scales):
+        return None
+    return parallel * max(scale.flops(most[scale.params]) for scale in study.space.scales)
+
+
+def gpu_hours(study: Study, known: Sequence[Measured], overhead: float) -> GpuHours | None:
+    """What a study costs, `None` where no speed is known.
+
+    Args:
+        study: The study.
+        known: Speeds of the runs that ended.
+        overhead: Expected overhead, in target runs.
+    """
+    scales = study.space.scales
+    per_flop = {scale.params: _hours_per_flop(scale, scales, known) for scale in scales}
+    largest = per_flop[max(per_flop)]
+    if largest is None:
+        return None
+    charged = [trial for trial in study.trials if trial.charged]
+    spent = math.fsum(trial.flops * (per_flop.get(trial.params) or largest) for trial in charged)
+    target = study.target.flops * largest
+    return GpuHours(
+        spent=spent,
+        budget=spent + study.remaining * largest,
+        target=target,
+        overhead=overhead * target,
+    )
+
+
+def run_gpu_hours(study: Study, run: Suggestion, known: Sequence[Measured]) -> float | None:
+    """The price of a run, `None` where no speed is known."""
+    per_flop = _hours_per_flop(run.scale, study.space.scales, known)
+    return None if per_flop is None else run.flops * per_flop
+
+
+def _hours_per_flop(
+    scale: Scale, scales: Sequence[Scale], known: Sequence[Measured]
+) -> float | None:
+    speed = tokens_per_second(scale, scales, known)
+    if speed is None:
+        return None
+    return (scale.gpus or 1.0) / (speed * scale.flops(1.0) * _HOUR_S)
+
+
+def _known_speed(scale: Scale, known: Sequence[Measured]) -> float | None:
+    """The speed that runs of a scale reached, else what was said of it."""
+    reached = [run.tokens_per_second for run in known if run.params == scale.params]
+    return median(reached) if reached else scale.tokens_per_second

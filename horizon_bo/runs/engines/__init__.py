@@ -1,0 +1,1 @@
+"""Engines: where runs are sent to, behind one narrow protocol."""
