@@ -6,7 +6,6 @@ disk before it returns.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -14,14 +13,24 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from horizon_bo.core import policy
 from horizon_bo.core.inference import Belief, believe
 from horizon_bo.core.threads import one_thread
-from horizon_bo.errors import InvalidSpaceError, StorageError
+from horizon_bo.errors import BudgetExhaustedError, InvalidObjectiveError, InvalidSpaceError
 from horizon_bo.runs.commands import Command, Train, objective_from
 from horizon_bo.runs.jobs import Watch
 from horizon_bo.runs.loop import run_loop
 from horizon_bo.runs.plan import RunPlan, RunReport
 from horizon_bo.runs.progress import watching
-from horizon_bo.store.events import StaleStudyError, StudyStore, study_store
+from horizon_bo.runs.worker import Work, WorkReport, work_on
+from horizon_bo.store.claims import take_over
+from horizon_bo.store.events import (
+    StoredStudy,
+    StudyStore,
+    altered_trials,
+    create_study,
+    study_store,
+)
+from horizon_bo.store.suggesting import Ask, Refusal, informing, suggested, working_out
 from horizon_bo.study import changes, imports
+from horizon_bo.study.branches import run_of
 from horizon_bo.study.horizons import Horizon, SearchSpace, refuse_unlikely_sizes
 from horizon_bo.study.outliers import far_losses
 from horizon_bo.study.trials import OWN_SOURCE, LoggedRun, Study, Suggestion, Trial
@@ -30,9 +39,6 @@ from horizon_bo.tables.trackers import log_study
 
 if TYPE_CHECKING:
     pass
-
-#: How often a call starts over because another process wrote in between.
-_ATTEMPTS = 20
 
 
 class HorizonTuner:
@@ -44,7 +50,9 @@ class HorizonTuner:
         budget: Training compute the tuner may spend in all, in FLOP.
         parametrization: `"mup"` expects the optimum not to move with width.
         prior_center: A guess of the optimal rate at the target; `None` asks published laws.
-        study: A path or an SQLAlchemy URL to keep the study in; `None` keeps it in memory.
+        study: A path or URL to keep the study in (`"runs.db"`, `"postgresql://…"`), perhaps with
+            its name behind `#`; `None` keeps it in memory.
+        name: The study's name among those of a database; `None` takes the address's.
         seed: Seed of every random choice.
         source: Name of the recipe that the suggested runs are made under.
         regret_tolerance: Loss above the best that is good enough, in loss units; `None` stops
@@ -61,13 +69,14 @@ class HorizonTuner:
         parametrization: str = "standard",
         prior_center: float | None = None,
         study: str | PathLike[str] | None = None,
+        name: str | None = None,
         seed: int = 0,
         source: str = OWN_SOURCE,
         regret_tolerance: float | None = None,
         regret_risk: float = 0.1,
     ) -> None:
         refuse_unlikely_sizes(target, space)
-        self._study = Study(
+        given = Study(
             target=target,
             space=space,
             budget=budget,
@@ -79,31 +88,30 @@ class HorizonTuner:
             regret_risk=regret_risk,
         )
         self._store: StudyStore | None = None
-        self._sequence = 0
+        self._stored = StoredStudy(given, 0)
         self._belief: tuple[Study, Belief] | None = None
         if study is not None:
-            self._store = study_store(study)
-            self._sequence = self._store.create(self._study).sequence
+            self._store, self._stored = create_study(study, given, name)
 
     @classmethod
-    def open(cls, address: str | PathLike[str]) -> "HorizonTuner":
-        """Go on with a study that is kept at a path or an SQLAlchemy URL."""
+    def open(cls, address: str | PathLike[str], name: str | None = None) -> "HorizonTuner":
+        """Go on with a study that is kept at a path or URL, by its name where there are several."""
         tuner_ = cls.__new__(cls)
-        tuner_._store = study_store(address)
+        tuner_._store = study_store(address, name)
+        tuner_._stored = tuner_._store.read()
         tuner_._belief = None
-        tuner_._reload(tuner_._store)
         return tuner_
 
     @property
     def study(self) -> Study:
-        """All that is known: target, space, budget and every trial."""
-        return self._study
+        """All that is known: target, space, budget and every trial, as last read or written."""
+        return self._stored.study
 
     @property
     def belief(self) -> Belief:
         """What all runs together say: the posterior that suggestions and figures rest on."""
         with one_thread():
-            return self._believed(self._study)
+            return self._believed(self._read())
 
     @overload
     def suggest(
@@ -132,15 +140,20 @@ class HorizonTuner:
         """
         if n is not None and (not isinstance(n, int) or isinstance(n, bool) or n < 1):
             raise InvalidSpaceError(f"n is {n!r}, expected a whole number >= 1; ask for one run")
-        runs: list[Suggestion] = []
-
-        def started(study: Study) -> Study:
-            with one_thread():
-                given = _without(study, without)
-                runs[:] = policy.suggest(given, self._believed(study), n=n or 1, limits=limits)
-            return changes.start(study, runs)
-
-        self._record("suggested", started)
+        ask = Ask(wanted=n or 1, without=tuple(without), limits=limits)
+        if self._store is None:
+            offer = working_out(ask, self._believed)(self.study, lambda: ask.wanted)
+            refusal = offer if isinstance(offer, Refusal) else None
+            runs = [] if isinstance(offer, Refusal) else list(offer.runs)
+            self._record("suggested", lambda study: changes.start(study, runs))
+        else:
+            self._stored, answer = suggested(
+                self._store, self._stored, ask, working_out(ask, self._believed)
+            )
+            refusal = answer.refusal
+            runs = [run_of(self.study, run_id) for run_id in answer.runs]
+        if refusal is not None:
+            raise BudgetExhaustedError(refusal.reason)
         return runs if n is not None else runs[0]
 
     def observe(
@@ -187,7 +200,7 @@ class HorizonTuner:
             for trial in ended
             if trial.status == "diverged" and not said_so
         )
-        return (*lost, *far_losses(self._study, ended))
+        return (*lost, *far_losses(self.study, ended))
 
     def import_runs(
         self,
@@ -241,7 +254,7 @@ class HorizonTuner:
             return found.study
 
         self._record("imported", imported)
-        return (*logged.remarks, *said, *remarks_about(logged, self._study))
+        return (*logged.remarks, *said, *remarks_about(logged, self.study))
 
     def export(self, address: str) -> None:
         """Log every trial, the recommendation and its interval to a tracker.
@@ -251,7 +264,8 @@ class HorizonTuner:
         Args:
             address: `"mlflow:URI#EXPERIMENT"` or `"tensorboard:FOLDER"`.
         """
-        log_study(address, self._study, self.recommend())
+        best = self.recommend()
+        log_study(address, self.study, best)
 
     def recommend(
         self, *, without: Sequence[float] = (), limits: policy.Limits | None = None
@@ -263,8 +277,9 @@ class HorizonTuner:
             limits: What that run may take beside the budget.
         """
         with one_thread():
-            study = _without(self._study, without)
-            return policy.recommend(study, self.belief, limits=limits)
+            study = self._read()
+            offered = changes.without_scales(study, without)
+            return policy.recommend(offered, self._believed(study), limits=limits)
 
     def run(
         self,
@@ -330,54 +345,76 @@ class HorizonTuner:
             resources=dict(resources or {}),
             deadline_s=deadline_s,
         )
-        study = _without(self._study, plan.without)
+        if self._store is not None:
+            take_over(self._store)
+        study = changes.without_scales(self._read(), plan.without)
         given = objective_from(objective, study, elsewhere=plan.elsewhere, target_settings=settings)
         with watching(watch) as seen:
             return run_loop(self, given, Path(folder), plan, seen)
 
+    def work(
+        self,
+        objective: str | Sequence[str] | Train | Command,
+        *,
+        folder: str | PathLike[str],
+        timeout_s: float | None = None,
+        retries: int = 1,
+        max_runs: int | None = None,
+        until_budget: bool = False,
+        without: Sequence[float] = (),
+        watch: Watch | None = None,
+    ) -> WorkReport:
+        """Make runs of a study that others work on too, one at a time, until it says stop.
+
+        As many processes on as many machines as one likes may do so at once. One that is ended
+        by SIGTERM gives its run back; one that is killed loses nothing.
+
+        Args:
+            objective: As in `run`.
+            folder: Where runs keep their folders, on a disk that all workers share.
+            timeout_s: As in `run`.
+            retries: Attempts of a run that may come to nothing before it is given up.
+            max_runs: Runs to make at most; `None` sets no limit.
+            until_budget: As in `run`.
+            without: As in `run`.
+            watch: As in `run`.
+
+        Raises:
+            InvalidObjectiveError: The study is in memory, or the objective cannot be run.
+            TrainingFailedError: Runs keep failing.
+        """
+        if self._store is None:
+            raise InvalidObjectiveError(
+                "the study is in memory, where no other worker finds it, expected one that is "
+                "kept; give study= a path or URL, or use run"
+            )
+        ask = Ask(without=tuple(without), advised=not until_budget, claims=True)
+        plan = RunPlan(timeout_s=timeout_s, retries=retries, max_runs=max_runs)
+        study = changes.without_scales(self._read(), ask.without)
+        given = objective_from(objective, study, elsewhere=plan.elsewhere, target_settings=None)
+        work_out = working_out(ask, self._believed)
+        with watching(watch) as seen:
+            work = Work(self._store, ask, work_out, given, Path(folder), plan, seen)
+            self._stored, report = work_on(work, self._stored)
+        return report
+
+    def _read(self) -> Study:
+        """The study with what other processes have written since."""
+        if self._store is not None:
+            self._stored = self._store.read(self._stored)
+        return self._stored.study
+
     def _believed(self, study: Study) -> Belief:
-        if self._belief is None or self._belief[0] is not study:
+        """What the study's ended runs say, worked out once for each set of them."""
+        if self._belief is None or informing(self._belief[0]) != informing(study):
             self._belief = (study, believe(study))
         return self._belief[1]
 
     def _record(self, kind: str, change: Callable[[Study], Study]) -> tuple[Trial, ...]:
         """Apply a change, on disk first; the trials it made or altered."""
-        for _ in range(_ATTEMPTS):
-            study = change(self._study)
-            before = self._study.trials
-            altered = tuple(
-                trial
-                for trial in study.trials
-                if trial.id >= len(before) or trial is not before[trial.id]
-            )
-            try:
-                if self._store is not None:
-                    self._sequence = self._store.append(kind, altered, after=self._sequence)
-            except StaleStudyError:
-                assert self._store is not None
-                self._reload(self._store)
-                continue
-            self._study = study
+        if self._store is not None:
+            self._stored, altered = self._store.record(self._stored, kind, change)
             return altered
-        raise StorageError(
-            f"the study was written to by others {_ATTEMPTS} times during one call, expected it "
-            "to be free for a moment; repeat the call"
-        )
-
-    def _reload(self, store: StudyStore) -> None:
-        stored = store.read()
-        self._study, self._sequence = stored.study, stored.sequence
-
-
-def _without(study: Study, params: Sequence[float]) -> Study:
-    """The study as if it had not the scales of these sizes."""
-    if not params:
-        return study
-    sizes = [scale.params for scale in study.space.scales]
-    kept = [scale for scale in study.space.scales if scale.params not in params]
-    if len(kept) != len(sizes) - len(set(params)):
-        raise InvalidSpaceError(
-            f"the scales to leave out are {list(params)}, expected some of {sizes}; "
-            "give their counts of parameters"
-        )
-    return replace(study, space=replace(study.space, scales=kept))
+        before = self._stored.study
+        self._stored = StoredStudy(change(before), self._stored.sequence + 1)
+        return altered_trials(before, self._stored.study)

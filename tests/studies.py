@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from horizon_bo import Horizon, LoggedRun, Scale, SearchSpace
-from horizon_bo.store.events import study_store
+from horizon_bo.store.events import create_study
 from horizon_bo.study.trials import Study, Trial
 from horizon_bo.tuner import HorizonTuner
 
@@ -50,7 +50,7 @@ def pending_trial(trial_id: int = 0) -> Trial:
 
 def tuner_with_pending(path: Path, count: int = 1) -> HorizonTuner:
     """A tuner on a stored study with pending runs, without the time it takes to choose them."""
-    store = study_store(path)
-    store.create(small_study())
-    store.append("suggested", [pending_trial(k) for k in range(count)], after=0)
+    store, stored = create_study(path, small_study())
+    trials = [pending_trial(k) for k in range(count)]
+    store.record(stored, "suggested", lambda study: study.with_trials(*trials))
     return HorizonTuner.open(path)

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from horizon_bo.cli import backtest, demo, laws, replay, report, run, start, tables
+from horizon_bo.cli import (
+    backtest,
+    demo,
+    laws,
+    replay,
+    report,
+    run,
+    start,
+    status,
+    tables,
+    worker,
+)
 from horizon_bo.cli.answer import RecommendationFigure, show_recommendation
 from horizon_bo.cli.terminal import (
     AsJson,
@@ -171,6 +182,8 @@ def _branch_fields(run: "Suggestion") -> dict[str, str]:
 
 tables.register(app)
 run.register(app)
+worker.register(app)
+status.register(app)
 report.register(app)
 replay.register(app)
 backtest.register(app)

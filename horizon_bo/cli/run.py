@@ -168,7 +168,7 @@ def run(
             return
         report = _looped(
             tuner,
-            _objective(tuner, command, text or [], recipe, builtin=builtin),
+            objective_of(tuner, command, text or [], recipe, builtin=builtin),
             place,
             as_json=as_json,
             **_places(on, resources, parallel, gpus),
@@ -181,13 +181,15 @@ def run(
 def default_folder(study: str) -> Path:
     """Where a study's runs are kept unless the user says otherwise: beside it."""
     from horizon_bo.errors import InvalidObjectiveError
+    from horizon_bo.store.address import address_of
 
-    if "://" in study:
+    place = address_of(study)
+    if "://" in study or place.path is None:
         raise InvalidObjectiveError(
-            f"{study} is a URL and no folder was given, expected a place for its runs; "
+            f"{place.shown} is a URL and no folder was given, expected a place for its runs; "
             "name one with --folder"
         )
-    return Path(study).with_suffix(".runs")
+    return place.path.with_suffix(".runs" if place.study is None else f".{place.study}.runs")
 
 
 def _looped(
@@ -280,14 +282,16 @@ def _interruptible(tuner: "HorizonTuner", on: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
+        from horizon_bo.store.address import masked
+
         waiting = sum(trial.status == "pending" for trial in tuner.study.trials)
-        again = shlex.join(["horizon-bo", *sys.argv[1:]])
+        again = masked(shlex.join(["horizon-bo", *sys.argv[1:]]))
         jobs = "" if on == "local" else " and their jobs go on, unless ended by --cancel"
         remark([f"interrupted, {waiting} runs stay pending{jobs}; go on with: {again}"])
         raise typer.Exit(code=_INTERRUPTED) from None
 
 
-def _objective(
+def objective_of(
     tuner: "HorizonTuner",
     command: str | None,
     text: list[str],

@@ -211,8 +211,11 @@ def _scales(text: str) -> "list[Scale]":
 def _show_started(study: str, values: "Study", imported: int | None, as_json: bool) -> None:
     """Print what a new study may spend, and how many runs it starts from."""
     share = values.budget / values.target.flops
-    record = {"study": study, "budget_flops": values.budget, "target_flops": values.target.flops}
+    from horizon_bo.store.address import address_of
+
+    shown = address_of(study).shown
+    record = {"study": shown, "budget_flops": values.budget, "target_flops": values.target.flops}
     record |= {} if imported is None else {"imported": imported}
-    said = f"study {study}: {values.budget:.3g} FLOP to spend, {share:g} target runs"
+    said = f"study {shown}: {values.budget:.3g} FLOP to spend, {share:g} target runs"
     said += "" if imported is None else f", {imported} runs imported"
     show(record, said, as_json=as_json)

@@ -19,7 +19,12 @@ from horizon_bo.study.quantities import quantity, quoted
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
 StudyArgument = Annotated[
-    str, typer.Argument(metavar="STUDY", help="Path or SQLAlchemy URL of the study.")
+    str,
+    typer.Argument(
+        metavar="STUDY",
+        help="Path or URL of the study (postgresql://USER@HOST/DB), with its name behind # where "
+        "there are several.",
+    ),
 ]
 
 

@@ -85,10 +85,16 @@ def believe_with(
     runs, recipes, loss_scale = finished_runs(study)
     center = study_center(study)
     priors = priors_of(study_priors(center.log_lr, center.log_sd, study.parametrization))
-    generator = study_generator(study, BELIEF)
+    informed = replace(study, trials=_informing(study))  # what has not ended changes nothing
+    generator = study_generator(informed, BELIEF)
     posterior = sampler(runs, priors, generator)
     draws = target_draws(posterior, runs, generator)
     return Belief(runs, recipes, loss_scale, center, posterior, draws)
+
+
+def _informing(study: Study) -> tuple[Trial, ...]:
+    """The trials that say something of the loss."""
+    return tuple(trial for trial in study.trials if trial.status in ("completed", "diverged"))
 
 
 def study_center(study: Study) -> Center:
@@ -105,7 +111,7 @@ def finished_runs(study: Study) -> tuple[Runs, tuple[str, ...], float]:
 
     The typical loss is the median of the study's own recipe, else of any: priors scale with it.
     """
-    trials = [trial for trial in study.trials if trial.status in ("completed", "diverged")]
+    trials = list(_informing(study))
     labels = [study.recipe(trial) for trial in trials]
     recipes = tuple(sorted({label for label in labels if label is not None}))
     own = [t.loss for t, label in zip(trials, labels, strict=True) if t.loss and label is None]

@@ -32,8 +32,8 @@ from horizon_bo.runs.outcomes import (
     by_branch,
     outcome_of,
     outcome_record,
-    recorded_readings,
     stored_outcome,
+    unrecorded_readings,
 )
 from horizon_bo.runs.plan import RunPlan, RunReport, Tuner
 from horizon_bo.runs.processes import Launch, Slot, engine_of, launcher, slots_of
@@ -316,12 +316,7 @@ def _import_readings(loop: _Loop, run: Suggestion, folder: Path) -> None:
     """Record the other readings of a run that the study does not hold yet, at no cost."""
     outcome = stored_outcome(folder)
     assert outcome is not None
-    study = loop.tuner.study
-    readings = recorded_readings(study, run, outcome)
-    known = [replace(trial, id=0, row=None) for trial in study.trials if not trial.charged]
-    made = [study.trial_from(reading, trial_id=0, charged=False) for reading in readings]
-    fresh = [reading for reading, trial in zip(readings, made, strict=True) if trial not in known]
-    if fresh:
+    if fresh := unrecorded_readings(loop.tuner.study, run, outcome):
         loop.tuner.import_runs(fresh)
 
 

@@ -173,6 +173,16 @@ def recorded_readings(study: Study, run: Suggestion, outcome: Outcome) -> list[L
     return kept
 
 
+def unrecorded_readings(study: Study, run: Suggestion, outcome: Outcome) -> list[LoggedRun]:
+    """Those of the other readings of a run that the study does not hold yet."""
+    known = [replace(trial, id=0, row=None) for trial in study.trials if not trial.charged]
+    return [
+        reading
+        for reading in recorded_readings(study, run, outcome)
+        if study.trial_from(reading, trial_id=0, charged=False) not in known
+    ]
+
+
 def _logged(run: Suggestion, reading: Mapping[str, Any]) -> LoggedRun:
     return LoggedRun(
         learning_rate=run.learning_rate,

@@ -1,38 +1,21 @@
-"""Storage: how does a study survive a killed process?
+"""Events: how does a study survive a killed process, and the writing of many at once?
 
-A study on disk is an append-only table of events, each written in one transaction before the call
-that caused it returns. Reading the events in order gives the study back. Two processes may share
-one: the sequence number is unique, so whoever writes second learns that it has not seen everything.
+A study is an append-only list of events, each durable before the call that caused it returns.
+Reading them in order gives the study back. Whoever writes holds the line (`database.py`), reads
+what is new, applies its change to the study as it is then and appends the event: nobody is told to
+try again, whatever he had read before.
 """
 
 import json
-import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from os import PathLike, fspath
+from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+from uuid import uuid4
 
-from sqlalchemy import (
-    Column,
-    Engine,
-    Integer,
-    MetaData,
-    String,
-    Table,
-    Text,
-    create_engine,
-    event,
-    func,
-    insert,
-    inspect,
-    select,
-)
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
-from sqlalchemy.pool import NullPool
+from sqlalchemy import Connection, Row, and_, func, insert, inspect, select, update
 
 from horizon_bo.errors import (
     HorizonBOError,
@@ -41,197 +24,365 @@ from horizon_bo.errors import (
     StudyFormatError,
     StudyNotFoundError,
 )
+from horizon_bo.store.address import address_of
+from horizon_bo.store.database import FIRST_PATIENCE_S, Database, database_at
+from horizon_bo.store.schema import CLAIMS, EVENTS, FORMAT, META, METADATA, STUDIES
+from horizon_bo.store.upgrade import upgraded
 from horizon_bo.study.records import as_json, study_from, study_record, trial_from, trial_record
 from horizon_bo.study.trials import Study, Trial
 
-#: Version of the tables and of the JSON in them; another one is refused, never guessed at.
-FORMAT = "1"
+T = TypeVar("T")
 
-#: How long a writer waits for another to finish, in seconds.
-_PATIENCE_S = 30
-
-_METADATA = MetaData()
-_META = Table(
-    "meta",
-    _METADATA,
-    Column("name", String(64), primary_key=True),
-    Column("value", Text, nullable=False),
-)
-_EVENTS = Table(
-    "events",
-    _METADATA,
-    Column("sequence", Integer, primary_key=True, autoincrement=False),
-    Column("kind", String(16), nullable=False),  # created, suggested, observed, imported
-    Column("payload", Text, nullable=False),
-    Column("time", String(40), nullable=False),
-)
-
-
-class StaleStudyError(StorageError):
-    """Another process has written to the study since it was read."""
+#: Kinds of events that this version understands.
+KINDS = ("created", "suggested", "observed", "imported", "withdrawn", "repeated")
+#: Name of a study that was given none.
+_ONLY_NAME = "study"
 
 
 @dataclass(frozen=True)
 class StoredStudy:
-    """A study as read at one moment: `sequence` is the number of its last event."""
+    """A study as read at one moment.
+
+    Args:
+        study: The study.
+        sequence: Number of its last event.
+        call: Which call wrote that event: a history that was restored and went on has another.
+    """
 
     study: Study
     sequence: int
+    call: str | None = None
 
 
 @dataclass(frozen=True)
 class StudyStore:
-    """Where a study is kept: a path, or an SQLAlchemy URL."""
+    """Where one study is kept.
 
-    address: str
-    engine: Engine
+    Args:
+        database: The database, which may hold others.
+        id: The study's own id: another study in its file's place has another.
+        study_name: What it is called among those of the database.
+    """
+
+    database: Database
+    id: str
+    study_name: str
+
+    @property
+    def shown(self) -> str:
+        """The address as people may see it."""
+        return self.database.address.shown
 
     @property
     def name(self) -> str:
-        """What people call the study: its file or database, never a password."""
-        return Path(self.engine.url.database or self.address).name
-
-    def create(self, study: Study) -> StoredStudy:
-        """Write a new study; one that is already there is left alone and said so."""
-        first = as_json(study_record(study))
-        with _clear_errors(self.address), self.engine.begin() as connection:
-            if inspect(connection).has_table(_META.name):
-                raise StudyExistsError(
-                    f"{self.address} already holds a study, expected a new path; "
-                    "open it with HorizonTuner.open or name another"
-                )
-            _METADATA.create_all(connection, checkfirst=False)
-            connection.execute(insert(_META), {"name": "format", "value": FORMAT})
-            connection.execute(insert(_EVENTS), _event(0, "created", first))
-        return StoredStudy(study, 0)
+        """What people call the study: its file or database, and its name where that tells more."""
+        file = Path(self.database.address.url.database or "").name
+        return file if self.study_name == _ONLY_NAME else f"{file}#{self.study_name}"
 
     def sequence(self) -> int:
         """The number of the last event, which grows with every change."""
-        self._refuse_absent()
-        with _clear_errors(self.address), self.engine.begin() as connection:
-            return connection.scalar(select(func.max(_EVENTS.c.sequence))) or 0
-
-    def _refuse_absent(self) -> None:
-        """SQLite would make an empty file of a name that is not there."""
-        path = self.engine.url.database
-        if self.engine.dialect.name == "sqlite" and not Path(path or "").is_file():
-            raise StudyNotFoundError(
-                f"{self.address} does not exist, expected a study file; "
-                f"make one with `horizon-bo init {self.address} …`"
+        self.database.refuse_absent()
+        last = self.database.read(
+            lambda connection: connection.scalar(
+                select(func.max(EVENTS.c.sequence)).where(EVENTS.c.study == self.id)
             )
+        )
+        if last is None:
+            raise self._replaced()
+        return last
 
-    def read(self) -> StoredStudy:
-        """The study with every event that has been acknowledged."""
-        self._refuse_absent()
-        with _clear_errors(self.address), self.engine.begin() as connection:
-            if not inspect(connection).has_table(_META.name):
-                raise StudyFormatError(
-                    f"{self.address} holds no study, expected one written by `horizon-bo init`; "
-                    "delete it and start a new one"
-                )
-            version = connection.scalar(select(_META.c.value).where(_META.c.name == "format"))
-            if version != FORMAT:
-                raise StudyFormatError(
-                    f"{self.address} has format {version}, expected {FORMAT}; "
-                    "open it with the version of horizon_bo that wrote it"
-                )
-            rows = connection.execute(select(_EVENTS).order_by(_EVENTS.c.sequence)).all()
-        return self._replayed(rows)
+    def read(self, known: StoredStudy | None = None) -> StoredStudy:
+        """The study with every event that has been acknowledged.
 
-    def append(self, kind: str, trials: Sequence[Trial], *, after: int) -> int:
-        """Write new and changed trials durably; the sequence number of the event.
-
-        Raises:
-            StaleStudyError: Event `after` is no longer the last one.
+        Args:
+            known: As it was read before; only what is new is read then.
         """
-        payload = as_json({"trials": [trial_record(trial) for trial in trials]})
-        with _clear_errors(self.address), self.engine.begin() as connection:
-            try:
-                connection.execute(insert(_EVENTS), _event(after + 1, kind, payload))
-            except IntegrityError as error:
-                raise StaleStudyError(
-                    f"{self.address} has events after {after}, expected none; "
-                    "another process is writing to it, read it again and repeat the call"
-                ) from error
-        return after + 1
+        self.database.refuse_absent()
+        return self.database.read(lambda connection: self.caught_up(connection, known))
 
-    def _replayed(self, rows: Sequence[Any]) -> StoredStudy:
-        if [row.sequence for row in rows] != list(range(len(rows))) or not rows:
+    def latest(self, kind: str, *, after: int, count: int) -> list[Trial]:
+        """The first trial of each of the last events of a kind, the last first.
+
+        Args:
+            kind: Kind of events.
+            after: Number of an event; only what came after it is given.
+            count: How many at most.
+        """
+        own = and_(EVENTS.c.study == self.id, EVENTS.c.kind == kind, EVENTS.c.sequence > after)
+        rows = select(EVENTS.c.payload).where(own).order_by(EVENTS.c.sequence.desc()).limit(count)
+        payloads = self.database.read(lambda connection: connection.scalars(rows).all())
+        return [trial_from(json.loads(payload)["trials"][0]) for payload in payloads]
+
+    def write(
+        self,
+        known: StoredStudy,
+        work: Callable[[Connection, StoredStudy], tuple[StoredStudy, T]],
+        *,
+        durable: bool = True,
+    ) -> tuple[StoredStudy, T]:
+        """Do `work` on the study as it is now, while nobody else writes.
+
+        Args:
+            known: The study as it was read before.
+            work: Appends events with `append` and gives the study after them, and a result. It is
+                done again where the server went away meanwhile.
+            durable: It outlasts a power cut once this returns; leave out only without events.
+        """
+        self.database.refuse_absent()
+        write = self.database.write if durable else self.database.note
+        return write(lambda connection: work(connection, self.caught_up(connection, known)))
+
+    def record(
+        self,
+        known: StoredStudy,
+        kind: str,
+        change: Callable[[Study], Study],
+        facts: Mapping[str, Any] | None = None,
+    ) -> tuple[StoredStudy, tuple[Trial, ...]]:
+        """Apply a change to the study, durably; the study and the trials made or altered.
+
+        A change that brings no news leaves no event.
+        """
+        call = uuid4().hex
+
+        def work(connection: Connection, now: StoredStudy) -> tuple[StoredStudy, tuple[Trial, ...]]:
+            made = self.written(connection, known, now, call)
+            if made is not None:
+                return now, made
+            study = change(now.study)
+            after = self.append(connection, now, kind, study, facts, call)
+            return after, altered_trials(now.study, study)
+
+        return self.write(known, work)
+
+    def written(
+        self, connection: Connection, known: StoredStudy, now: StoredStudy, call: str
+    ) -> tuple[Trial, ...] | None:
+        """The trials of the event that a call wrote before the server went away, if it did.
+
+        Who is not told that the commit was made does the same call again.
+        """
+        if now.sequence == known.sequence:
+            return None
+        payload = connection.scalar(
+            select(EVENTS.c.payload).where(
+                EVENTS.c.study == self.id,
+                EVENTS.c.sequence > known.sequence,
+                EVENTS.c.call == call,
+            )
+        )
+        if payload is None:
+            return None
+        return tuple(trial_from(record) for record in json.loads(payload)["trials"])
+
+    def append(
+        self,
+        connection: Connection,
+        now: StoredStudy,
+        kind: str,
+        study: Study,
+        facts: Mapping[str, Any] | None = None,
+        call: str | None = None,
+    ) -> StoredStudy:
+        """Write the event that turns the study `now` into another, within a writing transaction.
+
+        Args:
+            connection: The transaction's.
+            now: The study before.
+            kind: One of `KINDS`.
+            study: The study after.
+            facts: How that came about; without them a change of nothing leaves no event.
+            call: Id of the call; `None` makes one up.
+        """
+        altered = altered_trials(now.study, study)
+        if not altered and not facts:
+            return now
+        payload = as_json({"trials": [trial_record(trial) for trial in altered], **(facts or {})})
+        call = call or uuid4().hex
+        connection.execute(insert(EVENTS), _event(self.id, now.sequence + 1, kind, payload, call))
+        if (ended := _ended_runs(study, altered)) and kind != "imported":
+            held = and_(CLAIMS.c.study == self.id, CLAIMS.c.run.in_(ended))
+            connection.execute(update(CLAIMS).where(held).values(state="ended", expires=None))
+        return StoredStudy(study, now.sequence + 1, call)
+
+    def caught_up(self, connection: Connection, known: StoredStudy | None) -> StoredStudy:
+        """The study with what others have written since it was known."""
+        _refuse_format(connection, self.shown)
+        first = 0 if known is None else known.sequence
+        columns = (EVENTS.c.sequence, EVENTS.c.kind, EVENTS.c.payload, EVENTS.c.call)
+        rows = connection.execute(
+            select(*columns)
+            .where(EVENTS.c.study == self.id, EVENTS.c.sequence >= first)
+            .order_by(EVENTS.c.sequence)
+        ).all()
+        if known is not None:
+            if not rows or (rows[0].sequence, rows[0].call) != (known.sequence, known.call):
+                raise self._replaced()
+            if len(rows) == 1:
+                return known
+        elif not rows and connection.scalar(select(STUDIES).where(STUDIES.c.id == self.id)) is None:
+            raise self._replaced()
+        return self._folded(rows, known)
+
+    def _folded(self, rows: Sequence[Row], known: StoredStudy | None) -> StoredStudy:
+        """The study after these events, the first of which is its beginning or the last known."""
+        first = 0 if known is None else known.sequence
+        if not rows or [row.sequence for row in rows] != [*range(first, first + len(rows))]:
             raise StudyFormatError(
-                f"{self.address} has {len(rows)} events with gaps, expected 0, 1, 2, …; "
+                f"{self.shown} has {len(rows)} events with gaps, expected 0, 1, 2, …; "
                 "restore a copy of the file"
             )
-        trials: list[Trial] = []
         try:
-            first, *later = [json.loads(row.payload) for row in rows]
-            for trial in (trial_from(record) for entry in later for record in entry["trials"]):
-                if trial.id > len(trials):
-                    raise ValueError(f"trial {trial.id} comes before trial {len(trials)}")
-                trials[trial.id : trial.id + 1] = [trial]
+            if known is None:
+                study, trials = study_from(json.loads(rows[0].payload)["study"]), []
+            else:
+                study, trials = known.study, list(known.study.trials)
+            for row in rows[1:]:
+                _refuse_kind(row.kind, self.shown)
+                _take(trials, json.loads(row.payload)["trials"])
         except HorizonBOError:
             raise
         except (ValueError, KeyError, TypeError) as error:
             raise StudyFormatError(
-                f"{self.address} holds an event that cannot be read ({error}), expected JSON "
+                f"{self.shown} holds an event that cannot be read ({error}), expected JSON "
                 "written by this version; restore a copy of the file"
             ) from error
-        return StoredStudy(study_from(first, trials), len(rows) - 1)
+        last = rows[-1]
+        return StoredStudy(replace(study, trials=tuple(trials)), last.sequence, last.call)
+
+    def _replaced(self) -> StorageError:
+        return StorageError(
+            f"{self.shown} no longer holds the study that was opened (id {self.id}), expected it "
+            "unchanged or longer: another study or an older copy took its place, and nothing was "
+            "written; open it again, and report to the study that suggested the run"
+        )
 
 
-def study_store(address: str | PathLike[str]) -> StudyStore:
-    """The store at a path or an SQLAlchemy URL; nothing is read or written yet."""
-    text = fspath(address)
-    try:
-        url = make_url(text if "://" in text else f"sqlite:///{text}")
-        engine = create_engine(url, poolclass=NullPool)
-    except (ArgumentError, SQLAlchemyError, ImportError) as error:
-        raise StorageError(
-            f"{text!r} is not an address of a study ({error}), expected a path or an SQLAlchemy "
-            "URL such as sqlite:///runs.db; correct it"
-        ) from error
-    if engine.dialect.name == "sqlite":
-        if url.database in (None, "", ":memory:"):
-            raise StorageError(
-                f"{text!r} names a database in memory, which keeps nothing; "
-                "expected a path, pass study=None for a study that need not last"
-            )
-        event.listen(engine, "connect", _make_durable)
-        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
-    return StudyStore(text, engine)
+def create_study(
+    address: str | PathLike[str], study: Study, name: str | None = None
+) -> tuple[StudyStore, StoredStudy]:
+    """Write a new study; one that is already there is left alone and said so.
+
+    Args:
+        address: A path or a URL; a file that is not there is made.
+        study: The study.
+        name: What to call it among the studies of the database; `None` takes the address's.
+    """
+    place = address_of(address, name)
+    database = database_at(place)
+    store = StudyStore(database, uuid4().hex, place.study or _ONLY_NAME)
+    payload, call = as_json({"study": study_record(study)}), uuid4().hex
+
+    def work(connection: Connection) -> None:
+        if not inspect(connection).has_table(META.name):
+            METADATA.create_all(connection, checkfirst=False)
+            connection.execute(insert(META), {"name": "format", "value": FORMAT})
+        elif _format(connection, place.shown) != FORMAT:
+            raise _exists(place.shown, store.study_name)
+        names = connection.scalars(select(STUDIES.c.name)).all()
+        if store.study_name in names:
+            raise _exists(place.shown, store.study_name)
+        connection.execute(insert(STUDIES), {"id": store.id, "name": store.study_name})
+        connection.execute(insert(EVENTS), _event(store.id, 0, "created", payload, call))
+
+    database.write(work, FIRST_PATIENCE_S)
+    return store, StoredStudy(study, 0, call)
 
 
-def _make_durable(connection: Any, _: Any) -> None:
-    """WAL with a sync per commit; transactions begin where we say, also around DDL."""
-    connection.isolation_level = None
-    connection.execute(f"PRAGMA busy_timeout = {1000 * _PATIENCE_S}")
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
+def study_store(address: str | PathLike[str], name: str | None = None) -> StudyStore:
+    """The store of a study that exists; a file of an older version is upgraded, a copy kept.
+
+    Args:
+        address: A path or a URL, perhaps with the study's name behind `#`.
+        name: The study's name; `None` means the address's, or the only one there.
+    """
+    place = address_of(address, name)
+    database = database_at(place)
+    database.refuse_absent()
+
+    def studies(connection: Connection) -> tuple[str, Sequence[Row]]:
+        version = _format(connection, place.shown)
+        there = version == FORMAT
+        return version, connection.execute(select(STUDIES)).all() if there else ()
+
+    version, rows = database.read(studies, FIRST_PATIENCE_S)
+    if version != FORMAT:
+        upgraded(database, version)
+        version, rows = database.read(studies)
+    found = [row for row in rows if place.study in (None, row.name)]
+    if len(found) != 1:
+        names = ", ".join(sorted(row.name for row in rows)) or "none"
+        wanted = "no name" if place.study is None else f"the name {place.study!r}"
+        raise StudyNotFoundError(
+            f"{wanted} came for {place.shown}, expected one of its studies ({names}); "
+            "put the name behind #"
+        )
+    return StudyStore(database, found[0].id, found[0].name)
 
 
-def _event(sequence: int, kind: str, payload: str) -> dict[str, Any]:
+def altered_trials(before: Study, after: Study) -> tuple[Trial, ...]:
+    """The trials that one study has and another had not, or otherwise."""
+    known = before.trials
+    return tuple(
+        trial for trial in after.trials if trial.id >= len(known) or trial is not known[trial.id]
+    )
+
+
+def _ended_runs(study: Study, altered: Sequence[Trial]) -> list[int]:
+    """Ids of the runs that these trials were the last of to end."""
+    runs = {trial.id if trial.trunk is None else trial.trunk for trial in altered}
+    pending = (trial for trial in study.trials if trial.status == "pending")
+    return sorted(runs - {trial.id if trial.trunk is None else trial.trunk for trial in pending})
+
+
+def _take(trials: list[Trial], records: Sequence[Mapping[str, Any]]) -> None:
+    """Put trials in their places, each new one behind the last."""
+    for trial in map(trial_from, records):
+        if trial.id > len(trials):
+            raise ValueError(f"trial {trial.id} comes before trial {len(trials)}")
+        trials[trial.id : trial.id + 1] = [trial]
+
+
+def _format(connection: Connection, shown: str) -> str:
+    """The version of a database's tables, or word that it holds no study."""
+    if not inspect(connection).has_table(META.name):
+        raise StudyFormatError(
+            f"{shown} holds no study, expected one written by `horizon-bo init`; "
+            "delete it and start a new one"
+        )
+    return _version(connection)
+
+
+def _version(connection: Connection) -> str:
+    version = connection.scalar(select(META.c.value).where(META.c.name == "format"))
+    return "none" if version is None else version
+
+
+def _refuse_format(connection: Connection, shown: str) -> None:
+    version = _version(connection)
+    if version != FORMAT:
+        raise StudyFormatError(
+            f"{shown} has format {version}, expected {FORMAT}; "
+            "open it with the version of horizon_bo that wrote it"
+        )
+
+
+def _refuse_kind(kind: str, shown: str) -> None:
+    if kind not in KINDS:
+        raise StudyFormatError(
+            f"{shown} holds an event {kind!r}, expected one of {', '.join(KINDS)}; "
+            "open it with the version of horizon_bo that wrote it"
+        )
+
+
+def _exists(shown: str, name: str) -> StudyExistsError:
+    return StudyExistsError(
+        f"{shown} already holds a study named {name!r}, expected a new path or name; open it with "
+        "HorizonTuner.open or name another"
+    )
+
+
+def _event(study: str, sequence: int, kind: str, payload: str, call: str) -> dict[str, Any]:
     now = datetime.now(UTC).isoformat()
-    return {"sequence": sequence, "kind": kind, "payload": payload, "time": now}
-
-
-@contextmanager
-def _clear_errors(address: str) -> Iterator[None]:
-    """Turn what a database may say into one clear line."""
-    try:
-        yield
-    except (SQLAlchemyError, sqlite3.Error, OSError) as error:
-        if isinstance(error, HorizonBOError):
-            raise
-        said = str(getattr(error, "orig", None) or error).splitlines()[0]
-        if "not a database" in said or "malformed" in said or "no such" in said:
-            raise StudyFormatError(
-                f"{address} is damaged or no study ({said}), expected an SQLite file written by "
-                "`horizon-bo init`; restore a copy"
-            ) from error
-        if "already exists" in said:
-            raise StudyExistsError(
-                f"{address} already holds a study, expected a new path; open it or name another"
-            ) from error
-        raise StorageError(
-            f"{address} refused the event ({said}), expected a writable disk with space; nothing "
-            "of this call was recorded, mend the disk and repeat it"
-        ) from error
+    given = {"study": study, "sequence": sequence, "kind": kind, "payload": payload}
+    return {**given, "time": now, "call": call}

@@ -95,6 +95,12 @@ def by_run(trials: Sequence[Trial]) -> list[tuple[Trial, ...]]:
     return [tuple(group) for _, group in groupby(trials, own)]
 
 
+def run_of(study: Study, run_id: int) -> Suggestion:
+    """The run of that id, as it was suggested."""
+    read = [trial for trial in study.trials if run_id in (trial.id, trial.trunk)]
+    return suggestion(read, study)
+
+
 def awaited(
     study: Study, run_id: int, branch: float | None = None, *, whole: bool = False
 ) -> list[Trial]:

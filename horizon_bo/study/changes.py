@@ -3,10 +3,11 @@
 Pure functions: each takes a `Study` and gives another.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from horizon_bo.errors import InvalidTrialError
+from horizon_bo.errors import InvalidSpaceError, InvalidTrialError
 from horizon_bo.study.branches import awaited, branch_trials, charged
 from horizon_bo.study.trials import LoggedRun, Study, Suggestion
 
@@ -63,6 +64,8 @@ def observe(
         )
         return study.with_trials(study.trial_from(run, trial_id=len(study.trials), charged=True))
     run_id = run.id if isinstance(run, Suggestion) else run
+    if _is_repeat(study, run_id, branch, loss, diverged=diverged, failed=failed):
+        return study
     trials = awaited(study, run_id, branch, whole=loss is None)
     _require_one(trials[0].id, {"loss": loss is not None, "diverged": diverged, "failed": failed})
     for trial in charged(trials, flops):
@@ -82,6 +85,38 @@ def _require_one(trial_id: int, outcome: Mapping[str, bool]) -> None:
             f"outcome of trial {trial_id} is {' and '.join(said) or 'missing'}, "
             "expected exactly one of loss, diverged or failed; report one"
         )
+
+
+def without_scales(study: Study, params: Sequence[float]) -> Study:
+    """The study as if it had not the scales of these sizes, counts of parameters."""
+    if not params:
+        return study
+    sizes = [scale.params for scale in study.space.scales]
+    kept = [scale for scale in study.space.scales if scale.params not in params]
+    if len(kept) != len(sizes) - len(set(params)):
+        raise InvalidSpaceError(
+            f"the scales to leave out are {list(params)}, expected some of {sizes}; "
+            "give their counts of parameters"
+        )
+    return replace(study, space=replace(study.space, scales=kept))
+
+
+def _is_repeat(
+    study: Study,
+    run_id: int,
+    branch: float | None,
+    loss: float | None,
+    *,
+    diverged: bool,
+    failed: bool,
+) -> bool:
+    """Whether the study holds this very outcome already: two processes may report the same."""
+    lost = diverged or (isinstance(loss, float | int) and not math.isfinite(loss))
+    status = "failed" if failed else "diverged" if lost else "completed"
+    value = loss if status == "completed" else None
+    siblings = [t for t in study.trials if run_id == (t.id if t.trunk is None else t.trunk)]
+    told = [t for t in siblings if branch in (None, t.tokens)]
+    return bool(told) and all((t.status, t.loss) == (status, value) for t in told)
 
 
 def import_runs(study: Study, runs: Sequence[LoggedRun], *, count_cost: bool = False) -> Study:

@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from horizon_bo.cli.app import app
 from horizon_bo.errors import UnknownTrialError
-from horizon_bo.store.events import study_store
+from horizon_bo.store.events import create_study
 from horizon_bo.study.changes import start
 from horizon_bo.tuner import HorizonTuner
 from tests.beliefs import STRADDLING, WORLD
@@ -38,10 +38,9 @@ def call(line: str) -> Result:
 
 def waiting(path: Path) -> HorizonTuner:
     """A stored study with a run of three branches, id 0, and an ordinary run, id 3."""
-    store = study_store(path)
     study = small_study(**WSD)
-    store.create(study)
-    store.append("suggested", start(study, [branched(), ordinary()]).trials, after=0)
+    store, stored = create_study(path, study)
+    store.record(stored, "suggested", lambda study: start(study, [branched(), ordinary()]))
     return HorizonTuner.open(path)
 
 

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from horizon_bo.errors import StorageError, StudyExistsError, StudyFormatError, StudyNotFoundError
-from horizon_bo.store.events import FORMAT, StaleStudyError, study_store
+from horizon_bo.store.events import create_study
+from horizon_bo.store.schema import FORMAT
+from horizon_bo.study.changes import observe
 from horizon_bo.tuner import HorizonTuner
 from tests.studies import logged, small_study, small_tuner
 
@@ -136,14 +138,12 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
         small_tuner(study=tmp_path / "no" / "runs.db")
 
 
-def test_a_stale_writer_is_told_and_writes_nothing(tmp_path):
-    store = study_store(tmp_path / "runs.db")
-    store.create(small_study())
-    trial = small_study().trial_from(logged(), trial_id=0, charged=True)
-    assert store.append("observed", [trial], after=0) == 1
-    with pytest.raises(StaleStudyError, match="another process"):
-        store.append("observed", [trial], after=0)
-    assert len(store.read().study.trials) == 1
+def test_an_outcome_is_taken_whatever_its_sender_has_read_before(tmp_path):
+    store, first = create_study(tmp_path / "runs.db", small_study())
+    observed = lambda study: observe(study, logged(), loss=2.0 + len(study.trials))  # noqa: E731
+    for _ in range(3):
+        store.record(first, "observed", observed)
+    assert [trial.loss for trial in store.read().study.trials] == [2.0, 3.0, 4.0]
 
 
 def test_two_tuners_on_one_study_see_each_other(tmp_path):

@@ -1,0 +1,99 @@
+"""Command line, status: which runs a study has, who makes them, and what is believed."""
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, fields
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from horizon_bo.cli.terminal import AsJson, StudyArgument, errors_as_exit_codes, example, show_json
+
+if TYPE_CHECKING:
+    from horizon_bo import HorizonTuner
+    from horizon_bo.store.status import RunStatus
+
+#: How often the study is looked at with --watch, in seconds.
+_LOOK_S = 2.0
+
+Watching = Annotated[
+    bool, typer.Option("--watch", help="Show it again whenever it has changed, until Ctrl-C.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command `status` to a command line."""
+    app.command(epilog=example("horizon-bo status runs.db"))(status)
+
+
+def status(study: StudyArgument, watch: Watching = False, as_json: AsJson = False) -> None:
+    """Show runs, workers, attempts and states, the spend (FLOP), and what is believed.
+
+    With --json one object per run, and last one with the spend and the belief.
+    """
+    with errors_as_exit_codes(), suppress(KeyboardInterrupt):
+        from horizon_bo import HorizonTuner
+        from horizon_bo.store.events import study_store
+        from horizon_bo.store.status import run_statuses
+
+        tuner, store = HorizonTuner.open(study), study_store(study)
+        shown: list[RunStatus] | None = None
+        while True:
+            best = _summary(tuner)
+            runs = run_statuses(store, tuner.study)
+            if shown is None or _without_times(runs) != _without_times(shown):
+                _show(runs, best, as_json=as_json)
+            shown = runs
+            if not watch:
+                return
+            time.sleep(_LOOK_S)
+
+
+def _summary(tuner: "HorizonTuner") -> dict[str, Any]:
+    """What is spent and believed, worked out again only once there is news."""
+    best = tuner.recommend()
+    record = {field.name: getattr(best, field.name) for field in fields(best)}
+    return {**record, "budget": tuner.study.budget, "target_flops": tuner.study.target.flops}
+
+
+def _without_times(runs: "Sequence[RunStatus]") -> list[dict[str, Any]]:
+    return [{**asdict(run), "since_s": None} for run in runs]
+
+
+def _show(runs: "Sequence[RunStatus]", best: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        for run in runs:
+            show_json(asdict(run))
+        show_json(best)
+        return
+    rows = [("run", "state", "worker", "attempt", "for", "rate", "parameters", "tokens", "loss")]
+    rows += [_row(run) for run in runs]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)]
+        typer.echo("  ".join(cells).rstrip())
+    low, high = best["interval_90"]
+    share, target = best["spent"] / best["budget"], best["spent"] / best["target_flops"]
+    typer.echo(
+        f"spent   {best['spent']:.3g} FLOP, {share:.0%} of the budget, {target:.2%} of a target run"
+    )
+    typer.echo(
+        f"belief  rate {best['learning_rate']:.3g}, 90 % sure {low:.2g} to {high:.2g}, expected "
+        f"regret {1e3 * best['expected_regret']:.1f} mnat"
+    )
+    typer.echo(f"advice  {'stop' if best['stop'] else 'go on'}: {best['reason']}")
+
+
+def _row(run: "RunStatus") -> tuple[str, ...]:
+    return (
+        str(run.id),
+        run.state,
+        run.worker or "",
+        "" if run.attempt is None else str(run.attempt),
+        "" if run.since_s is None else f"{run.since_s:.0f} s",
+        f"{run.learning_rate:.3g}",
+        f"{run.params:.3g}",
+        f"{run.tokens:.3g}",
+        "" if run.loss is None else f"{run.loss:.4f}",
+    )

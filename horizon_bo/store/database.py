@@ -1,0 +1,236 @@
+"""Database: how do many processes write to one study in turn, and none is refused?
+
+Only short transactions, in which nothing is computed, and one writer at a time: on SQLite whoever
+holds a lock on `FILE.lock`, which the system hands on in the order of asking (SQLite's own lock is
+taken by chance), on PostgreSQL whoever holds an advisory lock. When the server goes away the whole
+transaction is done again on a new connection, so what it does must bear being done twice.
+"""
+
+import fcntl
+import os
+import random
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.pool import NullPool, Pool, QueuePool
+
+from horizon_bo.errors import (
+    HorizonBOError,
+    MissingExtraError,
+    StorageError,
+    StudyFormatError,
+    StudyNotFoundError,
+)
+from horizon_bo.store.address import Address, masked
+
+T = TypeVar("T")
+
+#: How long a writer waits for a program that holds SQLite's own lock, in seconds.
+_BUSY_S = 30
+#: How long a server that was reached before is waited for, in seconds: a restart, a fail-over.
+PATIENCE_S = 300.0
+#: How long a server is waited for at first contact, in seconds; its name may be mistyped.
+FIRST_PATIENCE_S = 5.0
+#: First and longest wait before a transaction is repeated, in seconds.
+_WAITS_S = (0.1, 5.0)
+#: A writer that is silent this long within a transaction is gone, in seconds: the server ends it.
+_SILENCE_S = 30
+#: Key of PostgreSQL's advisory lock; the database holds nothing else that uses such locks.
+_LOCK_KEY = 0x686F72697A6F6E
+#: What servers say while they restart or are full (SQLSTATE); `None` is a broken connection.
+_PASSING_STATES = {None, "08000", "08003", "08006", "25P03", "40001", "40P01", "53300"} | {
+    *("57P01", "57P02", "57P03", "57P05")
+}
+#: What a server that is there says first: it starts, ends, or has too many clients.
+_ANSWERED = "FATAL:"
+#: What they say, without a SQLSTATE, to those who will never be let in.
+_NEVER = ("authentication failed", "does not exist", "no pg_hba.conf entry", "translate host name")
+
+
+@dataclass(frozen=True)
+class Database:
+    """A database that processes of one machine (SQLite) or of many (PostgreSQL) share.
+
+    Args:
+        address: Where it is; its name for people hides the password.
+        engine: Connections to it, a new one for each transaction.
+    """
+
+    address: Address
+    engine: Engine
+
+    def read(self, work: Callable[[Connection], T], patience_s: float = PATIENCE_S) -> T:
+        """Do `work` in a transaction that writes nothing and waits for nobody."""
+        return self._repeated(lambda: self._done(work, writes=False), patience_s)
+
+    def write(self, work: Callable[[Connection], T], patience_s: float = PATIENCE_S) -> T:
+        """Do `work` in a transaction while nobody else writes; durable once this returns."""
+        return self._repeated(lambda: self._done(work, writes=True), patience_s)
+
+    def note(self, work: Callable[[Connection], T], patience_s: float = PATIENCE_S) -> T:
+        """As `write`, for what need not outlast a power cut: who waits, who is still there."""
+        return self._repeated(lambda: self._done(work, writes=True, durable=False), patience_s)
+
+    @contextmanager
+    def kept_open(self) -> Iterator["Database"]:
+        """The same database for several transactions in a row, without its overhead between them.
+
+        PostgreSQL then keeps one connection; SQLite does not tidy its file up after each.
+        """
+        if self.address.path is None:
+            engine = _engine(self.address, QueuePool)
+            try:
+                yield replace(self, engine=engine)
+            finally:
+                engine.dispose()
+        else:
+            with self.engine.execution_options(writes=False).connect() as connection:
+                connection.scalar(text("SELECT count(*) FROM sqlite_schema"))
+                connection.rollback()
+                yield self
+
+    def refuse_absent(self) -> None:
+        """SQLite would make an empty file of a name that is not there."""
+        path = self.address.path
+        if path is not None and not path.is_file():
+            raise StudyNotFoundError(
+                f"{self.address.shown} does not exist, expected a study file; "
+                f"make one with `horizon-bo init {self.address.shown} …`"
+            )
+
+    def _done(self, work: Callable[[Connection], T], *, writes: bool, durable: bool = True) -> T:
+        with _clear_errors(self.address), self._turn() if writes else nullcontext():
+            engine = self.engine.execution_options(writes=writes, durable=durable)
+            with engine.begin() as connection:
+                if writes and self.address.path is None:
+                    commit = "on" if durable else "off"
+                    connection.exec_driver_sql(
+                        f"SET LOCAL idle_in_transaction_session_timeout = '{_SILENCE_S}s'; "
+                        f"SET LOCAL synchronous_commit = {commit}; "
+                        f"SELECT pg_advisory_xact_lock({_LOCK_KEY})"
+                    )
+                return work(connection)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Wait in line for SQLite's file; PostgreSQL has its line within the transaction."""
+        path = self.address.path
+        if path is None:
+            yield
+            return
+        descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _repeated(self, attempt: Callable[[], T], patience_s: float) -> T:
+        """Make an attempt again, with growing pauses, as long as the server is away."""
+        began_s, (wait_s, longest_s) = time.monotonic(), _WAITS_S
+        while True:
+            try:
+                return attempt()
+            except _AwayError as error:
+                patience_s = PATIENCE_S if _ANSWERED in str(error) else patience_s
+                if time.monotonic() - began_s > patience_s:
+                    raise StorageError(
+                        f"{self.address.shown} cannot be reached since {patience_s:.0f} s "
+                        f"({error}), expected a running server; nothing acknowledged is lost, "
+                        "start it or correct the address, and repeat the call"
+                    ) from error
+            time.sleep(wait_s * random.uniform(0.5, 1.0))  # many come back at once
+            wait_s = min(2 * wait_s, longest_s)
+
+
+class _AwayError(Exception):
+    """The server is not there at this moment."""
+
+
+def database_at(address: Address) -> Database:
+    """The database at an address; nothing is read or written yet."""
+    try:
+        engine = _engine(address, NullPool)
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{address.shown} needs psycopg, which is not installed ({error}); "
+            'install it with: pip install "horizon-bo[postgres]"'
+        ) from error
+    if address.path is not None:
+        event.listen(engine, "connect", _make_durable)
+        event.listen(engine, "begin", _begin)
+    return Database(address, engine)
+
+
+def _engine(address: Address, pool: type[Pool]) -> Engine:
+    given: dict[str, Any] = {} if address.path is not None else {"connect_timeout": 10}
+    kept = {} if pool is NullPool else {"pool_size": 1, "max_overflow": 4}
+    return create_engine(address.url, poolclass=pool, connect_args=given, **kept)
+
+
+def _make_durable(connection: Any, _: Any) -> None:
+    """A sync per commit; transactions begin where we say, also around DDL."""
+    connection.isolation_level = None
+    connection.execute(f"PRAGMA busy_timeout = {1000 * _BUSY_S}")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+
+
+def _begin(connection: Connection) -> None:
+    given = connection.get_execution_options()
+    if not given.get("durable", True):
+        connection.exec_driver_sql("PRAGMA synchronous = NORMAL")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if given["writes"] else "BEGIN")
+
+
+def clock(connection: Connection) -> float:
+    """Seconds since 1970 by the clock of the database, which all workers share."""
+    if connection.dialect.name == "sqlite":
+        return time.time()  # SQLite has none of its own: it lives on this machine
+    return float(connection.scalar(text("SELECT extract(epoch FROM clock_timestamp())")) or 0.0)
+
+
+@contextmanager
+def _clear_errors(address: Address) -> Iterator[None]:
+    """Turn what a database may say into one clear line."""
+    where = address.shown
+    try:
+        yield
+    except (SQLAlchemyError, sqlite3.Error, OSError) as error:
+        if isinstance(error, HorizonBOError):
+            raise
+        said = masked((str(getattr(error, "orig", None) or error).splitlines() or [""])[0])
+        if address.path is None and _passes(error, said):
+            raise _AwayError(said) from error
+        if any(mark in said for mark in ("not a database", "malformed", "no such", "no column")):
+            raise StudyFormatError(
+                f"{where} is damaged or no study ({said}), expected an SQLite file written by "
+                "`horizon-bo init`; restore a copy"
+            ) from error
+        if address.path is None and isinstance(error, OperationalError | InterfaceError):
+            raise StorageError(
+                f"{where} lets nobody in ({said}), expected a database that this user may write "
+                "to; correct the address"
+            ) from error
+        raise StorageError(
+            f"{where} refused the event ({said}), expected a writable disk with space; nothing "
+            "of this call was recorded, mend the disk and repeat it"
+        ) from error
+
+
+def _passes(error: Exception, said: str) -> bool:
+    """Whether what a server said will pass by itself: it restarts, or is full for a moment."""
+    if not isinstance(error, DBAPIError):
+        return False
+    if error.connection_invalidated:
+        return True
+    if not isinstance(error, OperationalError | InterfaceError):
+        return False
+    state = getattr(error.orig, "sqlstate", None)
+    return state in _PASSING_STATES and not any(mark in said for mark in _NEVER)

@@ -1,0 +1,1 @@
+"""Migrations: which steps lead from an older format of a study to the next?"""

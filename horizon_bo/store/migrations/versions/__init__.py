@@ -1,0 +1,1 @@
+"""Versions: one file for each format, which says how the format before becomes it."""

@@ -1,0 +1,85 @@
+"""Status: which runs does a study have, who makes them, and how far are they?"""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, Row, select
+
+from horizon_bo.store.claims import lapsed
+from horizon_bo.store.database import clock
+from horizon_bo.store.events import StudyStore
+from horizon_bo.store.owners import shown_owner
+from horizon_bo.store.schema import CLAIMS
+from horizon_bo.study.branches import by_run, suggestion
+from horizon_bo.study.trials import Study, Trial
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunStatus:
+    """Where a run stands.
+
+    Args:
+        id: Its id.
+        state: "running", "waiting" for a worker, "lapsed" (its worker is silent), "by hand"
+            (suggested to somebody who will report it), "withdrawn", or how it ended.
+        worker: Who makes or made it, machine and process; `None` where no worker did.
+        attempt: Number of the last attempt by a worker; `None` where no worker did.
+        since_s: How long a running attempt has lasted, seconds.
+        learning_rate: As given to the optimizer.
+        params: Count of parameters.
+        tokens: Training tokens, a count.
+        flops: Compute it is charged, FLOP.
+        loss: Final loss, of the longest reading.
+    """
+
+    id: int
+    state: str
+    worker: str | None
+    attempt: int | None
+    since_s: float | None
+    learning_rate: float
+    params: float
+    tokens: float
+    flops: float
+    loss: float | None
+
+
+def run_statuses(store: StudyStore, study: Study) -> list[RunStatus]:
+    """Where every run of a study stands, in the order of their ids."""
+
+    def work(connection: Connection) -> tuple[dict[int, Row], float]:
+        rows = connection.execute(select(CLAIMS).where(CLAIMS.c.study == store.id)).all()
+        return {row.run: row for row in rows}, clock(connection)
+
+    claims, now_s = store.database.read(work)
+    return [
+        _status(study, trials, claims.get(trials[0].id), now_s) for trials in by_run(study.trials)
+    ]
+
+
+def _status(study: Study, trials: tuple[Trial, ...], claim: Row | None, now_s: float) -> RunStatus:
+    run, last = suggestion(trials, study), trials[-1]
+    state = _state(trials, claim, now_s)
+    began_s = claim.began if claim is not None and state == "running" else None
+    return RunStatus(
+        id=run.id,
+        state=state,
+        worker=None if claim is None or claim.owner is None else shown_owner(claim.owner),
+        attempt=None if claim is None else claim.attempt,
+        since_s=None if began_s is None else now_s - began_s,
+        learning_rate=run.learning_rate,
+        params=run.params,
+        tokens=run.tokens,
+        flops=sum(trial.flops for trial in trials if trial.charged),
+        loss=last.loss,
+    )
+
+
+def _state(trials: tuple[Trial, ...], claim: Row | None, now_s: float) -> str:
+    pending = any(trial.status == "pending" for trial in trials)
+    last = trials[-1]
+    if not pending:
+        given_up = claim is not None and last.status == "failed" and not last.charged
+        return "withdrawn" if given_up else last.status
+    if claim is None or claim.state == "ended":
+        return "by hand"
+    return "lapsed" if lapsed(claim, now_s) else claim.state

@@ -1,0 +1,368 @@
+"""Suggesting: who works out the next runs where many wait for one?
+
+Whoever wants a run puts down an ask. One of those who wait is elected by a lease, works out runs
+for all of them from one posterior, outside of any transaction, and publishes them, each a run of
+its own. Every election has a number, the fence: who was taken for dead and comes back publishes
+nothing. What is observed meanwhile does not void a suggestion; it only knew less, and its event
+says how much.
+"""
+
+import json
+import math
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+
+from sqlalchemy import Connection, Row, and_, delete, insert, select, update
+
+from horizon_bo.core import policy
+from horizon_bo.core.candidates import rates
+from horizon_bo.core.inference import Belief
+from horizon_bo.core.threads import one_thread
+from horizon_bo.errors import BudgetExhaustedError
+from horizon_bo.store.claims import beating, started
+from horizon_bo.store.database import clock
+from horizon_bo.store.events import StoredStudy, StudyStore
+from horizon_bo.store.owners import gone, new_owner
+from horizon_bo.store.schema import ASKS, SUGGESTERS
+from horizon_bo.study import changes
+from horizon_bo.study.trials import Study, Suggestion, Trial
+
+#: How long the lease and an ask last without being renewed, and how often they are, in seconds.
+_LEASE_S, _BEAT_S = 30.0, 5.0
+#: How long an answer is kept for who asked and was held up, in seconds.
+_KEPT_S = 86_400.0
+#: How often those who wait look for their answers, all together, a second; and one at most.
+_LOOKS_PER_S, _LOOKS_OF_ONE = 50.0, 5.0
+#: Runs worked out at once at most, unless one asker wants more.
+_MOST_AT_ONCE = 64
+#: Rounding may make the last affordable run seem dearer than what is left, in target runs.
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ask:
+    """What somebody who waits wants.
+
+    Args:
+        wanted: Number of runs.
+        without: Sizes of scales to leave out, counts of parameters.
+        limits: What runs may take beside the budget.
+        advised: Take no run where the advice is to stop.
+        claims: The asker is a worker: its runs are offered again if it falls silent.
+        asker: Who waits, by a name that is made up for each ask.
+    """
+
+    wanted: int = 1
+    without: tuple[float, ...] = ()
+    limits: policy.Limits | None = None
+    advised: bool = False
+    claims: bool = False
+    asker: str = field(default_factory=new_owner)
+
+    @property
+    def terms(self) -> str:
+        """What those who are served together must agree on."""
+        limits = self.limits and [sorted(self.limits.tokens.items()), self.limits.flops]
+        return json.dumps([list(self.without), self.advised, self.claims, limits])
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why there is no run: the advice is to stop, or nothing fits into the budget."""
+
+    advised: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an asker is given: ids of runs, or why there is none."""
+
+    runs: tuple[int, ...] = ()
+    refusal: Refusal | None = None
+
+
+@dataclass(frozen=True)
+class Offer:
+    """Runs that were worked out, and whether no more fit into the budget."""
+
+    runs: Sequence[Suggestion]
+    exhausted: bool
+
+
+#: Works out runs for a study, or says why there is none. How many are wanted it asks once it knows
+#: what to believe, since more may have come to wait meanwhile.
+WorkOut = Callable[[Study, Callable[[], int]], Offer | Refusal]
+
+
+@dataclass(frozen=True)
+class _Round:
+    """Where an asker stands: its answer, the fence of its election, and how many wait with it."""
+
+    answer: Answer | None
+    fence: int | None
+    waiting: int = 1
+
+
+def working_out(ask: Ask, believed: Callable[[Study], Belief]) -> WorkOut:
+    """How to work out runs for all who ask for the same.
+
+    Args:
+        ask: What they ask for.
+        believed: What a study's runs say.
+    """
+
+    def work_out(study: Study, wanted: Callable[[], int]) -> Offer | Refusal:
+        offered = changes.without_scales(study, ask.without)
+        with one_thread():
+            belief = believed(study)
+            if ask.advised and (best := policy.recommend(offered, belief, limits=ask.limits)).stop:
+                return Refusal(True, best.reason)
+            count = wanted()
+            try:
+                runs = policy.suggest(offered, belief, n=count, limits=ask.limits)
+            except BudgetExhaustedError as error:
+                return Refusal(False, str(error))
+        made = runs if count == ask.wanted else apart(study, runs)
+        return Offer(made, len(runs) < count)
+
+    return work_out
+
+
+def suggested(
+    store: StudyStore, known: StoredStudy, ask: Ask, work_out: WorkOut
+) -> tuple[StoredStudy, Answer]:
+    """Ask for runs and wait for them, or work them out for all who wait."""
+    with store.database.kept_open() as database:
+        store = replace(store, database=database)
+        while True:
+            known, entered = store.write(known, partial(_entered, store, ask), durable=False)
+            if entered.fence is None:
+                answer = _waited(store, ask, entered.waiting)
+                known = known if answer is None else store.read(known)
+            else:
+                known, answer = _served(store, known, ask, entered, work_out)
+            if answer is not None:
+                return known, answer
+
+
+def _entered(
+    store: StudyStore, ask: Ask, connection: Connection, now: StoredStudy
+) -> tuple[StoredStudy, _Round]:
+    """Put the ask down or renew it, and take the lease if it is free."""
+    now_s = clock(connection)
+    mine = and_(ASKS.c.study == store.id, ASKS.c.asker == ask.asker)
+    row = connection.execute(select(ASKS).where(mine)).one_or_none()
+    stale = and_(ASKS.c.study == store.id, ASKS.c.expires < now_s)
+    connection.execute(delete(ASKS).where(stale))
+    if row is None or row.expires < now_s:
+        given = {"study": store.id, "asker": ask.asker, "wanted": ask.wanted, "terms": ask.terms}
+        connection.execute(insert(ASKS), {**given, "asked": now_s, "expires": now_s + _LEASE_S})
+    else:
+        if row.answer is not None:
+            return now, _Round(None, None)
+        connection.execute(update(ASKS).where(mine).values(expires=now_s + _LEASE_S))
+    waiting = len(_waiting(store, ask, connection, now_s))
+    return now, _Round(None, _elected(store, ask.asker, connection, now_s), waiting)
+
+
+def _elected(store: StudyStore, asker: str, connection: Connection, now_s: float) -> int | None:
+    """The fence of a new election, `None` where somebody is working."""
+    one = SUGGESTERS.c.study == store.id
+    lease = connection.execute(select(SUGGESTERS).where(one)).one_or_none()
+    if lease is None:
+        connection.execute(insert(SUGGESTERS), {"study": store.id, "fence": 0, "expires": 0.0})
+    elif not _free(lease, now_s):
+        return None
+    fence = 1 + (0 if lease is None else lease.fence)
+    given = {"holder": asker, "fence": fence, "expires": now_s + _LEASE_S}
+    connection.execute(update(SUGGESTERS).where(one).values(given))
+    return fence
+
+
+def _free(lease: Row, now_s: float) -> bool:
+    return lease.holder is None or lease.expires < now_s or gone(lease.holder)
+
+
+def _waiting(store: StudyStore, ask: Ask, connection: Connection, now_s: float) -> list[Row]:
+    """Asks that can be served along with this one, which comes first, then by time."""
+    rows = connection.execute(
+        select(ASKS)
+        .where(ASKS.c.study == store.id, ASKS.c.terms == ask.terms, ASKS.c.answer.is_(None))
+        .order_by(ASKS.c.asked, ASKS.c.asker)
+    ).all()
+    there = [row for row in rows if row.expires >= now_s and not gone(row.asker)]
+    return sorted(there, key=lambda row: row.asker != ask.asker)
+
+
+def _served(
+    store: StudyStore, known: StoredStudy, ask: Ask, entered: _Round, work_out: WorkOut
+) -> tuple[StoredStudy, Answer | None]:
+    """Work out runs for all who wait until none does; one's own answer.
+
+    `None` where somebody else was elected meanwhile. With its own answer given, the suggester goes
+    on for others only from the posterior it has.
+    """
+    mine: Answer | None = None
+    state, fence = entered, entered.fence
+    try:
+        with beating(lambda: _renewed(store, ask, fence), _BEAT_S):
+            while state.fence is not None:
+                offer = work_out(known.study, partial(_wanted, store, ask))
+                known, state = store.write(
+                    known, partial(_published, store, ask, fence, mine, offer, known)
+                )
+                mine = state.answer
+    except BaseException:
+        store.database.write(partial(_released, store, ask, fence))
+        raise
+    return known, mine
+
+
+def _wanted(store: StudyStore, ask: Ask) -> int:
+    """How many runs are to be worked out now for all who wait."""
+
+    def work(connection: Connection) -> int:
+        wanted = [row.wanted for row in _waiting(store, ask, connection, clock(connection))]
+        return max(wanted[0], min(sum(wanted), _MOST_AT_ONCE)) if wanted else 1
+
+    return store.database.read(work)
+
+
+def _renewed(store: StudyStore, ask: Ask, fence: int | None) -> bool:
+    """Renew lease and ask; whether the election still holds."""
+
+    def work(connection: Connection) -> bool:
+        expires = clock(connection) + _LEASE_S
+        own = and_(ASKS.c.study == store.id, ASKS.c.asker == ask.asker)
+        connection.execute(update(ASKS).where(own).values(expires=expires))
+        lease = and_(SUGGESTERS.c.study == store.id, SUGGESTERS.c.fence == fence)
+        renewed = update(SUGGESTERS).where(lease).values(expires=expires)
+        return connection.execute(renewed).rowcount == 1
+
+    return store.database.note(work)
+
+
+def _released(store: StudyStore, ask: Ask, fence: int | None, connection: Connection) -> None:
+    """Give the lease up, and the ask with it."""
+    own = and_(ASKS.c.study == store.id, ASKS.c.asker == ask.asker)
+    connection.execute(delete(ASKS).where(own))
+    lease = and_(SUGGESTERS.c.study == store.id, SUGGESTERS.c.fence == fence)
+    connection.execute(update(SUGGESTERS).where(lease).values(holder=None, expires=0.0))
+
+
+def _published(
+    store: StudyStore,
+    ask: Ask,
+    fence: int | None,
+    mine: Answer | None,
+    offer: Offer | Refusal,
+    seen: StoredStudy,
+    connection: Connection,
+    now: StoredStudy,
+) -> tuple[StoredStudy, _Round]:
+    """Give what was worked out to those who wait, and the lease up if that was all."""
+    lease = select(SUGGESTERS).where(SUGGESTERS.c.study == store.id)
+    if connection.execute(lease).one().fence != fence:
+        return now, _Round(mine, None)
+    left = [] if isinstance(offer, Refusal) else list(offer.runs)
+    open_ = False
+    for row in _waiting(store, ask, connection, clock(connection)):
+        part, left = left[: row.wanted], left[row.wanted :]
+        if isinstance(offer, Refusal):
+            answer = Answer(refusal=offer)
+        else:
+            whole = len(part) == row.wanted or offer.exhausted
+            now, runs = _started(store, row, part if whole else [], seen, connection, now)
+            answer = Answer(runs)
+        if not answer.runs and answer.refusal is None:
+            open_ = True
+            continue
+        one = and_(ASKS.c.study == store.id, ASKS.c.asker == row.asker)
+        given = {"answer": json.dumps(asdict(answer)), "expires": clock(connection) + _KEPT_S}
+        connection.execute(update(ASKS).where(one).values(given))
+        mine = answer if row.asker == ask.asker else mine
+    if open_ and (mine is None or informing(now.study) == informing(seen.study)):
+        return now, _Round(mine, fence)
+    _released(store, ask, fence, connection)
+    return now, _Round(mine, None)
+
+
+def _started(
+    store: StudyStore,
+    row: Row,
+    runs: Sequence[Suggestion],
+    seen: StoredStudy,
+    connection: Connection,
+    now: StoredStudy,
+) -> tuple[StoredStudy, tuple[int, ...]]:
+    """The study with an asker's runs pending, those that still fit into the budget; their ids."""
+    study, ids = now.study, []
+    for run in runs:
+        if run.flops > study.remaining + _ROUNDING * study.target.flops:
+            break
+        ids.append(len(study.trials))
+        study = changes.start(study, [run])
+    facts = {"asker": row.asker, "computed_at": seen.sequence} if ids else {}
+    now = store.append(connection, now, "suggested", study, facts)
+    if json.loads(row.terms)[2]:
+        for run_id in ids:
+            started(connection, store, run_id, row.asker)
+    return now, tuple(ids)
+
+
+def _waited(store: StudyStore, ask: Ask, waiting: int) -> Answer | None:
+    """The answer, or `None` once the lease is free or the ask has to be renewed."""
+    until = time.monotonic() + _LEASE_S / 3
+    pause_s = max(1 / _LOOKS_OF_ONE, waiting / _LOOKS_PER_S)
+
+    def look(connection: Connection) -> tuple[Answer | None, bool]:
+        own = and_(ASKS.c.study == store.id, ASKS.c.asker == ask.asker)
+        row = connection.execute(select(ASKS.c.answer).where(own)).one_or_none()
+        if row is not None and row.answer is not None:
+            return _answer_from(row.answer), False
+        lease = select(SUGGESTERS).where(SUGGESTERS.c.study == store.id)
+        return None, row is None or _free(connection.execute(lease).one(), clock(connection))
+
+    while time.monotonic() < until:
+        time.sleep(pause_s * random.uniform(0.5, 1.5))  # apart from each other
+        answer, free = store.database.read(look)
+        if answer is not None or free:
+            return answer
+    return None
+
+
+def _answer_from(text: str) -> Answer:
+    record = json.loads(text)
+    refusal = record["refusal"]
+    return Answer(tuple(record["runs"]), None if refusal is None else Refusal(**refusal))
+
+
+def informing(study: Study) -> list[Trial]:
+    """The trials that inform: what is believed depends on them alone."""
+    return [trial for trial in study.trials if trial.status in ("completed", "diverged")]
+
+
+def apart(study: Study, runs: Sequence[Suggestion]) -> list[Suggestion]:
+    """The runs with no two the same: one that is there takes the nearest rate of its own step.
+
+    Several may be of one place in a plan, since a repeat averages noise; for workers that know
+    nothing of each other a rate nearby tells as much, and more of the curve.
+    """
+    taken, made = {_place(trial) for trial in study.trials}, []
+    for run in runs:
+        if _place(run) in taken:
+            off = lambda rate, at=run.learning_rate: abs(math.log(rate / at))  # noqa: E731
+            run = replace(run, learning_rate=min(rates(study), key=off))
+        taken.add(_place(run))
+        made.append(run)
+        study = changes.start(study, [run])
+    return made
+
+
+def _place(run: Suggestion | Trial) -> tuple[object, ...]:
+    recipe = (run.batch_tokens, run.schedule, run.averaging)
+    return (run.learning_rate, run.params, run.tokens, *recipe)

@@ -1,0 +1,104 @@
+"""Many processes on one study: all are served, nothing is lost, nothing is counted twice."""
+
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from horizon_bo.errors import StorageError
+from horizon_bo.tuner import HorizonTuner
+from tests.quick import quick_inference, together
+from tests.studies import TARGET, logged, small_tuner
+
+#: Inference takes this long where a test is about waiting for it, in seconds.
+THINKING_S = 0.6
+
+
+def many_writers(address: str, folder: Path, count: int, rounds: int) -> None:
+    small_tuner(study=address, budget=1e4 * TARGET.flops)
+
+    def work(number: int) -> list:
+        tuner, told = HorizonTuner.open(address), []
+        for step in range(rounds):
+            run, loss = tuner.suggest(), 3 + number / 100 + step / 10_000
+            tuner.observe(run, loss=loss)
+            told.append((run.id, loss))
+        return told
+
+    told = [entry for entries in together(folder, count, work) for entry in entries]
+    trials = HorizonTuner.open(address).study.trials
+    assert dict(told) == {trial.id: trial.loss for trial in trials}
+    assert len(told) == count * rounds
+    places = Counter((trial.learning_rate, trial.params, trial.tokens) for trial in trials)
+    assert max(places.values()) == 1
+
+
+def test_eight_writers_are_served_and_no_two_make_the_same_run(address, tmp_path, monkeypatch):
+    quick_inference(monkeypatch, 0.05)
+    many_writers(address, tmp_path, 8, 2)
+
+
+@pytest.mark.slow
+def test_64_writers_are_served_and_no_two_make_the_same_run(address, tmp_path, monkeypatch):
+    quick_inference(monkeypatch, 0.05)
+    many_writers(address, tmp_path, 64, 5)
+
+
+@pytest.mark.slow  # a matter of seconds, on a machine that has nothing else to do
+def test_64_workers_each_get_a_run_within_five_seconds(address, tmp_path, monkeypatch):
+    quick_inference(monkeypatch, THINKING_S)
+    small_tuner(study=address, budget=1e4 * TARGET.flops)
+
+    def work(_: int) -> list:
+        tuner, began_s = HorizonTuner.open(address), time.monotonic()
+        return [tuner.suggest().id, time.monotonic() - began_s]
+
+    longest_s, given = [], []
+    for _ in range(3):  # the machine may be busy for a while
+        said = together(tmp_path, 64, work)
+        given += [run_id for run_id, _ in said]
+        longest_s.append(max(waited_s for _, waited_s in said))
+        if longest_s[-1] < 5:
+            break
+    assert sorted(given) == list(range(len(given)))
+    assert min(longest_s) < 5, longest_s
+
+
+def test_observers_of_runs_nobody_suggested_lose_nothing(address, tmp_path):
+    small_tuner(study=address, budget=1e4 * TARGET.flops)
+
+    def work(number: int) -> list:
+        tuner, losses = HorizonTuner.open(address), []
+        for step in range(5):
+            losses.append(1 + number + step / 1000)
+            tuner.observe(logged(loss=losses[-1]))
+        return losses
+
+    told = [loss for losses in together(tmp_path, 8, work) for loss in losses]
+    recorded = [trial.loss for trial in HorizonTuner.open(address).study.trials]
+    assert sorted(recorded) == sorted(told)
+    assert len(told) == 40
+
+
+def test_workers_opened_before_a_run_was_suggested_may_report_it(address):
+    controller = small_tuner(study=address)
+    workers = [HorizonTuner.open(address) for _ in range(3)]
+    for worker, run in zip(workers, controller.suggest(3), strict=True):
+        assert worker.observe(run, loss=3.0 + run.id / 100) == ()
+    recorded = [trial.loss for trial in HorizonTuner.open(address).study.trials]
+    assert recorded == [3.0, 3.01, 3.02]
+
+
+def test_an_outcome_never_lands_in_a_study_that_took_its_files_place(tmp_path):
+    old = small_tuner(study=tmp_path / "runs.db", prior_center=3e-4)
+    run = old.suggest()
+    for file in tmp_path.iterdir():
+        file.unlink()
+    new = small_tuner(study=tmp_path / "runs.db", prior_center=6e-3)
+    new.suggest()
+    with pytest.raises(StorageError, match="no longer holds the study that was opened") as caught:
+        old.observe(run, loss=3.3)
+    assert "\n" not in str(caught.value)
+    assert new.observe(0, loss=2.9) == ()
+    assert HorizonTuner.open(tmp_path / "runs.db").study.trials[0].loss == 2.9
