@@ -45,7 +45,7 @@ Smaller = Annotated[
     float | None, option("--smaller", "K", "Size over the compute-optimal one: its extra compute.")
 ]
 Inputs = Annotated[
-    Sequence[str],
+    Sequence[str] | None,
     option(
         "--inputs",
         "A,B,…",
@@ -190,7 +190,7 @@ def fit(
     batch_tokens: Annotated[
         float | None, option("--batch-tokens", "B", "Keep the runs of this batch, tokens per step.")
     ] = None,
-    inputs: Inputs = (),
+    inputs: Inputs = None,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -205,7 +205,7 @@ def fit(
             bayesian=bayesian,
             best=best_of_cells,
             seed=seed,
-            inputs=tuple(inputs),
+            inputs=tuple(inputs or ()),
         )
         record, remarks = fit_family(family, columns_of(table, batch_tokens), options)
     _show(record, remarks, as_json)

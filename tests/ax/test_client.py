@@ -66,7 +66,7 @@ def test_out_of_design_trials_are_kept_after_every_refit():
     one_trial(client)
     generator = client._generation_strategy.adapter.generator
     assert len(generator.belief.runs.loss) == 3
-    assert math.log(5e-2) in generator.belief.runs.log_lr.tolist()
+    assert math.log(5e-2) in generator.belief.runs.points.log_lr.tolist()
 
 
 def test_fixed_parameters_are_kept_and_the_rest_is_chosen():

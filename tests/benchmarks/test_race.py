@@ -135,7 +135,7 @@ def test_a_failing_rival_is_recorded_and_the_run_exits_with_1(tmp_path, monkeypa
 
     broken = Entry(name="broken", make=fails, given="")
     monkeypatch.setattr(bench, "entries", lambda: {**entries(), "broken": broken})
-    smoke = Path(bench.__file__).with_name("smoke.json")
+    smoke = Path(bench.__file__).parents[1] / "smoke.json"
     with pytest.raises(typer.Exit) as stop:
         bench.main(cases=smoke, out=tmp_path, methods="broken,zero", budget=["0.05"])
     assert stop.value.exit_code == 1
@@ -164,7 +164,7 @@ def test_harder_pools_only_ever_shrink():
 
 
 def test_a_line_says_where_it_comes_from_and_what_the_shared_read_out_says():
-    (case,) = bench.load_cases(Path(bench.__file__).with_name("smoke.json"))
+    (case,) = bench.load_cases(Path(bench.__file__).parents[1] / "smoke.json")
     task = Task(case=case, method="horizon-random", prior_center=0.01, seed=0, budget=0.2)
     lines = list(bench.lines_of(task))
     assert len(lines) >= 3
