@@ -8,7 +8,7 @@ disk before it returns.
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import Any, Literal, overload
 
 from horizon_bo.core import policy
 from horizon_bo.core.inference import Belief, believe
@@ -21,14 +21,8 @@ from horizon_bo.runs.plan import RunPlan, RunReport
 from horizon_bo.runs.progress import watching
 from horizon_bo.runs.worker import Work, WorkReport, work_on
 from horizon_bo.store.claims import take_over
-from horizon_bo.store.events import (
-    StoredStudy,
-    StudyStore,
-    altered_trials,
-    create_study,
-    study_store,
-)
-from horizon_bo.store.suggesting import Ask, Refusal, informing, suggested, working_out
+from horizon_bo.store.events import StoredStudy, StudyStore, create_study, recorded, study_store
+from horizon_bo.store.suggesting import Ask, informing, suggested, working_out
 from horizon_bo.study import changes, imports
 from horizon_bo.study.branches import run_of
 from horizon_bo.study.horizons import Horizon, SearchSpace, refuse_unlikely_sizes
@@ -36,9 +30,6 @@ from horizon_bo.study.outliers import far_losses
 from horizon_bo.study.trials import OWN_SOURCE, LoggedRun, Study, Suggestion, Trial
 from horizon_bo.tables.logged import LoggedTable, Table, logged_table, remarks_about
 from horizon_bo.tables.trackers import log_study
-
-if TYPE_CHECKING:
-    pass
 
 
 class HorizonTuner:
@@ -141,19 +132,12 @@ class HorizonTuner:
         if n is not None and (not isinstance(n, int) or isinstance(n, bool) or n < 1):
             raise InvalidSpaceError(f"n is {n!r}, expected a whole number >= 1; ask for one run")
         ask = Ask(wanted=n or 1, without=tuple(without), limits=limits)
-        if self._store is None:
-            offer = working_out(ask, self._believed)(self.study, lambda: ask.wanted)
-            refusal = offer if isinstance(offer, Refusal) else None
-            runs = [] if isinstance(offer, Refusal) else list(offer.runs)
-            self._record("suggested", lambda study: changes.start(study, runs))
-        else:
-            self._stored, answer = suggested(
-                self._store, self._stored, ask, working_out(ask, self._believed)
-            )
-            refusal = answer.refusal
-            runs = [run_of(self.study, run_id) for run_id in answer.runs]
-        if refusal is not None:
-            raise BudgetExhaustedError(refusal.reason)
+        self._stored, answer = suggested(
+            self._store, self._stored, ask, working_out(ask, self._believed)
+        )
+        if answer.refusal is not None:
+            raise BudgetExhaustedError(answer.refusal.reason)
+        runs = [run_of(self.study, run_id) for run_id in answer.runs]
         return runs if n is not None else runs[0]
 
     def observe(
@@ -412,9 +396,5 @@ class HorizonTuner:
 
     def _record(self, kind: str, change: Callable[[Study], Study]) -> tuple[Trial, ...]:
         """Apply a change, on disk first; the trials it made or altered."""
-        if self._store is not None:
-            self._stored, altered = self._store.record(self._stored, kind, change)
-            return altered
-        before = self._stored.study
-        self._stored = StoredStudy(change(before), self._stored.sequence + 1)
-        return altered_trials(before, self._stored.study)
+        self._stored, altered = recorded(self._store, self._stored, kind, change)
+        return altered

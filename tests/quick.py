@@ -3,8 +3,8 @@
 import json
 import os
 import time
+import traceback
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from horizon_bo.study.branches import suggestion
 def quick_inference(monkeypatch: pytest.MonkeyPatch, seconds: float = 0.0) -> None:
     """Inference takes so long, whatever the machine; what is suggested after it is on a grid."""
 
-    def suggest(study, belief, n):
+    def suggest(study, belief, n, limits=None):
         return [suggestion([trial], study) for trial in pool_of_space(study)[:n]]
 
     monkeypatch.setattr(tuner_module, "believe", lambda study: time.sleep(seconds))
@@ -28,10 +28,13 @@ def child(work: Callable[[], object]) -> int:
     """The number of a process that does this and ends, by 0 where it went well."""
     process = os.fork()
     if process == 0:
-        with suppress(BaseException):
+        try:
             work()
             os._exit(0)
-        os._exit(1)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(1)
     return process
 
 

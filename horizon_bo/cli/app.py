@@ -8,18 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from horizon_bo.cli import (
-    backtest,
-    demo,
-    laws,
-    replay,
-    report,
-    run,
-    start,
-    status,
-    tables,
-    worker,
-)
+from horizon_bo.cli import backtest, demo, laws, replay, report, run, start, status, tables, worker
 from horizon_bo.cli.answer import RecommendationFigure, show_recommendation
 from horizon_bo.cli.terminal import (
     AsJson,

@@ -320,6 +320,16 @@ def study_store(address: str | PathLike[str], name: str | None = None) -> StudyS
     return StudyStore(database, found[0].id, found[0].name)
 
 
+def recorded(
+    store: StudyStore | None, known: StoredStudy, kind: str, change: Callable[[Study], Study]
+) -> tuple[StoredStudy, tuple[Trial, ...]]:
+    """What `record` gives; without a store the study is kept in memory alone."""
+    if store is not None:
+        return store.record(known, kind, change)
+    study = change(known.study)
+    return StoredStudy(study, known.sequence + 1), altered_trials(known.study, study)
+
+
 def altered_trials(before: Study, after: Study) -> tuple[Trial, ...]:
     """The trials that one study has and another had not, or otherwise."""
     known = before.trials

@@ -133,9 +133,18 @@ def working_out(ask: Ask, believed: Callable[[Study], Belief]) -> WorkOut:
 
 
 def suggested(
-    store: StudyStore, known: StoredStudy, ask: Ask, work_out: WorkOut
+    store: StudyStore | None, known: StoredStudy, ask: Ask, work_out: WorkOut
 ) -> tuple[StoredStudy, Answer]:
-    """Ask for runs and wait for them, or work them out for all who wait."""
+    """Ask for runs and wait for them, or work them out for all who wait.
+
+    Args:
+        store: Where the study is kept; `None` keeps it in memory, where nobody else waits.
+        known: The study as it was read before.
+        ask: What is asked for.
+        work_out: How runs are worked out.
+    """
+    if store is None:
+        return _suggested_in_memory(known, ask, work_out)
     with store.database.kept_open() as database:
         store = replace(store, database=database)
         while True:
@@ -147,6 +156,18 @@ def suggested(
                 known, answer = _served(store, known, ask, entered, work_out)
             if answer is not None:
                 return known, answer
+
+
+def _suggested_in_memory(
+    known: StoredStudy, ask: Ask, work_out: WorkOut
+) -> tuple[StoredStudy, Answer]:
+    offer, study, ids = work_out(known.study, lambda: ask.wanted), known.study, []
+    if isinstance(offer, Refusal):
+        return known, Answer(refusal=offer)
+    for run in offer.runs:
+        ids.append(len(study.trials))
+        study = changes.start(study, [run])
+    return StoredStudy(study, known.sequence + 1), Answer(tuple(ids))
 
 
 def _entered(

@@ -27,10 +27,11 @@ from tests.studies import TARGET, small_tuner
 
 #: Trains for a while, keeps a checkpoint in its folder, and prints the loss.
 TRAINER = """
-import pathlib, sys, time
+import os, pathlib, sys, time
 steps = pathlib.Path(sys.argv[1]) / "steps"
 for step in range(int(steps.read_text()) if steps.exists() else 0, int(sys.argv[3])):
-    steps.write_text(str(step + 1))
+    steps.with_suffix(".draft").write_text(str(step + 1))
+    os.replace(steps.with_suffix(".draft"), steps)  # it may be killed at any moment
     time.sleep(0.02)
 print("loss", 3 + float(sys.argv[2]))
 """
