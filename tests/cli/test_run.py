@@ -105,14 +105,29 @@ def test_without_a_terminal_each_event_is_one_plain_line_on_stderr(study):
     [
         (["--command", "trian --lr {learning_rate}"], "'trian' is not found"),
         (["--command", "python --lr {rate}"], "the placeholder {rate}, expected one of"),
-        (["--command", "true", "--parallel", "0"], "parallel is 0"),
-        (["--command", "true", "--timeout", "soon"], "--timeout is 'soon'"),
-        (["--command", "true", "--without", "7e7"], "the scales to leave out are"),
-        (["--command", "true", "--target-settings", "[1]"], "--target-settings is '[1]'"),
-        (["--command", "true", "--on", "moon"], "on is 'moon', expected one of local, slurm, ray"),
-        (["--command", "true", "--on", "slurm", "--gpus", "0,1"], "gpus is 0,1 with on='slurm'"),
-        (["--command", "true", "--resources", "gpus"], "--resources is 'gpus', expected NAME=VAL"),
-        (["--command", "true", "--resources", "time=soon"], "time is 'soon', expected minutes"),
+        (["--command", "true {learning_rate}", "--parallel", "0"], "parallel is 0"),
+        (["--command", "true {learning_rate}", "--timeout", "soon"], "--timeout is 'soon'"),
+        (["--command", "true {learning_rate}", "--without", "7e7"], "the scales to leave out are"),
+        (
+            ["--command", "true {learning_rate}", "--target-settings", "[1]"],
+            "--target-settings is '[1]'",
+        ),
+        (
+            ["--command", "true {learning_rate}", "--on", "moon"],
+            "on is 'moon', expected one of local, slurm, ray",
+        ),
+        (
+            ["--command", "true {learning_rate}", "--on", "slurm", "--gpus", "0,1"],
+            "gpus is 0,1 with on='slurm'",
+        ),
+        (
+            ["--command", "true {learning_rate}", "--resources", "gpus"],
+            "--resources is 'gpus', expected NAME=VAL",
+        ),
+        (
+            ["--command", "true {learning_rate}", "--resources", "time=soon"],
+            "time is 'soon', expected minutes",
+        ),
     ],
 )
 def test_bad_input_is_one_line_exit_code_2_and_nothing_started(study, arguments, expected):
@@ -126,7 +141,8 @@ def test_bad_input_is_one_line_exit_code_2_and_nothing_started(study, arguments,
 
 def test_a_command_that_keeps_failing_exits_2_with_its_last_error_last(study):
     HorizonTuner.open(study).suggest()
-    result = call("--command", f"{sys.executable} -S -c 'raise SystemExit(\"no data\")'")
+    fails = f"{sys.executable} -S -c 'raise SystemExit(\"no data\")' {{learning_rate}}"
+    result = call("--command", fails)
     assert result.exit_code == 2
     assert "by exit code (exit code 1: no data)" in result.stderr.splitlines()[-1]
     assert {t.status for t in HorizonTuner.open(study).study.trials} == {"failed"}

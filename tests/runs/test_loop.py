@@ -29,7 +29,7 @@ TRAIN += ["--tokens", "{tokens}", "--folder", "{folder}"]
 
 
 def python(code: str) -> list[str]:
-    return [sys.executable, "-S", "-c", f"import os, sys, time; {code}"]
+    return [sys.executable, "-S", "-c", f"import os, sys, time; {code}", "{learning_rate}"]
 
 
 def fails_loudly(run: Suggestion) -> float:
