@@ -26,6 +26,9 @@ from tests.studies import SPACE, TARGET, small_study
 
 RUN = {"learning_rate": 1e-3, "params": 6e7, "tokens": 1e9}
 
+#: A command that does nothing for long.
+SLEEPS = "env LR={learning_rate} sleep 30"
+
 
 @pytest.fixture
 def command(tmp_path) -> str:
@@ -88,7 +91,7 @@ def test_ax_s_own_run_trials_ends_when_the_budget_does(tmp_path, command):
 
 def test_a_failing_command_fails_its_trial_costs_its_price_and_ax_says_so(tmp_path):
     client = ax_client()
-    attach_command(client, f"{sys.executable} -c exit(3)", tmp_path)
+    attach_command(client, f"{sys.executable} -c exit(3) {{learning_rate}}", tmp_path)
     with pytest.raises(AxError, match="tolerated trial failure rate"):
         client.run_trials(max_trials=1, initial_seconds_between_polls=0)
     (trial,) = horizon_study(client).trials
@@ -97,15 +100,20 @@ def test_a_failing_command_fails_its_trial_costs_its_price_and_ax_says_so(tmp_pa
 
 
 def test_arguments_are_never_seen_by_a_shell(tmp_path):
-    runner = command_runner("printf '%s\\n' {note} {params}", tmp_path, note="$(id); a b")
+    runner = command_runner(
+        "env LR={learning_rate} printf '%s\\nloss=%s\\n' {note} {params}",
+        tmp_path,
+        note="$(id); a b",
+    )
     runner.settings["space"]["scales"] = runner.settings["space"]["scales"][:1]
     metadata = runner.run_trial(0, RUN)
     assert ended(runner, 0, metadata) == TrialStatus.COMPLETED
-    assert (tmp_path / "trial_0" / "stdout.log").read_text() == "$(id); a b\n60000000\n"
+    assert (tmp_path / "trial_0" / "stdout.log").read_text() == "$(id); a b\nloss=60000000\n"
 
 
 def test_another_process_sees_that_a_command_runs_and_how_it_ended(tmp_path):
-    runner, again = (command_runner("sh -c 'sleep 0.3; echo 2.5'", tmp_path) for _ in range(2))
+    slow = "sh -c 'sleep 0.3; echo 2.5' {learning_rate}"
+    runner, again = (command_runner(slow, tmp_path) for _ in range(2))
     metadata = runner.run_trial(0, RUN)
     assert again.poll_trial(0, metadata) == TrialStatus.RUNNING
     assert ended(runner, 0, metadata) == TrialStatus.COMPLETED
@@ -116,15 +124,15 @@ def test_another_process_sees_that_a_command_runs_and_how_it_ended(tmp_path):
 def test_a_command_ends_with_the_process_that_ran_it_and_its_trial_has_failed(tmp_path):
     code = (
         "import os; from tests.ax.test_orchestration import RUN, command_runner; "
-        f"command_runner('sleep 30', {str(tmp_path)!r}).run_trial(0, RUN); os._exit(0)"
+        f"command_runner({SLEEPS!r}, {str(tmp_path)!r}).run_trial(0, RUN); os._exit(0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
     metadata = {"folder": str(tmp_path / "trial_0")}
-    assert ended(command_runner("sleep 30", tmp_path), 0, metadata) == TrialStatus.FAILED
+    assert ended(command_runner(SLEEPS, tmp_path), 0, metadata) == TrialStatus.FAILED
 
 
 def test_a_stopped_trial_ends_all_that_it_started_and_frees_the_folder(tmp_path):
-    runner = command_runner("sh -c 'echo $$; sleep 30 & wait'", tmp_path)
+    runner = command_runner("sh -c 'echo $$; sleep 30 & wait' {learning_rate}", tmp_path)
     metadata = runner.run_trial(0, RUN)
     log = tmp_path / "trial_0" / "stdout.log"
     while not log.read_text().strip():
@@ -136,7 +144,7 @@ def test_a_stopped_trial_ends_all_that_it_started_and_frees_the_folder(tmp_path)
     ).stdout.split()
     assert all(state.startswith("Z") for state in listed), listed
     assert runner.stop_trial(0, metadata) == {}
-    assert command_runner("true", tmp_path).poll_trial(1, {"folder": "no"}) == TrialStatus.FAILED
+    assert command_runner(SLEEPS, tmp_path).poll_trial(1, {"folder": "no"}) == TrialStatus.FAILED
 
 
 @pytest.mark.parametrize(
@@ -160,7 +168,7 @@ def test_the_loss_and_its_deviation_are_read_from_result_json(tmp_path):
 
 
 def test_a_command_that_says_no_loss_fails_and_says_why(tmp_path, caplog):
-    runner = command_runner("echo done", tmp_path)
+    runner = command_runner("sh -c 'echo done' {learning_rate}", tmp_path)
     metadata = runner.run_trial(0, RUN)
     with caplog.at_level("WARNING", "horizon_bo.ax.orchestration"):
         assert ended(runner, 0, metadata) == TrialStatus.FAILED
@@ -170,7 +178,7 @@ def test_a_command_that_says_no_loss_fails_and_says_why(tmp_path, caplog):
 
 
 def test_nan_in_the_last_line_is_a_loss_that_diverged(tmp_path):
-    runner = command_runner("echo nan", tmp_path)
+    runner = command_runner("sh -c 'echo nan' {learning_rate}", tmp_path)
     metadata = runner.run_trial(0, RUN)
     assert ended(runner, 0, metadata) == TrialStatus.COMPLETED
     assert math.isnan(CommandLoss("loss").fetch(0, metadata)[1][0])
