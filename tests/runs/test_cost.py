@@ -107,7 +107,9 @@ def test_a_pending_run_that_would_end_after_the_deadline_stays_pending(tmp_path)
         space=replace(SPACE, scales=[replace(s, tokens_per_second=1e6) for s in SPACE.scales]),
     )
     given = {"folder": tmp_path / "runs", "watch": silent}
-    report = tuner.run([sys.executable, "-c", "print(3.5)"], **given, deadline_s=900.0)
+    report = tuner.run(
+        [sys.executable, "-c", "print(3.5)", "{learning_rate}"], **given, deadline_s=900.0
+    )
     assert report.observed == ()
     assert tuner.study.trials[0].status == "pending"
 
@@ -116,7 +118,7 @@ def test_a_loop_reports_gpu_hours_once_it_knows_a_speed(tmp_path):
     tuner = tuner_with_pending(tmp_path / "runs.db", 1)
     code = "import time; time.sleep(0.2); print(3.5)"
     given = {"folder": tmp_path / "runs", "watch": silent, "max_runs": 1}
-    report = tuner.run([sys.executable, "-S", "-c", code], **given)
+    report = tuner.run([sys.executable, "-S", "-c", code, "{learning_rate}"], **given)
     assert report.gpu_hours is not None
     assert 0.2 / 3600 < report.gpu_hours.spent < 5 / 3600
 

@@ -236,6 +236,7 @@ def test_the_late_outcome_of_a_fenced_attempt_is_nobodys(on, engine, tmp_path):
     )
 
 
+TRUE = "true {learning_rate}"
 LOOP = """
 import sys
 from tests.runs.test_engines import loop
@@ -251,7 +252,7 @@ def loop(on: str, folder: str, **changes: Any) -> HorizonTuner:
     """Two runs at once that wait for a file, from a study with two pending ones."""
     slurm_module.ASK_S = ray_module.ASK_S = 0.2
     tuner = HorizonTuner.open(Path(folder) / "runs.db")
-    argv = [sys.executable, "-S", "-c", f"import os, time; {ONCE}"]
+    argv = [sys.executable, "-S", "-c", f"import os, time; {ONCE}", "{learning_rate}"]
     given: dict[str, Any] = {"folder": Path(folder) / "runs", "on": on, "parallel": 2}
     tuner.run(argv, **{**given, "max_runs": 2, "watch": silent, **changes})
     return tuner
@@ -307,7 +308,7 @@ def test_what_no_node_has_is_refused_before_anything_starts(
 ):
     tuner = tuner_with_pending(tmp_path / "runs.db")
     with pytest.raises(EngineError, match=named):
-        tuner.run("true", folder=tmp_path / "runs", on=on, resources=resources, watch=silent)
+        tuner.run(TRUE, folder=tmp_path / "runs", on=on, resources=resources, watch=silent)
     assert tuner.study == HorizonTuner.open(tmp_path / "runs.db").study
     assert not (tmp_path / "runs" / "0").exists()
 
@@ -317,7 +318,7 @@ def test_a_job_that_would_wait_for_ever_ends_the_loop(on, cluster, tmp_path):
     tuner = tuner_with_pending(tmp_path / "runs.db")
     given = {"folder": tmp_path / "runs", "on": on, "resources": {"time": "2-00:00:00"}}
     with pytest.raises(EngineError, match=r"PartitionTimeLimit.*would wait for ever"):
-        tuner.run("true", **given, watch=silent)
+        tuner.run(TRUE, **given, watch=silent)
     assert tuner.study.trials[0].status == "pending"
 
 
@@ -325,7 +326,7 @@ def test_a_cluster_that_is_not_there_is_said_in_a_line(tmp_path, monkeypatch):
     tuner = tuner_with_pending(tmp_path / "runs.db")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(EngineError, match="sbatch is not found, expected Slurm's commands"):
-        tuner.run([sys.executable], folder=tmp_path / "runs", on="slurm", watch=silent)
+        tuner.run(TRUE, folder=tmp_path / "runs", on="slurm", watch=silent)
 
 
 def test_a_ray_that_does_not_answer_is_said_in_seconds(tmp_path, monkeypatch):
@@ -333,7 +334,7 @@ def test_a_ray_that_does_not_answer_is_said_in_seconds(tmp_path, monkeypatch):
     tuner = tuner_with_pending(tmp_path / "runs.db")
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.5:9")
     with pytest.raises(EngineError, match=r"no Ray cluster answers at 127\.0\.0\.5:9"):
-        tuner.run([sys.executable], folder=tmp_path / "runs", on="ray", watch=silent)
+        tuner.run(TRUE, folder=tmp_path / "runs", on="ray", watch=silent)
 
 
 def test_a_scales_settings_come_before_the_resources_of_all(tmp_path):
