@@ -1,0 +1,190 @@
+"""Evidence: what did each sweep and each published fit say of its coefficients?
+
+A recipe's likelihood of its coefficients θ is kept as a normal in information form,
+
+    ln p(data | θ) = const − ½ θᵀ Λ θ + hᵀ θ,
+
+so that it says nothing (Λ = 0) of what its runs could not tell: bowls identify most coefficients,
+optima the exponents, a published exponent itself. `hierarchy` learns from these what the next
+recipe may look like. The file beside is written by `benchmarks.prior.learn`.
+"""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from horizon_bo.errors import InvalidSpaceError
+
+#: Written into every file; another one is refused.
+FORMAT = 1
+#: What the coefficients of a file are measured in.
+UNIT = "natural logs; losses relative to the study's typical loss"
+
+#: Coefficients that recipes share a population of, in the order of every matrix.
+COEFFICIENTS = (
+    "optimum_per_params",
+    "optimum_per_tokens",
+    "optimum_per_batch",
+    "log_curvature",
+    "curvature_per_params",
+    "curvature_per_tokens",
+    "curvature_per_batch",
+    "asymmetry",
+    "log_params_exponent",
+    "log_tokens_exponent",
+    "log_drift_sd",
+    "log_length",
+    "log_misfit_sd",
+    "log_noise_sd",
+    "noise_per_compute",
+    "log_bowl_error",
+    "cliff",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimum:
+    """Where a recipe's best rate lay at its largest cell.
+
+    Args:
+        learning_rate: The rate, as given to the optimizer.
+        log_sd: Standard deviation of its natural log.
+        params: Size, a count.
+        tokens: Training tokens, a count.
+        batch_tokens: Tokens per step, `None` where unknown.
+    """
+
+    learning_rate: float
+    log_sd: float
+    params: float
+    tokens: float
+    batch_tokens: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What one recipe's data say of its coefficients.
+
+    Args:
+        name: The recipe.
+        group: Recipes of one group share code, data or people, and are left out together.
+        data: Names of the data it was learnt from; a study on any of them may not use it.
+        kind: `"bowls"`, `"optima"` or `"exponents"`: what the data are.
+        optimizer: The optimizer.
+        parametrization: `"standard"` or `"mup"`.
+        experts: Whether `params` are the active ones of a mixture of experts.
+        weight: Its share of a recipe, below 1 where relatives repeat much of what it says.
+        precision: Λ, a row a coefficient of `COEFFICIENTS`.
+        score: h.
+        optimum: Its best rate, where it has one.
+        rows: Runs behind it.
+        source: Paper, repository, licence.
+    """
+
+    name: str
+    group: str
+    data: tuple[str, ...]
+    kind: str
+    optimizer: str
+    parametrization: str
+    experts: bool
+    weight: float
+    precision: tuple[tuple[float, ...], ...]
+    score: tuple[float, ...]
+    optimum: Optimum | None
+    rows: int
+    source: str
+
+
+def usable(evidence: Sequence[Evidence], excluded: Collection[str]) -> tuple[Evidence, ...]:
+    """The recipes that may speak where some data must not, without their relatives."""
+    refused = {each.group for each in evidence if set(each.data) & set(excluded)}
+    return tuple(each for each in evidence if each.group not in refused)
+
+
+@cache
+def shipped() -> tuple[Evidence, ...]:
+    """The evidence of the corpus."""
+    text = (Path(__file__).parent / "evidence.json").read_text()
+    return evidence_from(json.loads(text), "the evidence beside this file")
+
+
+def evidence_record(evidence: Sequence[Evidence]) -> dict[str, Any]:
+    """Evidence as plain values; matrices are symmetric and keep their lower half."""
+    return {
+        "format": FORMAT,
+        "unit": UNIT,
+        "coefficients": list(COEFFICIENTS),
+        "recipes": [
+            {
+                **{name: getattr(each, name) for name in _PLAIN},
+                "data": list(each.data),
+                "precision": [_rounded(row[: k + 1]) for k, row in enumerate(each.precision)],
+                "score": _rounded(each.score),
+                "optimum": None if each.optimum is None else vars(each.optimum),
+            }
+            for each in evidence
+        ],
+    }
+
+
+_PLAIN = (
+    "name",
+    "group",
+    "kind",
+    "optimizer",
+    "parametrization",
+    "experts",
+    "weight",
+    "rows",
+    "source",
+)
+
+
+def _rounded(values: Sequence[float]) -> list[float]:
+    """Five digits, which is more than any sweep can tell."""
+    return [float(f"{value:.5g}") for value in values]
+
+
+def evidence_from(record: Mapping[str, Any], name: str) -> tuple[Evidence, ...]:
+    """Evidence from plain values.
+
+    Args:
+        record: What `evidence_record` gives.
+        name: What to call it in a message.
+    """
+    for key, expected in (("format", FORMAT), ("unit", UNIT)):
+        if not isinstance(record, Mapping) or record.get(key) != expected:
+            found = record.get(key) if isinstance(record, Mapping) else record
+            raise InvalidSpaceError(
+                f"{key} of {name} is {found!r}, expected {expected!r}; "
+                "write it again with benchmarks.prior.learn"
+            )
+    if tuple(record.get("coefficients", ())) != COEFFICIENTS:
+        raise InvalidSpaceError(
+            f"coefficients of {name} is {record.get('coefficients')!r}, expected "
+            f"{list(COEFFICIENTS)}; write it again with benchmarks.prior.learn"
+        )
+    try:
+        return tuple(_one(entry) for entry in record["recipes"])
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise InvalidSpaceError(
+            f"{name} has a recipe that cannot be read ({error!r}), expected what horizon-bo prior "
+            "learn writes; write it again"
+        ) from error
+
+
+def _one(entry: Mapping[str, Any]) -> Evidence:
+    lower, size = entry["precision"], len(COEFFICIENTS)
+    full = [[float(lower[max(i, j)][min(i, j)]) for j in range(size)] for i in range(size)]
+    optimum = entry["optimum"]
+    return Evidence(
+        **{name: entry[name] for name in _PLAIN},
+        data=tuple(entry["data"]),
+        precision=tuple(map(tuple, full)),
+        score=tuple(map(float, entry["score"])),
+        optimum=None if optimum is None else Optimum(**optimum),
+    )

@@ -1,0 +1,182 @@
+"""Hierarchy: what may the next recipe be like, after what other recipes said of themselves?
+
+Each recipe r has coefficients of its own, one draw from a population that its covariates shift:
+
+    θ_r = m + B x_r + e_r,    e_r ~ N(0, Σ),    p(data_r | θ_r) ∝ exp(−½ θᵀ Λ_r θ + h_rᵀ θ)
+
+x_r holds the family of its optimizer, µP, and experts; they move the exponents of the optimum only.
+With few recipes Σ = D R D is shrunk: each variance towards a hand-set one worth `_PSEUDO_RECIPES`
+recipes, the correlations towards none, as if `_UNCORRELATED` more recipes had shown none, few of
+them among the exponents, whose trade-off is what recipes agree on most. m and B are normal; given
+Σ they are integrated out exactly, and so is each θ_r, so that the fixed point below is expectation
+maximisation. The next recipe is N(m̂ + B̂ x, Σ + what m and B are unsure of).
+
+Sources: Dempster, Laird & Rubin (1977), J. R. Stat. Soc. B 39(1):1-38; Barnard, McCulloch & Meng
+(2000), Statistica Sinica 10(4):1281-1311, for D R D.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.prior.evidence import COEFFICIENTS, Evidence
+from benchmarks.prior.optimizers import family_of
+
+FloatArray = NDArray[np.float64]
+
+#: What one would believe of a recipe without any sweep: location and spread between recipes. The
+#: sweeps move the locations and replace the spreads as far as they can tell.
+VAGUE: Mapping[str, tuple[float, float]] = MappingProxyType(
+    {
+        "optimum_per_params": (-0.35, 0.2),
+        "optimum_per_tokens": (-0.15, 0.2),
+        "optimum_per_batch": (0.4, 0.2),  # linear below the critical batch, none above
+        "log_curvature": (-4.4, 1.0),  # of the loss, per squared e-fold
+        "curvature_per_params": (-0.1, 0.15),
+        "curvature_per_tokens": (-0.2, 0.15),
+        "curvature_per_batch": (0.07, 0.15),
+        "asymmetry": (0.75, 0.4),
+        "log_params_exponent": (-1.2, 0.4),
+        "log_tokens_exponent": (-1.2, 0.4),
+        "log_drift_sd": (-1.6, 0.5),
+        "log_length": (0.7, 0.4),
+        "log_misfit_sd": (-5.8, 0.7),
+        "log_noise_sd": (-6.2, 0.9),
+        "noise_per_compute": (-0.1, 0.1),
+        "log_bowl_error": (-2.5, 0.5),
+        "cliff": (2.3, 0.8),  # ln units above the optimum where half of the runs diverge
+    }
+)
+#: What covariates may shift: exponent, prior mean and standard deviation of the shift. Under µP the
+#: optimum is expected not to move with width (Yang et al., 2022, arXiv:2203.03466).
+SHIFTS: tuple[tuple[str, str, float, float], ...] = (
+    ("matrix", "optimum_per_params", 0.0, 0.3),
+    ("matrix", "optimum_per_tokens", 0.0, 0.3),
+    ("matrix", "optimum_per_batch", 0.0, 0.3),
+    ("mup", "optimum_per_params", 0.35, 0.2),
+    ("experts", "optimum_per_params", 0.0, 0.3),
+)
+_PSEUDO_RECIPES = 3.0
+#: Of any two coefficients, and of two exponents of the optimum: leaving groups of recipes out finds
+#: the first as good as none, and the second 2 nats better than 8 (`benchmarks/LOG.md`).
+_UNCORRELATED, _UNCORRELATED_EXPONENTS = 30.0, 1.0
+#: Spread of m's prior, in spreads between recipes.
+_LOCATION_SPREADS = 1.5
+_SETTLED = 1e-4
+
+
+@dataclass(frozen=True)
+class Population:
+    """Mean and covariance of the coefficients (`COEFFICIENTS`) of a recipe not seen yet."""
+
+    mean: FloatArray
+    covariance: FloatArray
+
+
+@dataclass(frozen=True)
+class Hierarchy:
+    """What a set of recipes say together.
+
+    Args:
+        effects: Mean of m and then of the shifts.
+        effects_covariance: Their covariance.
+        spread: Σ, the covariance between recipes alike.
+        recipes: Their number, relatives counted in part.
+    """
+
+    effects: FloatArray
+    effects_covariance: FloatArray
+    spread: FloatArray
+    recipes: float
+
+    def population(self, optimizer: str, parametrization: str, *, experts: bool) -> Population:
+        """The next recipe's coefficients under some covariates."""
+        family = family_of(optimizer)
+        share = {"adam": 0.0, "matrix": 1.0}.get(family or "", 0.5)
+        design = _design(share, parametrization == "mup", experts)
+        covariance = self.spread + design @ self.effects_covariance @ design.T
+        if family is None:  # either family: half of each shift, give or take as much
+            halves = (_design(1.0, False, False) - _design(0.0, False, False)) @ self.effects / 2
+            covariance = covariance + np.outer(halves, halves)
+        return Population(design @ self.effects, covariance)
+
+
+def hierarchy(evidence: Sequence[Evidence]) -> Hierarchy:
+    """Learn the population of recipes from what each of them said."""
+    recipes = [(_design_of(each), *_message(each), each.weight) for each in evidence]
+    locations, spreads = (np.array(column) for column in zip(*VAGUE.values(), strict=True))
+    prior_mean = np.concatenate([locations, [shift[2] for shift in SHIFTS]])
+    prior_sd = np.concatenate([_LOCATION_SPREADS * spreads, [shift[3] for shift in SHIFTS]])
+    weight = sum(each.weight for each in evidence)
+    spread = np.diag(spreads**2)
+    doubt = np.full((len(spreads), len(spreads)), _UNCORRELATED)
+    doubt[:3, :3] = _UNCORRELATED_EXPONENTS
+    while True:
+        effects, covariance = _effects(recipes, spread, prior_mean, prior_sd)
+        moments = _moments(recipes, spread, effects, covariance)
+        variances = (moments.diagonal() + _PSEUDO_RECIPES * spreads**2) / (weight + _PSEUDO_RECIPES)
+        scale = np.sqrt(np.maximum(moments.diagonal(), 1e-300))
+        seen = weight * moments / np.outer(scale, scale)
+        correlations = seen / (weight + doubt)
+        np.fill_diagonal(correlations, 1.0)
+        fresh = correlations * np.sqrt(np.outer(variances, variances))
+        change = np.abs(np.sqrt(fresh.diagonal() / spread.diagonal()) - 1).max()
+        spread = fresh
+        if change < _SETTLED:
+            return Hierarchy(effects, covariance, spread, weight)
+
+
+#: A recipe as the fixed point needs it: design, Λ, h, weight.
+_Recipe = tuple[FloatArray, FloatArray, FloatArray, float]
+
+
+def _design(matrix: float, mup: bool, experts: bool) -> FloatArray:
+    """Which effects make up each coefficient under some covariates."""
+    size = len(COEFFICIENTS)
+    present = {"matrix": matrix, "mup": float(mup), "experts": float(experts)}
+    design = np.zeros((size, size + len(SHIFTS)))
+    design[:, :size] = np.eye(size)
+    for column, (covariate, coefficient, _, _) in enumerate(SHIFTS):
+        design[COEFFICIENTS.index(coefficient), size + column] = present[covariate]
+    return design
+
+
+def _design_of(each: Evidence) -> FloatArray:
+    share = 1.0 if family_of(each.optimizer) == "matrix" else 0.0
+    return _design(share, each.parametrization == "mup", each.experts)
+
+
+def _message(each: Evidence) -> tuple[FloatArray, FloatArray]:
+    return np.array(each.precision), np.array(each.score)
+
+
+def _effects(
+    recipes: Sequence[_Recipe], spread: FloatArray, prior_mean: FloatArray, prior_sd: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Posterior mean and covariance of m and the shifts, every θ_r integrated out."""
+    precision = np.diag(prior_sd**-2)
+    score = prior_mean * prior_sd**-2
+    for design, own, linear, weight in recipes:
+        shrunk = np.linalg.solve(np.eye(len(own)) + own @ spread, np.column_stack([own, linear]))
+        precision = precision + weight * design.T @ shrunk[:, :-1] @ design
+        score = score + weight * design.T @ shrunk[:, -1]
+    covariance = np.asarray(np.linalg.inv(precision), dtype=np.float64)
+    return covariance @ score, covariance
+
+
+def _moments(
+    recipes: Sequence[_Recipe], spread: FloatArray, effects: FloatArray, covariance: FloatArray
+) -> FloatArray:
+    """Expected Σ_r e_r e_rᵀ, with what is not known of each θ_r and of the effects."""
+    inverse = np.linalg.inv(spread)
+    total = np.zeros_like(spread)
+    for design, own, linear, weight in recipes:
+        posterior = np.linalg.inv(own + inverse)
+        expected = design @ effects
+        error = posterior @ (linear + inverse @ expected) - expected
+        sway = (posterior @ inverse - np.eye(len(spread))) @ design
+        total += weight * (np.outer(error, error) + posterior + sway @ covariance @ sway.T)
+    return total

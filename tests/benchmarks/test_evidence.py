@@ -1,0 +1,54 @@
+"""Evidence travels as plain values, says where it comes from, and refuses what it cannot read."""
+
+import json
+
+import numpy as np
+import pytest
+
+from benchmarks.prior.evidence import (
+    evidence_from,
+    evidence_record,
+    shipped,
+    usable,
+)
+from horizon_bo.errors import InvalidSpaceError
+from tests.evidences import told
+
+
+def test_evidence_written_and_read_is_the_same():
+    evidence = (told("one", {"cliff": 1.5, "asymmetry": 0.25}), told("two", {"log_curvature": -4}))
+    assert evidence_from(json.loads(json.dumps(evidence_record(evidence))), "it") == evidence
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("format", 2), ("unit", "nats"), ("coefficients", ["cliff"])]
+)
+def test_a_file_of_another_kind_is_refused_in_one_line(key, value):
+    record = evidence_record([told("one", {"cliff": 1.5})]) | {key: value}
+    with pytest.raises(InvalidSpaceError, match=f"{key} of ours.json is .* expected"):
+        evidence_from(record, "ours.json")
+
+
+def test_a_recipe_without_its_matrix_is_refused_in_one_line():
+    record = evidence_record([told("one", {"cliff": 1.5})])
+    del record["recipes"][0]["precision"]
+    with pytest.raises(InvalidSpaceError, match="cannot be read"):
+        evidence_from(record, "ours.json")
+
+
+def test_shipped_recipes_say_where_they_come_from_and_never_less_than_nothing():
+    names = [each.name for each in shipped()]
+    assert len(set(names)) == len(names) >= 20
+    for each in shipped():
+        assert each.source
+        assert each.data
+        # five digits are kept, so an eigenvalue may be off by that share of the largest
+        values = np.linalg.eigvalsh(np.array(each.precision))
+        assert values.min() >= -1e-4 * values.max()
+
+
+def test_both_steplaw_sweeps_are_refused_to_a_study_on_either():
+    for data in ("steplaw_dense", "steplaw_moe"):
+        groups = {each.group for each in usable(shipped(), [data])}
+        assert "steplaw" not in groups
+        assert {"fantastic", "stdlib", "misfitting"} <= groups
