@@ -152,7 +152,7 @@ BAD_LINES = {
     "not suggested": ("observe runs.db 0 --loss 3 --branch 3e9", "branch of run 0 is 3000000000.0"),
     "a word": ("observe runs.db 0 --loss 3 --branch last", "--branch is 'last'"),
     "negative": ("observe runs.db 0 --loss 3 --branch -1", "--branch is -1"),
-    "a reading's id": ("observe runs.db 1 --loss 3", "trial 1 is a reading of run 0"),
+    "a reading's id": ("observe runs.db 1 --loss 3", "trial 1 is a branch of run 0"),
     "an ordinary run": ("observe runs.db 3 --loss 3 --branch 1e9", "expected none"),
     "cooldown alone": (INIT.replace("runs", "new") + " --cooldown 0.2", "expected wsd among them"),
     "cooldown of all": (
