@@ -178,7 +178,7 @@ def test_a_trunk_with_branches_and_averages_is_trained_and_read(tmp_path):
         cooldown=0.2,
         flops=scale.flops(4.4e4),
     )
-    tuner._study = start(tuner.study, [run])
+    tuner._stored = replace(tuner._stored, study=start(tuner.study, [run]))
     tuner.run(builtin_command(tuner.study), folder=tmp_path / "runs", max_runs=1)
     told = [(t.tokens, t.schedule, t.averaging, t.status) for t in tuner.study.trials]
     assert told == [(2e4, "wsd", "none", "completed"), (4e4, "wsd", "none", "completed")]

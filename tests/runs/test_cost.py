@@ -102,10 +102,11 @@ def test_runs_that_would_end_after_the_deadline_are_not_started(tmp_path):
 
 def test_a_pending_run_that_would_end_after_the_deadline_stays_pending(tmp_path):
     tuner = tuner_with_pending(tmp_path / "runs.db", 1)
-    tuner._study = replace(
+    study = replace(
         tuner.study,
         space=replace(SPACE, scales=[replace(s, tokens_per_second=1e6) for s in SPACE.scales]),
     )
+    tuner._stored = replace(tuner._stored, study=study)
     given = {"folder": tmp_path / "runs", "watch": silent}
     report = tuner.run(
         [sys.executable, "-c", "print(3.5)", "{learning_rate}"], **given, deadline_s=900.0

@@ -326,7 +326,9 @@ def test_a_cluster_that_is_not_there_is_said_in_a_line(tmp_path, monkeypatch):
     tuner = tuner_with_pending(tmp_path / "runs.db")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(EngineError, match="sbatch is not found, expected Slurm's commands"):
-        tuner.run(TRUE, folder=tmp_path / "runs", on="slurm", watch=silent)
+        tuner.run(
+            [sys.executable, "{learning_rate}"], folder=tmp_path / "runs", on="slurm", watch=silent
+        )
 
 
 def test_a_ray_that_does_not_answer_is_said_in_seconds(tmp_path, monkeypatch):
@@ -334,7 +336,9 @@ def test_a_ray_that_does_not_answer_is_said_in_seconds(tmp_path, monkeypatch):
     tuner = tuner_with_pending(tmp_path / "runs.db")
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.5:9")
     with pytest.raises(EngineError, match=r"no Ray cluster answers at 127\.0\.0\.5:9"):
-        tuner.run(TRUE, folder=tmp_path / "runs", on="ray", watch=silent)
+        tuner.run(
+            [sys.executable, "{learning_rate}"], folder=tmp_path / "runs", on="ray", watch=silent
+        )
 
 
 def test_a_scales_settings_come_before_the_resources_of_all(tmp_path):
