@@ -22,7 +22,7 @@ from horizon_bo.runs.progress import watching
 from horizon_bo.runs.worker import Work, WorkReport, work_on
 from horizon_bo.store.claims import take_over
 from horizon_bo.store.events import StoredStudy, StudyStore, create_study, recorded, study_store
-from horizon_bo.store.suggesting import Ask, informing, suggested, working_out
+from horizon_bo.store.suggesting import Ask, suggested, working_out
 from horizon_bo.study import changes, imports
 from horizon_bo.study.branches import run_of
 from horizon_bo.study.horizons import Horizon, SearchSpace, refuse_unlikely_sizes
@@ -390,7 +390,7 @@ class HorizonTuner:
 
     def _believed(self, study: Study) -> Belief:
         """What the study's ended runs say, worked out once for each set of them."""
-        if self._belief is None or informing(self._belief[0]) != informing(study):
+        if self._belief is None or self._belief[0].informing != study.informing:
             self._belief = (study, believe(study))
         return self._belief[1]
 

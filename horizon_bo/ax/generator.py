@@ -138,7 +138,7 @@ class HorizonGenerator(Generator):
 
 def _forgetting(study: Study, belief: Belief, ids: frozenset[int]) -> Belief:
     """The belief without some outcomes, but with the coefficients that they helped to infer."""
-    finished = [t.id for t in study.trials if t.status in ("completed", "diverged")]
+    finished = [trial.id for trial in study.informing]
     if len(finished) != len(belief.runs.loss):  # many runs were condensed into fewer
         lost = [replace(t, status="failed", loss=None) if t.id in ids else t for t in study.trials]
         return believe(replace(study, trials=tuple(lost)))

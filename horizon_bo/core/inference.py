@@ -85,16 +85,11 @@ def believe_with(
     runs, recipes, loss_scale = finished_runs(study)
     center = study_center(study)
     priors = priors_of(study_priors(center.log_lr, center.log_sd, study.parametrization))
-    informed = replace(study, trials=_informing(study))  # what has not ended changes nothing
+    informed = replace(study, trials=study.informing)  # what has not ended changes nothing
     generator = study_generator(informed, BELIEF)
     posterior = sampler(runs, priors, generator)
     draws = target_draws(posterior, runs, generator)
     return Belief(runs, recipes, loss_scale, center, posterior, draws)
-
-
-def _informing(study: Study) -> tuple[Trial, ...]:
-    """The trials that say something of the loss."""
-    return tuple(trial for trial in study.trials if trial.status in ("completed", "diverged"))
 
 
 def study_center(study: Study) -> Center:
@@ -111,7 +106,7 @@ def finished_runs(study: Study) -> tuple[Runs, tuple[str, ...], float]:
 
     The typical loss is the median of the study's own recipe, else of any: priors scale with it.
     """
-    trials = list(_informing(study))
+    trials = list(study.informing)
     labels = [study.recipe(trial) for trial in trials]
     recipes = tuple(sorted({label for label in labels if label is not None}))
     own = [t.loss for t, label in zip(trials, labels, strict=True) if t.loss and label is None]

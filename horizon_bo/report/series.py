@@ -221,7 +221,7 @@ def _removed(study: Study, belief: Belief) -> tuple[np.ndarray, np.ndarray]:
     Runs that inference has merged share what they told together.
     """
     share = leave_one_out(belief.posterior, belief.runs)
-    ended = [t for t in study.trials if t.status in ("completed", "diverged")]
+    ended = study.informing
     member = _members(study, belief, ended)
     count = np.bincount(member, minlength=len(belief.runs))
     removed = np.full((2, len(study.trials)), math.nan)

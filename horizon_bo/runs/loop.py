@@ -285,15 +285,7 @@ def _observed(loop: _Loop, state: _State, run: Suggestion, outcome: Outcome) -> 
     remarks: list[str] = []
     try:
         for branch, part in by_branch(loop.tuner.study, run, outcome):
-            remarks += loop.tuner.observe(
-                run,
-                loss=part.loss,
-                loss_sd=part.loss_sd,
-                diverged=part.status == "diverged",
-                failed=part.status == "failed",
-                flops=part.flops,
-                branch=branch,
-            )
+            remarks += loop.tuner.observe(run, branch=branch, **part.told)
         _import_readings(loop, run, folder)
     except UnknownTrialError as error:  # somebody observed it by hand meanwhile
         line = f"{line}, not recorded: {error}"

@@ -87,6 +87,17 @@ class Outcome:
     readings: tuple[Mapping[str, Any], ...] = ()
 
     @property
+    def told(self) -> dict[str, Any]:
+        """What `observe` is told of it."""
+        return {
+            "loss": self.loss,
+            "loss_sd": self.loss_sd,
+            "diverged": self.status == "diverged",
+            "failed": self.status == "failed",
+            "flops": self.flops,
+        }
+
+    @property
     def lacked_memory(self) -> bool:
         """Memory ran out, or the kernel killed it, which it does when memory runs out."""
         by_kernel = self.cause == "killed" and "SIGKILL" in self.detail

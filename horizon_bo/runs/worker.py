@@ -184,16 +184,7 @@ def _told(
 def _with_outcome(study: Study, run: Suggestion, outcome: Outcome) -> Study:
     """The study with a run's outcome and the other readings of it that it does not hold yet."""
     for branch, part in by_branch(study, run, outcome):
-        study = changes.observe(
-            study,
-            run,
-            loss=part.loss,
-            loss_sd=part.loss_sd,
-            diverged=part.status == "diverged",
-            failed=part.status == "failed",
-            flops=part.flops,
-            branch=branch,
-        )
+        study = changes.observe(study, run, branch=branch, **part.told)
     return changes.import_runs(study, unrecorded_readings(study, run, outcome))
 
 

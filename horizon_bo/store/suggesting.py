@@ -306,7 +306,7 @@ def _published(
         given = {"answer": json.dumps(asdict(answer)), "expires": clock(connection) + _KEPT_S}
         connection.execute(update(ASKS).where(one).values(given))
         mine = answer if row.asker == ask.asker else mine
-    if open_ and (mine is None or informing(now.study) == informing(seen.study)):
+    if open_ and (mine is None or now.study.informing == seen.study.informing):
         return now, _Round(mine, fence)
     _released(store, ask, fence, connection)
     return now, _Round(mine, None)
@@ -360,11 +360,6 @@ def _answer_from(text: str) -> Answer:
     record = json.loads(text)
     refusal = record["refusal"]
     return Answer(tuple(record["runs"]), None if refusal is None else Refusal(**refusal))
-
-
-def informing(study: Study) -> list[Trial]:
-    """The trials that inform: what is believed depends on them alone."""
-    return [trial for trial in study.trials if trial.status in ("completed", "diverged")]
 
 
 def apart(study: Study, runs: Sequence[Suggestion]) -> list[Suggestion]:

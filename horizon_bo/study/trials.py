@@ -232,6 +232,11 @@ class Study:
         """Training compute that may still be spent, in FLOP."""
         return max(0.0, self.budget - self.spent)
 
+    @property
+    def informing(self) -> tuple[Trial, ...]:
+        """The trials that say something of the loss: a belief rests on these alone."""
+        return tuple(trial for trial in self.trials if trial.status in ("completed", "diverged"))
+
     def with_trials(self, *trials: Trial) -> "Study":
         """The study with more trials at its end."""
         return replace(self, trials=(*self.trials, *trials))
