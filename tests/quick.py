@@ -1,7 +1,10 @@
 """Inference that takes no time, for tests of what goes on around it, and processes for them."""
 
+import faulthandler
 import json
 import os
+import signal
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -25,10 +28,14 @@ def quick_inference(monkeypatch: pytest.MonkeyPatch, seconds: float = 0.0) -> No
 
 
 def child(work: Callable[[], object]) -> int:
-    """The number of a process that does this and ends, by 0 where it went well."""
+    """The number of a process that does this and ends, by 0 where it went well.
+
+    Asked by SIGUSR2 it says on standard error where all of its threads stand.
+    """
     process = os.fork()
     if process == 0:
         try:
+            faulthandler.register(signal.SIGUSR2, file=sys.__stderr__)
             work()
             os._exit(0)
         except BaseException:
@@ -42,7 +49,10 @@ def ended(process: int, limit_s: float = 120.0) -> int:
     """The exit status of a process, once it has ended; minus a signal's number if by one."""
     until = time.monotonic() + limit_s
     while (status := os.waitpid(process, os.WNOHANG)) == (0, 0):
-        assert time.monotonic() < until, "the process hangs"
+        if time.monotonic() > until:
+            os.kill(process, signal.SIGUSR2)
+            time.sleep(1.0)
+            pytest.fail("the process hangs; standard error says where")
         time.sleep(0.02)
     return os.waitstatus_to_exitcode(status[1])
 

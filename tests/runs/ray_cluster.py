@@ -15,7 +15,8 @@ from pathlib import Path
 
 import psutil
 
-PORT = 26379
+from tests.postgres import free_port
+
 STARTED: "dict[str, subprocess.Popen[bytes]]" = {}
 PROGRAM = Path(sys.executable).parent / "ray"
 #: Ray replaces 127.0.0.1 by the machine's outer address, but no other one of the loopback range.
@@ -46,17 +47,18 @@ def missing() -> str | None:
 @contextmanager
 def ray_cluster(folder: Path) -> Iterator[Path]:
     """A running cluster, by the folder of its processes' ids; all of them are gone afterwards."""
+    port = free_port()
     given = {
         **SETTINGS,
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
-        "RAY_ADDRESS": f"{HEAD}:{PORT}",
+        "RAY_ADDRESS": f"{HEAD}:{port}",
     }
     before = {name: os.environ.get(name) for name in given}
     os.environ.update(given)
     try:
         temporary = f"--temp-dir={folder}"
-        head = ("--head", f"--port={PORT}", "--num-cpus=0", "--include-dashboard=false", temporary)
+        head = ("--head", f"--port={port}", "--num-cpus=0", "--include-dashboard=false", temporary)
         _start(folder, "head", HEAD, *head)
         for name in NODES:  # one after the other: at once they time out
             start_node(folder, name)
@@ -72,7 +74,7 @@ def ray_cluster(folder: Path) -> Iterator[Path]:
 
 def start_node(folder: Path, name: str) -> None:
     """Start one node, for the first time or again."""
-    _start(folder, name, NODES[name], f"--address={HEAD}:{PORT}", "--num-cpus=2")
+    _start(folder, name, NODES[name], f"--address={os.environ['RAY_ADDRESS']}", "--num-cpus=2")
 
 
 def kill_node(folder: Path, name: str) -> None:

@@ -1,6 +1,7 @@
 """A real Slurm of three nodes on this machine, without systemd: started, hurt and stopped."""
 
 import contextlib
+import ctypes
 import os
 import shutil
 import signal
@@ -11,8 +12,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.postgres import free_port
+
 NODES = 3
-PORT = 26817
+STARTED: "list[subprocess.Popen[bytes]]" = []
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "munged")
 #: Control groups let Slurm see what runs out of memory, and end what has detached itself. This
 #: version of Slurm needs those of the first kind.
@@ -88,18 +91,18 @@ def slurm_cluster(folder: Path) -> Iterator[Path]:
     with _environment(config):
         try:
             _munge(folder)
-            _run("slurmctld", "-c", "-f", str(config))
+            _start("slurmctld", "-D", "-c", "-f", str(config))
             for node in range(1, NODES + 1):
                 start_node(config, node)
             _until(lambda: _said("sinfo", "-hN", "-plow", "-tidle", "-o%N").count("n") == NODES)
             yield config
         finally:
-            _stopped(folder)
+            _stopped()
 
 
 def start_node(config: Path, node: int) -> None:
     """Start one node, for the first time or again."""
-    _run("slurmd", "-N", f"n{node}", "-f", str(config))
+    _start("slurmd", "-D", "-N", f"n{node}", "-f", str(config))
 
 
 def kill_node(config: Path, node: int) -> None:
@@ -120,7 +123,7 @@ def _configured(folder: Path) -> Path:
     (folder / "munge").chmod(0o755)
     host = socket.gethostname().split(".")[0]
     nodes = [
-        f"NodeName=n{k} NodeHostname={host} NodeAddr=127.0.0.1 Port={PORT + k} CPUs=2 "
+        f"NodeName=n{k} NodeHostname={host} NodeAddr=127.0.0.1 Port={free_port()} CPUs=2 "
         "RealMemory=4000 State=UNKNOWN"
         for k in range(1, NODES + 1)
     ]
@@ -129,7 +132,7 @@ def _configured(folder: Path) -> Path:
     config.write_text(
         CONFIG.format(
             host=host,
-            port=PORT,
+            port=free_port(),
             folder=folder,
             nodes="\n".join(nodes),
             process_tracking=tracking,
@@ -150,24 +153,25 @@ def _munge(folder: Path) -> None:
     names = {"key": key, "socket": folder / "munge/socket", "pid": folder / "munge/munged.pid"}
     given = [f"--{name}-file={path}" for name, path in names.items() if name != "socket"]
     more = [f"--{name}-file={folder / 'munge' / name}" for name in ("log", "seed")]
-    _run("munged", "--force", f"--socket={names['socket']}", "--num-threads=2", *given, *more)
+    _start("munged", "--foreground", "--force", f"--socket={names['socket']}", "--num-threads=2", *given, *more)
 
 
-def _stopped(folder: Path) -> None:
-    """End jobs, then daemons, by the process ids that they left."""
+def _stopped() -> None:
+    """End jobs, then daemons, the last started first."""
     for command in (("scancel", "--user=root"), ("scontrol", "shutdown")):
         with contextlib.suppress(subprocess.SubprocessError):
             subprocess.run(command, capture_output=True, timeout=15)
         if command[0] == "scancel":
             with contextlib.suppress(AssertionError):
                 _until(lambda: not _said("squeue", "-h"), 8.0)
-    for path in [*folder.glob("slurm*.pid"), folder / "munge" / "munged.pid"]:
-        with contextlib.suppress(OSError, ValueError):
-            pid = _pid(path)
-            os.kill(pid, signal.SIGTERM)
-            with contextlib.suppress(AssertionError):
-                _until(lambda pid=pid: not Path(f"/proc/{pid}").exists(), 5.0)
-            os.kill(pid, signal.SIGKILL)
+    while STARTED:
+        daemon = STARTED.pop()
+        daemon.terminate()
+        try:
+            daemon.wait(5.0)
+        except subprocess.TimeoutExpired:
+            daemon.kill()
+            daemon.wait()
     for name in ("memory", "freezer"):  # empty groups stay behind, deepest first
         for root in (CGROUPS / name).glob("slurm_n[0-9]"):
             for group in sorted(root.rglob("*"), reverse=True):
@@ -192,6 +196,17 @@ def _environment(config: Path) -> Iterator[None]:
 
 def _pid(path: Path) -> int:
     return int(path.read_text())
+
+
+def _start(*argv: str) -> None:
+    """Start a daemon that ends with these tests, also where they are killed."""
+    said = subprocess.DEVNULL
+    daemon = subprocess.Popen(argv, stdout=said, stderr=said, preexec_fn=_end_with_the_tests)
+    STARTED.append(daemon)
+
+
+def _end_with_the_tests() -> None:
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 def _run(*argv: str) -> None:

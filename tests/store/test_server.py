@@ -13,6 +13,8 @@ from tests.postgres import Server, free_port
 from tests.quick import child, ended, eventually, quick_inference
 from tests.studies import TARGET, logged, small_tuner
 
+pytest.importorskip("psycopg", reason="psycopg is not installed, expected the extra postgres")
+
 
 def writing(address: str, told: Path, until_s: float) -> None:
     """Suggest and observe for a while, and note each loss once it is acknowledged."""
