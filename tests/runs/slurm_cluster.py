@@ -153,7 +153,15 @@ def _munge(folder: Path) -> None:
     names = {"key": key, "socket": folder / "munge/socket", "pid": folder / "munge/munged.pid"}
     given = [f"--{name}-file={path}" for name, path in names.items() if name != "socket"]
     more = [f"--{name}-file={folder / 'munge' / name}" for name in ("log", "seed")]
-    _start("munged", "--foreground", "--force", f"--socket={names['socket']}", "--num-threads=2", *given, *more)
+    _start(
+        "munged",
+        "--foreground",
+        "--force",
+        f"--socket={names['socket']}",
+        "--num-threads=2",
+        *given,
+        *more,
+    )
 
 
 def _stopped() -> None:
