@@ -8,7 +8,7 @@ from pathlib import Path
 import uvicorn
 
 from horizon_bo.report.live import LivePage, application, listening
-from horizon_bo.store.events import study_store
+from horizon_bo.store.opening import study_store
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from horizon_bo import Horizon, LoggedRun, Scale, SearchSpace
-from horizon_bo.store.events import create_study
+from horizon_bo.store.opening import create_study
 from horizon_bo.study.trials import Study, Trial
 from horizon_bo.tuner import HorizonTuner
 

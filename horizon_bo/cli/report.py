@@ -91,7 +91,7 @@ def serve(
     The study is only read. Needs the extra `serve`. Losses in nats per token, compute in FLOP.
     """
     with errors_as_exit_codes():
-        from horizon_bo.store.events import study_store
+        from horizon_bo.store.opening import study_store
 
         _refuse_open_door(host, token)
         store = study_store(study)
@@ -142,7 +142,7 @@ def _figures(study: str | None, of_example: bool) -> "tuple[StudyFigures, str]":
     """The figures of the study asked for, and its name."""
     from horizon_bo.errors import StudyNotFoundError
     from horizon_bo.report.series import study_figures
-    from horizon_bo.store.events import study_store
+    from horizon_bo.store.opening import study_store
 
     if (study is None) != of_example:
         arrived = "no study" if study is None else "a study and --example"

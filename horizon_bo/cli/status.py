@@ -34,7 +34,7 @@ def status(study: StudyArgument, watch: Watching = False, as_json: AsJson = Fals
     """
     with errors_as_exit_codes(), suppress(KeyboardInterrupt):
         from horizon_bo import HorizonTuner
-        from horizon_bo.store.events import study_store
+        from horizon_bo.store.opening import study_store
         from horizon_bo.store.status import run_statuses
 
         tuner, store = HorizonTuner.open(study), study_store(study)

@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from horizon_bo.core.inference import Belief
 from horizon_bo.core.policy import Limits, Recommendation
 from horizon_bo.errors import InvalidObjectiveError
 from horizon_bo.runs.cost import GpuHours
 from horizon_bo.runs.outcomes import Outcome
+from horizon_bo.store.events import StudyStore
 from horizon_bo.study.trials import LoggedRun, Study, Suggestion
 
 #: What runs can be sent to.
@@ -15,11 +17,24 @@ ENGINES: tuple[str, ...] = ("local", "slurm", "ray")
 
 
 class Tuner(Protocol):
-    """What a run loop needs of the tuner that it serves."""
+    """What those who make runs need of the tuner that they serve."""
 
     @property
     def study(self) -> Study:
-        """All that is known."""
+        """All that is known, as last read or written."""
+        ...
+
+    @property
+    def store(self) -> StudyStore | None:
+        """Where the study is kept; `None` for memory alone."""
+        ...
+
+    def refresh(self) -> Study:
+        """The study with what others have written since."""
+        ...
+
+    def believed(self, study: Study) -> Belief:
+        """What a study's runs say."""
         ...
 
     def suggest(self, *, without: Sequence[float] = (), limits: Limits | None = None) -> Suggestion:

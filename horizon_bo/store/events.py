@@ -10,25 +10,20 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from sqlalchemy import Connection, Row, and_, func, insert, inspect, select, update
+from sqlalchemy import Connection, Row, and_, func, insert, select, update
 
 from horizon_bo.errors import (
     HorizonBOError,
     StorageError,
-    StudyExistsError,
     StudyFormatError,
-    StudyNotFoundError,
 )
-from horizon_bo.store.address import address_of
-from horizon_bo.store.database import FIRST_PATIENCE_S, Database, database_at
-from horizon_bo.store.schema import CLAIMS, EVENTS, FORMAT, META, METADATA, STUDIES
-from horizon_bo.store.upgrade import upgraded
-from horizon_bo.study.records import as_json, study_from, study_record, trial_from, trial_record
+from horizon_bo.store.database import Database
+from horizon_bo.store.schema import CLAIMS, EVENTS, FORMAT, META, STUDIES
+from horizon_bo.study.records import as_json, study_from, trial_from, trial_record
 from horizon_bo.study.trials import Study, Trial
 
 T = TypeVar("T")
@@ -36,7 +31,7 @@ T = TypeVar("T")
 #: Kinds of events that this version understands.
 KINDS = ("created", "suggested", "observed", "imported", "withdrawn", "repeated")
 #: Name of a study that was given none.
-_ONLY_NAME = "study"
+ONLY_NAME = "study"
 
 
 @dataclass(frozen=True)
@@ -77,7 +72,7 @@ class StudyStore:
     def name(self) -> str:
         """What people call the study: its file or database, and its name where that tells more."""
         file = Path(self.database.address.url.database or "").name
-        return file if self.study_name == _ONLY_NAME else f"{file}#{self.study_name}"
+        return file if self.study_name == ONLY_NAME else f"{file}#{self.study_name}"
 
     def sequence(self) -> int:
         """The number of the last event, which grows with every change."""
@@ -199,7 +194,9 @@ class StudyStore:
             return now
         payload = as_json({"trials": [trial_record(trial) for trial in altered], **(facts or {})})
         call = call or uuid4().hex
-        connection.execute(insert(EVENTS), _event(self.id, now.sequence + 1, kind, payload, call))
+        connection.execute(
+            insert(EVENTS), event_row(self.id, now.sequence + 1, kind, payload, call)
+        )
         if (ended := _ended_runs(study, altered)) and kind != "imported":
             held = and_(CLAIMS.c.study == self.id, CLAIMS.c.run.in_(ended))
             connection.execute(update(CLAIMS).where(held).values(state="ended", expires=None))
@@ -258,68 +255,6 @@ class StudyStore:
         )
 
 
-def create_study(
-    address: str | PathLike[str], study: Study, name: str | None = None
-) -> tuple[StudyStore, StoredStudy]:
-    """Write a new study; one that is already there is left alone and said so.
-
-    Args:
-        address: A path or a URL; a file that is not there is made.
-        study: The study.
-        name: What to call it among the studies of the database; `None` takes the address's.
-    """
-    place = address_of(address, name)
-    database = database_at(place)
-    store = StudyStore(database, uuid4().hex, place.study or _ONLY_NAME)
-    payload, call = as_json({"study": study_record(study)}), uuid4().hex
-
-    def work(connection: Connection) -> None:
-        if not inspect(connection).has_table(META.name):
-            METADATA.create_all(connection, checkfirst=False)
-            connection.execute(insert(META), {"name": "format", "value": FORMAT})
-        elif _format(connection, place.shown) != FORMAT:
-            raise _exists(place.shown, store.study_name)
-        names = connection.scalars(select(STUDIES.c.name)).all()
-        if store.study_name in names:
-            raise _exists(place.shown, store.study_name)
-        connection.execute(insert(STUDIES), {"id": store.id, "name": store.study_name})
-        connection.execute(insert(EVENTS), _event(store.id, 0, "created", payload, call))
-
-    database.write(work, FIRST_PATIENCE_S)
-    return store, StoredStudy(study, 0, call)
-
-
-def study_store(address: str | PathLike[str], name: str | None = None) -> StudyStore:
-    """The store of a study that exists; a file of an older version is upgraded, a copy kept.
-
-    Args:
-        address: A path or a URL, perhaps with the study's name behind `#`.
-        name: The study's name; `None` means the address's, or the only one there.
-    """
-    place = address_of(address, name)
-    database = database_at(place)
-    database.refuse_absent()
-
-    def studies(connection: Connection) -> tuple[str, Sequence[Row]]:
-        version = _format(connection, place.shown)
-        there = version == FORMAT
-        return version, connection.execute(select(STUDIES)).all() if there else ()
-
-    version, rows = database.read(studies, FIRST_PATIENCE_S)
-    if version != FORMAT:
-        upgraded(database, version)
-        version, rows = database.read(studies)
-    found = [row for row in rows if place.study in (None, row.name)]
-    if len(found) != 1:
-        names = ", ".join(sorted(row.name for row in rows)) or "none"
-        wanted = "no name" if place.study is None else f"the name {place.study!r}"
-        raise StudyNotFoundError(
-            f"{wanted} came for {place.shown}, expected one of its studies ({names}); "
-            "put the name behind #"
-        )
-    return StudyStore(database, found[0].id, found[0].name)
-
-
 def recorded(
     store: StudyStore | None, known: StoredStudy, kind: str, change: Callable[[Study], Study]
 ) -> tuple[StoredStudy, tuple[Trial, ...]]:
@@ -353,23 +288,14 @@ def _take(trials: list[Trial], records: Sequence[Mapping[str, Any]]) -> None:
         trials[trial.id : trial.id + 1] = [trial]
 
 
-def _format(connection: Connection, shown: str) -> str:
-    """The version of a database's tables, or word that it holds no study."""
-    if not inspect(connection).has_table(META.name):
-        raise StudyFormatError(
-            f"{shown} holds no study, expected one written by `horizon-bo init`; "
-            "delete it and start a new one"
-        )
-    return _version(connection)
-
-
-def _version(connection: Connection) -> str:
+def format_of(connection: Connection) -> str:
+    """The version of a database's tables."""
     version = connection.scalar(select(META.c.value).where(META.c.name == "format"))
     return "none" if version is None else version
 
 
 def _refuse_format(connection: Connection, shown: str) -> None:
-    version = _version(connection)
+    version = format_of(connection)
     if version != FORMAT:
         raise StudyFormatError(
             f"{shown} has format {version}, expected {FORMAT}; "
@@ -385,14 +311,8 @@ def _refuse_kind(kind: str, shown: str) -> None:
         )
 
 
-def _exists(shown: str, name: str) -> StudyExistsError:
-    return StudyExistsError(
-        f"{shown} already holds a study named {name!r}, expected a new path or name; open it with "
-        "HorizonTuner.open or name another"
-    )
-
-
-def _event(study: str, sequence: int, kind: str, payload: str, call: str) -> dict[str, Any]:
+def event_row(study: str, sequence: int, kind: str, payload: str, call: str) -> dict[str, Any]:
+    """An event as a row of its table, with the time."""
     now = datetime.now(UTC).isoformat()
     given = {"study": study, "sequence": sequence, "kind": kind, "payload": payload}
     return {**given, "time": now, "call": call}

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from horizon_bo.cli.app import app
 from horizon_bo.errors import MissingExtraError, StorageError
 from horizon_bo.report.live import LivePage, Rendered, listening
-from horizon_bo.store.events import study_store
+from horizon_bo.store.opening import study_store
 from horizon_bo.tuner import HorizonTuner
 from tests.pages import read_page
 from tests.serving import renewed, served

@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from horizon_bo.cli.app import app
 from horizon_bo.errors import UnknownTrialError
-from horizon_bo.store.events import create_study
+from horizon_bo.store.opening import create_study
 from horizon_bo.study.changes import start
 from horizon_bo.tuner import HorizonTuner
 from tests.beliefs import STRADDLING, WORLD

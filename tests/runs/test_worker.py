@@ -14,7 +14,8 @@ from sqlalchemy import update
 from horizon_bo.errors import InvalidObjectiveError, StudyBusyError, TrainingFailedError
 from horizon_bo.runs.folder import read_json
 from horizon_bo.store.claims import claim_waiting, tell
-from horizon_bo.store.events import StudyStore, study_store
+from horizon_bo.store.events import StudyStore
+from horizon_bo.store.opening import study_store
 from horizon_bo.store.owners import new_owner
 from horizon_bo.store.schema import CLAIMS
 from horizon_bo.store.status import RunStatus, run_statuses

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from horizon_bo.errors import StorageError, StudyExistsError, StudyFormatError, StudyNotFoundError
-from horizon_bo.store.events import create_study
+from horizon_bo.store.opening import create_study
 from horizon_bo.store.schema import FORMAT
 from horizon_bo.study.changes import observe
 from horizon_bo.tuner import HorizonTuner

@@ -1,0 +1,95 @@
+"""Opening: where does a new study go, and which one is meant by an address?"""
+
+from collections.abc import Sequence
+from os import PathLike
+from uuid import uuid4
+
+from sqlalchemy import Connection, Row, insert, inspect, select
+
+from horizon_bo.errors import StudyExistsError, StudyFormatError, StudyNotFoundError
+from horizon_bo.store.address import address_of
+from horizon_bo.store.database import FIRST_PATIENCE_S, database_at
+from horizon_bo.store.events import ONLY_NAME, StoredStudy, StudyStore, event_row, format_of
+from horizon_bo.store.schema import EVENTS, FORMAT, META, METADATA, STUDIES
+from horizon_bo.store.upgrade import upgraded
+from horizon_bo.study.records import as_json, study_record
+from horizon_bo.study.trials import Study
+
+
+def create_study(
+    address: str | PathLike[str], study: Study, name: str | None = None
+) -> tuple[StudyStore, StoredStudy]:
+    """Write a new study; one that is already there is left alone and said so.
+
+    Args:
+        address: A path or a URL; a file that is not there is made.
+        study: The study.
+        name: What to call it among the studies of the database; `None` takes the address's.
+    """
+    place = address_of(address, name)
+    database = database_at(place)
+    store = StudyStore(database, uuid4().hex, place.study or ONLY_NAME)
+    payload, call = as_json({"study": study_record(study)}), uuid4().hex
+
+    def work(connection: Connection) -> None:
+        if not inspect(connection).has_table(META.name):
+            METADATA.create_all(connection, checkfirst=False)
+            connection.execute(insert(META), {"name": "format", "value": FORMAT})
+        elif _format(connection, place.shown) != FORMAT:
+            raise _exists(place.shown, store.study_name)
+        names = connection.scalars(select(STUDIES.c.name)).all()
+        if store.study_name in names:
+            raise _exists(place.shown, store.study_name)
+        connection.execute(insert(STUDIES), {"id": store.id, "name": store.study_name})
+        connection.execute(insert(EVENTS), event_row(store.id, 0, "created", payload, call))
+
+    database.write(work, FIRST_PATIENCE_S)
+    return store, StoredStudy(study, 0, call)
+
+
+def study_store(address: str | PathLike[str], name: str | None = None) -> StudyStore:
+    """The store of a study that exists; a file of an older version is upgraded, a copy kept.
+
+    Args:
+        address: A path or a URL, perhaps with the study's name behind `#`.
+        name: The study's name; `None` means the address's, or the only one there.
+    """
+    place = address_of(address, name)
+    database = database_at(place)
+    database.refuse_absent()
+
+    def studies(connection: Connection) -> tuple[str, Sequence[Row]]:
+        version = _format(connection, place.shown)
+        there = version == FORMAT
+        return version, connection.execute(select(STUDIES)).all() if there else ()
+
+    version, rows = database.read(studies, FIRST_PATIENCE_S)
+    if version != FORMAT:
+        upgraded(database, version)
+        version, rows = database.read(studies)
+    found = [row for row in rows if place.study in (None, row.name)]
+    if len(found) != 1:
+        names = ", ".join(sorted(row.name for row in rows)) or "none"
+        wanted = "no name" if place.study is None else f"the name {place.study!r}"
+        raise StudyNotFoundError(
+            f"{wanted} came for {place.shown}, expected one of its studies ({names}); "
+            "put the name behind #"
+        )
+    return StudyStore(database, found[0].id, found[0].name)
+
+
+def _format(connection: Connection, shown: str) -> str:
+    """The version of a database's tables, or word that it holds no study."""
+    if not inspect(connection).has_table(META.name):
+        raise StudyFormatError(
+            f"{shown} holds no study, expected one written by `horizon-bo init`; "
+            "delete it and start a new one"
+        )
+    return format_of(connection)
+
+
+def _exists(shown: str, name: str) -> StudyExistsError:
+    return StudyExistsError(
+        f"{shown} already holds a study named {name!r}, expected a new path or name; open it with "
+        "HorizonTuner.open or name another"
+    )
