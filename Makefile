@@ -10,7 +10,12 @@ export OMP_NUM_THREADS ?= 1
 # Processes that tests are spread over, and which tests are chosen.
 PROCESSES ?= 2
 SELECT ?= not gpu
-PYTEST = $(BIN)/pytest -q --numprocesses $(PROCESSES) --dist loadgroup
+# First the tests that share the machine, each file in one process so that what it sets up is set up once;
+# then those that need the machine for themselves.
+define tests
+$(BIN)/pytest -q --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder $(2) -m "($(1)) and not alone"
+$(BIN)/pytest -q $(2) -m "($(1)) and alone" $$(grep -rl 'mark\.alone' tests)
+endef
 BEGAN := $(shell date +%s)
 took = @echo "make $@: $$(( $$(date +%s) - $(BEGAN) )) s"
 
@@ -55,7 +60,7 @@ types: $(READY)  ## Static types
 
 .PHONY: quick
 quick: $(READY)  ## Quick tests
-	$(PYTEST) -m "not slow and not gpu"
+	$(call tests,not slow and not gpu)
 
 .PHONY: check
 check: lint types quick  ## Lint, types and quick tests: what a commit must pass
@@ -68,7 +73,7 @@ docs: $(READY)  ## The documentation in site/; a dead link or any other warning 
 
 .PHONY: test
 test: lint types docs  ## Everything: lint, types, documentation, all tests
-	$(PYTEST) --durations 15 -m "$(SELECT)"
+	$(call tests,$(SELECT),--durations 15)
 	$(took)
 
 RIVALS := peers neps hebo vizier

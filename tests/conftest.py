@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from jaxtyping import config as shapes
 from jaxtyping import install_import_hook
 from matplotlib.figure import Figure
 
@@ -13,6 +14,29 @@ install_import_hook(
     ["horizon_bo.core", "horizon_bo.published"],
     "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
 )
+
+LONG = ("slow", "calibration", "notebook", "kills")
+#: Where shapes are checked: quick tests of the mathematics and of a tuner's whole life. All others
+#: call the same functions, thousands of times, and checks would take two thirds of that; nightly
+#: they check them too (SHAPES=all).
+CHECKED = ("core", "published", "test_tuner.py")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Shapes are checked in this test, or not."""
+    place = item.path.relative_to(Path(__file__).parent).parts[0]
+    quick = not any(item.get_closest_marker(name) for name in LONG)
+    checked = (quick and place in CHECKED) or os.environ.get("SHAPES") == "all"
+    shapes.update("jaxtyping_disable", not checked)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with long tests go first, so that two processes end at about the same time."""
+    long = {item.path for item in items if any(item.get_closest_marker(name) for name in LONG)}
+    items.sort(key=lambda item: item.path not in long)
+
 
 settings.register_profile("default", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, max_examples=300)

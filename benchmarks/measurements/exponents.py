@@ -11,6 +11,7 @@ coefficients leaves, and the cells themselves.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -43,10 +44,15 @@ class Bowl:
 
     def redrawn(self, generator: np.random.Generator) -> float:
         """Ln of the best rate when the noise had been another."""
+        fit, scaled = self._fit
+        return self.log_optimum(fit + generator.choice(scaled, len(fit)) / self.weight)
+
+    @cached_property
+    def _fit(self) -> tuple[np.ndarray, np.ndarray]:
+        """The parabola's losses, and the residuals as they are redrawn."""
         fit = np.polyval(np.polyfit(self.log_rate, self.loss, 2, w=self.weight), self.log_rate)
         count = len(self.loss)
-        scaled = (self.loss - fit) * self.weight * math.sqrt(count / max(1, count - 3))
-        return self.log_optimum(fit + generator.choice(scaled, count) / self.weight)
+        return fit, (self.loss - fit) * self.weight * math.sqrt(count / max(1, count - 3))
 
 
 def bowls(table: pd.DataFrame) -> list[Bowl]:

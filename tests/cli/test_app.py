@@ -92,9 +92,9 @@ def test_every_example_in_the_help_works(tmp_path, monkeypatch, drawn):
 @pytest.mark.slow
 def test_the_demo_example_works_on_small_runs(tmp_path, monkeypatch, drawn):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(demo, "TARGET_TOKENS", 40_960)
+    monkeypatch.setattr(demo, "TARGET_TOKENS", 20_480)
     monkeypatch.setattr(demo, "SHAPES", ("16x2",))
-    monkeypatch.setattr(demo, "TOKENS", (8_192.0, 16_384.0))
+    monkeypatch.setattr(demo, "TOKENS", (4_096.0, 8_192.0))
     monkeypatch.setattr(demo, "BUDGET", 0.06)
     result = call(example("demo"))
     assert result.exit_code == 0, result.output

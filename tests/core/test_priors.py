@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from jaxtyping import TypeCheckError
 
 from horizon_bo.core.laws import HorizonLaw
 from horizon_bo.core.priors import (
@@ -18,6 +19,11 @@ from horizon_bo.core.priors import (
 
 close = torch.testing.assert_close
 NAMES = list(DEFAULT_PRIORS)
+
+
+def test_shapes_and_dtypes_are_checked_at_run_time():
+    with pytest.raises(TypeCheckError, match="coefficients"):
+        coefficients(torch.zeros(2, len(NAMES), dtype=torch.int64))
 
 
 def value_of(c: Coefficients, name: str) -> torch.Tensor:

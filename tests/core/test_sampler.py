@@ -144,7 +144,6 @@ def ranks() -> Tensor:
 
 @pytest.mark.calibration
 @pytest.mark.slow
-@pytest.mark.xdist_group("ranks")  # one process works them out for all
 @pytest.mark.parametrize("claim", CLAIMS)
 def test_ranks_of_the_truth_among_posterior_draws_are_uniform(ranks, claim):
     # Simulation-based calibration, Talts et al. (2018), arXiv:1804.06788, by chi-square with a

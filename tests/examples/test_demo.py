@@ -103,9 +103,10 @@ def test_small_runs_are_smaller_than_the_target_and_at_most_half_as_long(tmp_pat
 
 @pytest.mark.slow
 def test_a_small_demo_runs_from_the_guess_to_the_check(tmp_path, monkeypatch):
-    monkeypatch.setattr(demo, "TARGET_TOKENS", 102_400)
+    monkeypatch.setattr(demo, "TARGET_TOKENS", 40_960)
     monkeypatch.setattr(demo, "SHAPES", ("16x2", "32x2"))
-    monkeypatch.setattr(demo, "TOKENS", (16_384.0, 51_200.0))
+    monkeypatch.setattr(demo, "TOKENS", (8_192.0, 16_384.0))
+    monkeypatch.setattr(demo, "BUDGET", 0.1)
     tuner = demo_tuner(tmp_path)
     seen = []
     report, beliefs = tune(tuner, tmp_path, 2, lambda state, event: seen.append(event))
@@ -121,5 +122,5 @@ def test_a_small_demo_runs_from_the_guess_to_the_check(tmp_path, monkeypatch):
     assert shares[-1] == pytest.approx(1.0)
     rates = np.array([rate for rate, _ in checked])
     assert np.log2(rates / rates[0]) == pytest.approx([0, -1, 1, -2, 2])
-    # a hundred steps teach a model of any of these rates more than the small runs learned
+    # forty steps teach a model of any of these rates more than the small runs learned
     assert min(loss for _, loss in checked) < min(t.loss for t in tuner.study.trials if t.loss)

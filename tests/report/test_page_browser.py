@@ -128,6 +128,7 @@ def test_a_live_page_shows_a_new_run_without_being_reloaded(browser, tmp_path):
     assert said == []
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_the_page_of_200_runs_costs_less_than_two_seconds_with_all_charts_drawn(browser, tmp_path):
     runs = WORLD.sweep(CELLS, np.linspace(-2, 3, 67))[:200]

@@ -31,8 +31,6 @@ from tests.runs import ray_cluster, slurm_cluster
 from tests.studies import pending_trial, small_study, tuner_with_pending
 
 RUN = suggestion([pending_trial()], small_study())
-#: Clusters are started once, so that one process of the tests has them all.
-pytestmark = pytest.mark.xdist_group("engines")
 #: Longest time that anything here may take, in seconds, on a machine that is busy.
 MOST_S = 60.0
 

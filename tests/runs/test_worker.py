@@ -26,6 +26,7 @@ from tests.bowl import bowl
 from tests.quick import child, ended, eventually, quick_inference
 from tests.studies import TARGET, small_tuner
 
+pytestmark = pytest.mark.alone
 #: Trains for a while, keeps a checkpoint in its folder, and prints the loss.
 TRAINER = """
 import os, pathlib, sys, time
@@ -241,6 +242,7 @@ def test_killed_workers_lose_nothing_and_block_nobody(path):
     kill_workers(path, kills=12, at_once=3)
 
 
+@pytest.mark.kills
 @pytest.mark.slow
 def test_many_killed_workers_lose_nothing_and_block_nobody(path):
     kill_workers(path, kills=150, at_once=4)

@@ -180,7 +180,8 @@ def killed_once(path: Path, wait_s: float) -> list[str]:
     return whole.split()
 
 
-def check_killed_processes(path: Path, kills: int) -> None:
+def test_a_killed_process_loses_no_acknowledged_observation(tmp_path):
+    path, kills = tmp_path / "runs.db", 2
     small_tuner(study=path)
     generator = random.Random(0)
     acknowledged: list[str] = []
@@ -190,15 +191,6 @@ def check_killed_processes(path: Path, kills: int) -> None:
         assert set(acknowledged) <= set(recorded)
         assert len(recorded) <= len(acknowledged) + kills  # at most one unacknowledged per kill
     assert len(acknowledged) > kills
-
-
-def test_a_killed_process_loses_no_acknowledged_observation(tmp_path):
-    check_killed_processes(tmp_path / "runs.db", kills=2)
-
-
-@pytest.mark.slow
-def test_many_killed_processes_lose_no_acknowledged_observation(tmp_path):
-    check_killed_processes(tmp_path / "runs.db", kills=15)
 
 
 def test_a_full_disk_is_one_clear_error_and_loses_nothing(tmp_path):

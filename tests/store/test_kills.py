@@ -15,6 +15,7 @@ from horizon_bo.tuner import HorizonTuner
 from tests.quick import child, ended, eventually, quick_inference
 from tests.studies import TARGET, logged, small_tuner
 
+pytestmark = pytest.mark.alone
 Say = Callable[[object], object]
 
 
@@ -95,6 +96,7 @@ def test_killed_processes_lose_nothing_and_block_nobody(
     check_kills(address, tmp_path, monkeypatch, act, recorded, kills=6)
 
 
+@pytest.mark.kills
 @pytest.mark.slow
 @ACTS
 def test_many_killed_processes_lose_nothing_and_block_nobody(

@@ -11,6 +11,7 @@ from horizon_bo.tuner import HorizonTuner
 from tests.quick import quick_inference, together
 from tests.studies import TARGET, logged, small_tuner
 
+pytestmark = pytest.mark.alone
 #: Inference takes this long where a test is about waiting for it, in seconds.
 THINKING_S = 0.6
 

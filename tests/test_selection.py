@@ -1,0 +1,72 @@
+"""Selection: long tests are left out where nothing that they test has changed, and only there."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SCRIPT = ROOT / ".ci" / "selection"
+pytestmark = pytest.mark.skipif(not SCRIPT.is_file(), reason="this is no checkout")
+
+
+def git(folder: Path, *given: str) -> str:
+    who = ("-c", "user.name=me", "-c", "user.email=me@example.org")
+    return subprocess.run(
+        ["git", *who, *given], cwd=folder, capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+@pytest.fixture
+def checkout(tmp_path) -> Path:
+    """A repository of one commit with the script in it."""
+    (tmp_path / ".ci").mkdir()
+    shutil.copy(SCRIPT, tmp_path / ".ci")
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-qm", "first")
+    return tmp_path
+
+
+def chosen(checkout: Path, *base: str) -> str:
+    return subprocess.run(
+        [checkout / ".ci" / "selection", *base], capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+@pytest.mark.parametrize("base", [(), ("",), ("0" * 40,), ("no-such-branch",)])
+def test_without_a_commit_to_compare_with_everything_runs(checkout, base):
+    assert chosen(checkout, *base) == "not gpu"
+
+
+@pytest.mark.parametrize(
+    ("changed", "left_out"),
+    [
+        ("docs/index.md", {"calibration", "notebook", "kills"}),
+        ("horizon_bo/core/sampler.py", {"kills"}),
+        ("horizon_bo/store/events.py", {"calibration"}),
+        ("notebooks/01_quickstart.py", {"calibration", "kills"}),
+        ("constraints.txt", set()),
+    ],
+)
+def test_long_tests_run_where_what_they_test_has_changed(checkout, changed, left_out):
+    (checkout / changed).parent.mkdir(parents=True, exist_ok=True)
+    (checkout / changed).write_text("new\n")
+    git(checkout, "add", ".")
+    git(checkout, "commit", "-qm", "second")
+    first, *words = chosen(checkout, "HEAD~1").split(" and not ")
+    assert first == "not gpu"
+    assert set(words) == left_out
+
+
+def test_every_path_and_marker_that_the_script_names_exists():
+    text = SCRIPT.read_text()
+    named = " ".join(re.findall(r"(?:unless_changed \w+ |always=')((?:[\w./ ]|\\\n)+)", text))
+    paths = named.replace("\\\n", " ").split()
+    assert len(paths) > 12
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+    markers = re.findall(r"unless_changed (\w+) ", text)
+    for marker in markers:
+        assert f'"{marker}: ' in (ROOT / "pyproject.toml").read_text()
