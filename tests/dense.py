@@ -42,7 +42,7 @@ def dense(z: Tensor, runs: Runs, jitter: float = JITTER) -> tuple[Tensor, Tensor
     The basis is (1, d bowl/d ln η*, d bowl/d ln κ), by automatic differentiation. The covariance is
     that of each cell's (level, drift, curvature) with the next, 3·cells square.
     """
-    c = coefficients(z[None])
+    c = coefficients(z[None], PRIORS)
     law = c.law
     optimum = torch.zeros(len(runs.loss), dtype=torch.float64, requires_grad=True)
     steeper = torch.zeros(len(runs.loss), dtype=torch.float64, requires_grad=True)
@@ -96,7 +96,7 @@ def loading(basis: Tensor, runs: Runs) -> Tensor:
 
 def log_events(z: Tensor, runs: Runs) -> Tensor:
     """Natural log of the probability of each run's having diverged, or not, as it did."""
-    c = coefficients(z[None])
+    c = coefficients(z[None], PRIORS)
     optimum = (
         c.law.log_optimal_lr(*runs.points.log_scales.unbind(-1))
         + c.source_offset[0, runs.points.source]

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from benchmarks.prior.evidence import COEFFICIENTS, Evidence
+from horizon_bo.published.evidence import COEFFICIENTS, Evidence
 
 SIZE = len(COEFFICIENTS)
 

@@ -14,6 +14,7 @@ FLOW = (
     ("published",),
     ("core",),
     ("store", "tables"),
+    ("learning",),
     ("runs",),
     ("tuner",),
     ("report",),

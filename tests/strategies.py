@@ -6,12 +6,12 @@ import torch
 from hypothesis import strategies as st
 
 from horizon_bo.core.laws import HorizonLaw
-from horizon_bo.core.priors import DEFAULT_PRIORS
+from tests.priors import PRIORS
 
 
 def within(name: str, width: float = 3.0) -> st.SearchStrategy[float]:
     """Values of a coefficient up to so many prior scales from its prior's location."""
-    prior = DEFAULT_PRIORS[name]
+    prior = PRIORS[name]
     return st.floats(prior.location - width * prior.scale, prior.location + width * prior.scale)
 
 

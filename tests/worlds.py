@@ -1,16 +1,17 @@
 """Worlds that tests know the truth of: drawn from the model itself, or following a plain law."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 
 from horizon_bo import LoggedRun
 from horizon_bo.core.points import Points, Runs, assign_cells
-from horizon_bo.core.priors import DEFAULT_PRIORS, Prior, coefficients
+from horizon_bo.core.priors import Priors, coefficients
 from horizon_bo.core.surrogate import CLIFF_WIDTH, NOISE_FREEDOM, cell_root, condition
 from horizon_bo.study.horizons import Horizon
+from tests.priors import PRIORS
 
 
 def runs_at(
@@ -51,7 +52,7 @@ def drawn_world(
     seed: int,
     runs: int = 6,
     cells: int = 3,
-    priors: Mapping[str, Prior] = DEFAULT_PRIORS,
+    priors: Priors = PRIORS,
     spread: float = 3.0,
 ) -> World:
     """A world drawn from the model: coefficients, departures, Student-t noise and divergences."""

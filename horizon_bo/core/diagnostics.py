@@ -10,8 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from horizon_bo.core.center import Center
 from horizon_bo.core.decision import Decision, octaves
-from horizon_bo.core.inference import Belief, Center, study_center
+from horizon_bo.core.inference import Belief, belief_center
 from horizon_bo.core.normal import remaining
 from horizon_bo.core.surrogate import level_mean, loss_covariance
 from horizon_bo.study.trials import Study
@@ -157,7 +158,7 @@ def _conflict(study: Study, belief: Belief, decision: Decision) -> str | None:
 def _conflict_with_laws(study: Study, belief: Belief, decision: Decision) -> str | None:
     if study.prior_center is None:
         return None  # the prior is the laws' own
-    laws = study_center(replace(study, prior_center=None))
+    laws = belief_center(replace(study, prior_center=None))
     return _far_from(laws, decision, "the consensus of published laws")
 
 

@@ -6,19 +6,22 @@ at the target. It is a pure function: the same study gives the same belief, bit 
 
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from horizon_bo.core.center import Center, study_center
+from horizon_bo.core.hierarchy import Hierarchy, Population, hierarchy
 from horizon_bo.core.points import Points, Runs, assign_cells
-from horizon_bo.core.priors import DEFAULT_PRIORS, Prior, study_priors
+from horizon_bo.core.priors import Priors, study_priors
 from horizon_bo.core.sampler import Posterior, sample
 from horizon_bo.core.seeds import BELIEF, study_generator
 from horizon_bo.core.surrogate import draw_departures, token_slope
-from horizon_bo.published.prior import prior_center
+from horizon_bo.published.evidence import Evidence, evidence_from, shipped, usable
 from horizon_bo.study.trials import Study, Trial, log_inputs
 
 #: Typical loss before the first run, nats per token; any observed loss replaces it.
@@ -27,15 +30,6 @@ LOSS_BEFORE_DATA = 2.5
 _DRAWS = 8
 #: Runs beyond this are condensed, within bins of ln η of this width or wider.
 MOST_RUNS, _BIN, _WIDEST_BIN = 200, 0.1, 1.0
-
-
-@dataclass(frozen=True)
-class Center:
-    """The guess of the optimal rate that the prior is centred at, and where it comes from."""
-
-    log_lr: float
-    log_sd: float
-    sources: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -72,8 +66,8 @@ def believe(study: Study) -> Belief:
 
 def believe_with(
     study: Study,
-    priors_of: Callable[[Mapping[str, Prior]], Mapping[str, Prior]],
-    sampler: Callable[[Runs, Mapping[str, Prior], torch.Generator], Posterior],
+    priors_of: Callable[[Priors], Priors],
+    sampler: Callable[[Runs, Priors, torch.Generator], Posterior],
 ) -> Belief:
     """What `believe` infers, under other priors or with another sampler.
 
@@ -83,8 +77,8 @@ def believe_with(
         sampler: Draws coefficient sets given runs.
     """
     runs, recipes, loss_scale = finished_runs(study)
-    center = study_center(study)
-    priors = priors_of(study_priors(center.log_lr, center.log_sd, study.parametrization))
+    center = belief_center(study)
+    priors = priors_of(study_priors(center.log_lr, center.log_sd, study_population(study)))
     informed = replace(study, trials=study.informing)  # what has not ended changes nothing
     generator = study_generator(informed, BELIEF)
     posterior = sampler(runs, priors, generator)
@@ -92,13 +86,27 @@ def believe_with(
     return Belief(runs, recipes, loss_scale, center, posterior, draws)
 
 
-def study_center(study: Study) -> Center:
-    """The user's guess, or else the one of published laws and recipes."""
-    default = DEFAULT_PRIORS["log_optimum"].scale
-    if study.prior_center is not None:
-        return Center(math.log(study.prior_center), default, ("your prior_center",))
-    published = prior_center(study.target, study.parametrization, study.excluded_data)
-    return Center(math.log(published.learning_rate), published.log_sd, published.sources)
+def study_evidence(study: Study) -> tuple[Evidence, ...]:
+    """What other recipes said, those left out that share data with the study's excluded ones."""
+    given = study.prior
+    evidence = shipped() if given is None else evidence_from(given, "the study's prior")
+    return usable(evidence, study.excluded_data)
+
+
+@lru_cache(maxsize=8)
+def _hierarchy(evidence: tuple[Evidence, ...]) -> Hierarchy:
+    return hierarchy(evidence)
+
+
+def study_population(study: Study) -> Population:
+    """What the study's own recipe may be like, after what other recipes said."""
+    learnt = _hierarchy(study_evidence(study))
+    return learnt.population(study.optimizer, study.parametrization, experts=study.experts)
+
+
+def belief_center(study: Study) -> Center:
+    """The guess of the best rate that the study starts from."""
+    return study_center(study, study_evidence(study), study_population(study))
 
 
 def finished_runs(study: Study) -> tuple[Runs, tuple[str, ...], float]:

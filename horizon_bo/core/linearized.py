@@ -4,7 +4,6 @@ Around each of a few posterior coefficient sets the surrogate is linearised, so 
 far, the candidates and the optimum at the target are jointly normal.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from horizon_bo.core.normal import given
 from horizon_bo.core.points import Candidates, Points, Runs
-from horizon_bo.core.priors import Prior, coefficients
+from horizon_bo.core.priors import Priors, coefficients
 from horizon_bo.core.sampler import Posterior
 from horizon_bo.core.surrogate import NOISE_FREEDOM, features, level_mean, loss_covariance
 
@@ -136,9 +135,7 @@ def _joint_covariance(
     return jacobian @ jacobian.mT + loss_covariance(c, (basis, everything), (basis, everything))
 
 
-def _jacobian(
-    z: Tensor, priors: Mapping[str, Prior], points: Points
-) -> Float[Tensor, "set all coordinate"]:
+def _jacobian(z: Tensor, priors: Priors, points: Points) -> Float[Tensor, "set all coordinate"]:
     """Slopes of (ln η* at the target, mean loss of each run) in the standard-normal coordinates."""
     sets, dimension = z.shape
     steps = _STEP * torch.eye(dimension, dtype=z.dtype)

@@ -10,7 +10,6 @@ Statistical Science 28(3):424-446; ter Braak (2006), Statistics and Computing 16
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -18,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from horizon_bo.core.points import Runs
-from horizon_bo.core.priors import Coefficients, Prior
+from horizon_bo.core.priors import Coefficients, Priors
 from horizon_bo.core.surrogate import (
     NOISE_FREEDOM,
     Fit,
@@ -42,6 +41,7 @@ _DIFFERENTIAL = 0.3  # share of moves along a difference
 _LONGEST_MEMORY = 0.95  # largest ρ of the autoregressive moves, drawn uniformly below
 _WIDER = 1.2  # on the fitted covariance, so that its tails cover the posterior's
 _BLUR = 1e-3
+_LEAST_GAMMA = 1e-12  # no draw is divided by zero
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Posterior:
 
     z: Float[Tensor, "particle coordinate"]
     noise_scale: Float[Tensor, "particle run"]
-    priors: Mapping[str, Prior]
+    priors: Priors
     fit: Fit
     acceptance: float  # share of accepted moves in the last stage
     stages: int
@@ -97,14 +97,15 @@ class _Progress:
 
 def sample(
     runs: Runs,
-    priors: Mapping[str, Prior],
+    priors: Priors,
     generator: torch.Generator,
     particles: int = PARTICLES,
 ) -> Posterior:
     """Draw coefficient sets from their posterior given runs.
 
     Many runs enter in waves, each four times the size of the last, so that the long way from the
-    prior is gone with few of them. The wave a run belongs to is drawn at random.
+    prior is gone with few of them. The wave a run belongs to is drawn at random, and its noise
+    factors start at draws of their prior.
     """
     sources = int(runs.points.source.max()) if len(runs) else 0
     z = _normal_points(particles, len(priors) + sources, generator)
@@ -115,8 +116,8 @@ def sample(
     while seen < count:
         wave = min(count, max(_FIRST_WAVE, seen * _WAVE_GROWTH))
         wave = count if count < 1.5 * wave else wave
-        entering = torch.ones(particles, wave - seen, dtype=torch.float64)
-        noise_scale = torch.cat([noise_scale, entering], 1)
+        prior = torch.full((particles, wave - seen), NOISE_FREEDOM / 2, dtype=torch.float64)
+        noise_scale = torch.cat([noise_scale, _inverse_gamma(prior, prior, generator)], 1)
         old = torch.arange(wave) < seen
         part = runs.select(order[:wave])
         z, noise_scale = _anneal(z, noise_scale, part, old, priors, generator, progress)
@@ -133,7 +134,7 @@ def _anneal(
     noise_scale: Tensor,
     runs: Runs,
     old: Tensor,
-    priors: Mapping[str, Prior],
+    priors: Priors,
     generator: torch.Generator,
     progress: _Progress,
 ) -> tuple[Tensor, Tensor]:
@@ -174,7 +175,7 @@ def _next_power(
     noise_scale: Tensor,
     runs: Runs,
     old: Tensor,
-    priors: Mapping[str, Prior],
+    priors: Priors,
     power: float,
     now: Tensor,
 ) -> tuple[float, Tensor]:
@@ -214,7 +215,7 @@ def _redraw_noise_scale(
     z: Tensor,
     noise_scale: Tensor,
     runs: Runs,
-    priors: Mapping[str, Prior],
+    priors: Priors,
     temperature: Tensor,
     generator: torch.Generator,
 ) -> Tensor:
@@ -231,16 +232,19 @@ def _redraw_noise_scale(
     squares = torch.where(runs.diverged, 0.0, excess.square() / fit.features.variance)
     counted = torch.where(runs.diverged, torch.zeros_like(temperature), temperature)
     shape = (NOISE_FREEDOM + counted) / 2
-    gamma = torch.ops.aten._standard_gamma(
-        shape.expand_as(squares).contiguous(), generator=generator
-    )
-    return (NOISE_FREEDOM + temperature * squares) / 2 / gamma.clamp_min(1e-12)
+    scale = (NOISE_FREEDOM + temperature * squares) / 2
+    return _inverse_gamma(shape.expand_as(squares).contiguous(), scale, generator)
+
+
+def _inverse_gamma(shape: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor:
+    gamma = torch.ops.aten._standard_gamma(shape, generator=generator)
+    return scale / gamma.clamp_min(_LEAST_GAMMA)
 
 
 def _move(
     population: _Population,
     runs: Runs,
-    priors: Mapping[str, Prior],
+    priors: Priors,
     temperature: Tensor,
     generator: torch.Generator,
 ) -> tuple[_Population, float]:

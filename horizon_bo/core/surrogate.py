@@ -19,7 +19,6 @@ but an event, with a hazard that rises through a cliff above the optimum.
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -28,7 +27,7 @@ from torch import Tensor
 
 from horizon_bo.core.laws import clip_offset, linex, linex_slope
 from horizon_bo.core.points import Cells, Points, Runs
-from horizon_bo.core.priors import Coefficients, Prior, coefficients
+from horizon_bo.core.priors import Coefficients, Prior, Priors, coefficients
 
 #: Degrees of freedom of the noise; at 4 one run six deviations out moves nothing.
 NOISE_FREEDOM = 4.0
@@ -225,7 +224,7 @@ def condition(
     z: Float[Tensor, "set coordinate"],
     noise_scale: Float[Tensor, "set run"],
     runs: Runs,
-    priors: Mapping[str, Prior],
+    priors: Priors,
     temperature: Float[Tensor, "run"] | float = 1.0,
 ) -> Fit:
     """Condition on runs, their noise variance inflated and likelihoods raised to a power.

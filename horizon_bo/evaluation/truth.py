@@ -7,7 +7,7 @@ the noise of its seed. The truth is the bowl through them,
 
 `laws.linex` fitted robustly. A loss counts less the higher it lies, because the bowl's shape errs
 by a share of its height: its variance is σ² + (share · κ h)². Weak priors on the asymmetry and the
-curvature, those of the surrogate, stand in for what few rates cannot say.
+curvature, stand in for what few rates cannot say.
 """
 
 import math
@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
 from horizon_bo.core.laws import linex
-from horizon_bo.core.priors import DEFAULT_PRIORS
 from horizon_bo.core.surrogate import AMPLITUDE
 from horizon_bo.published.fits.robust import fit_curves
 
@@ -36,11 +35,12 @@ _NOISE, _NOISE_RUNS = 2e-3, 1.0
 #: No loss is known better than this share of it.
 _LEAST_NOISE = 1e-4
 _COEFFICIENTS = 4
-_SHAPE = [DEFAULT_PRIORS[name] for name in ("log_curvature", "asymmetry")]
-#: What is believed of ln κ (of a loss of 1) and the asymmetry, and how firmly. The curvature's
-#: prior has heavy tails, which a normal of twice the width covers.
-_BELIEF = np.array([prior.location for prior in _SHAPE])
-_BELIEF_SD = np.array([(1 + prior.heavy) * prior.scale for prior in _SHAPE])
+#: What is believed of ln κ (of a loss of 1) and the asymmetry, and how firmly: frozen, so that a
+#: case's truth does not move with what is learnt.
+_BELIEF = np.array([-4.4, 0.75])
+_BELIEF_SD = np.array([1.6, 0.3])
+#: The same of the logs of α and β, about 0.30.
+_EXPONENT = (-1.2, 0.4)
 #: The noise enters the weights and is read off the residuals: so often until both agree.
 _ROUNDS, _SETTLED = 20, 0.01
 #: Most steps of one fit; a bowl without an optimum among its rates would take many more.
@@ -137,8 +137,8 @@ def token_slope(best_losses: Mapping[tuple[float, float], float], at: tuple[floa
 
         L(N, D) = E + A (N/N*)^−α + C (D/D*)^−β,       −dL/d ln D = β C  at (N*, D*)
 
-    Fitted to the lowest losses of the cells under the surrogate's own priors of A, C, α and β, so
-    that a single length gives the slope that the tuner believes in before any run.
+    Fitted to the lowest losses of the cells under weak priors of A, C, α and β, so that a
+    single length gives a slope too.
 
     Args:
         best_losses: Lowest loss of each (params, tokens), that of `at` among them.
@@ -149,9 +149,9 @@ def token_slope(best_losses: Mapping[tuple[float, float], float], at: tuple[floa
     places = np.log(np.array(list(best_losses)) / np.array(at))
     unit = best_losses[at]
     losses = np.array(list(best_losses.values())) / unit
-    exponent = DEFAULT_PRIORS["log_tokens_exponent"]
-    center = np.array([1.0, AMPLITUDE[0], AMPLITUDE[0], exponent.location, exponent.location])
-    scale = np.array([1.0, AMPLITUDE[1], AMPLITUDE[1], exponent.scale, exponent.scale])
+    location, spread = _EXPONENT
+    center = np.array([1.0, AMPLITUDE[0], AMPLITUDE[0], location, location])
+    scale = np.array([1.0, AMPLITUDE[1], AMPLITUDE[1], spread, spread])
 
     def residuals(z: FloatArray) -> FloatArray:
         whole, size, length, log_a, log_b = center + scale * z

@@ -175,7 +175,11 @@ class Study:
         source: Name of the recipe of the study's own runs.
         regret_tolerance: Loss above the best that the user accepts; `None` stops by cost.
         regret_risk: Accepted probability of a regret above `regret_tolerance`.
-        excluded_data: Names of data that no law behind the prior may have been fitted to.
+        excluded_data: Names of data that nothing behind the prior may have been learnt from.
+        optimizer: The optimizer whose rate is tuned, by name.
+        experts: Whether `params` are the active ones of a mixture of experts.
+        prior: Evidence to learn the prior from, as plain values (`horizon-bo prior learn` writes
+            it); `None` takes what comes with the package.
         trials: The runs so far, in order; `trials[k].id == k`.
     """
 
@@ -189,6 +193,9 @@ class Study:
     regret_tolerance: float | None = None
     regret_risk: float = 0.1
     excluded_data: tuple[str, ...] = ()
+    optimizer: str = "adamw"
+    experts: bool = False
+    prior: Mapping[str, Any] | None = field(default=None, repr=False)
     trials: tuple[Trial, ...] = ()
 
     def __post_init__(self) -> None:
@@ -200,6 +207,10 @@ class Study:
         if self.parametrization not in PARAMETRIZATIONS:
             raise InvalidSpaceError(
                 f"parametrization is {self.parametrization!r}, expected one of {PARAMETRIZATIONS}"
+            )
+        if not isinstance(self.optimizer, str) or not self.optimizer.strip():
+            raise InvalidSpaceError(
+                f"optimizer is {self.optimizer!r}, expected a name; give one such as adamw or muon"
             )
         for name in ("prior_center", "regret_tolerance"):
             if getattr(self, name) is not None:
@@ -234,8 +245,18 @@ class Study:
 
     @property
     def informing(self) -> tuple[Trial, ...]:
-        """The trials that say something of the loss: a belief rests on these alone."""
-        return tuple(trial for trial in self.trials if trial.status in ("completed", "diverged"))
+        """The trials that say something of the loss: a belief rests on these alone.
+
+        They come in an order of their own, whatever order they were made in: the same knowledge
+        is the same belief to the last bit, and sums depend on their order.
+        """
+        ended = [trial for trial in self.trials if trial.status in ("completed", "diverged")]
+        return tuple(sorted(ended, key=self._told))
+
+    def _told(self, trial: Trial) -> tuple[str | float, ...]:
+        """All that a belief takes from a trial."""
+        place = (trial.params, trial.tokens, trial.batch_tokens or 0.0, trial.learning_rate)
+        return (self.recipe(trial) or "", *place, trial.loss or math.inf, trial.loss_sd or 0.0)
 
     def with_trials(self, *trials: Trial) -> "Study":
         """The study with more trials at its end."""

@@ -22,11 +22,12 @@ from horizon_bo.core.acquisition import (
 from horizon_bo.core.botorch import RegretReductionPerCost
 from horizon_bo.core.linearized import Known, LinearGaussian, linearized
 from horizon_bo.core.points import Candidates, Runs
-from horizon_bo.core.priors import DEFAULT_PRIORS, coefficients
+from horizon_bo.core.priors import coefficients
 from horizon_bo.core.sampler import Posterior
 from horizon_bo.core.surrogate import condition, features, level_mean
 from tests.beliefs import informed
 from tests.dense import dense, loading, log_events
+from tests.priors import PRIORS
 from tests.strategies import seeds, tensors
 from tests.views import conditioned, view_from
 from tests.worlds import runs_at
@@ -58,12 +59,10 @@ OFFERED = runs_at([-7.0, -5.0, -6.2], [[-2, -1, 0], [-1, -1, 0], [0, -1, 0]])
 def known_at(seed: int, runs: Runs = MADE, pending: Candidates | None = None) -> Known:
     """A posterior of two moderate coefficient sets."""
     generator = torch.Generator().manual_seed(seed)
-    z = 0.5 * torch.randn(2, len(DEFAULT_PRIORS), dtype=torch.float64, generator=generator)
+    z = 0.5 * torch.randn(2, len(PRIORS), dtype=torch.float64, generator=generator)
     noise_scale = 0.5 + torch.rand(2, len(runs.loss), dtype=torch.float64, generator=generator)
-    fit = condition(z, noise_scale, runs, DEFAULT_PRIORS)
-    posterior = Posterior(
-        z, noise_scale, DEFAULT_PRIORS, fit, acceptance=0.3, stages=1, distinct=1.0
-    )
+    fit = condition(z, noise_scale, runs, PRIORS)
+    posterior = Posterior(z, noise_scale, PRIORS, fit, acceptance=0.3, stages=1, distinct=1.0)
     return Known(posterior, runs, no_runs() if pending is None else pending)
 
 
@@ -71,7 +70,7 @@ def joint(z: Tensor, runs: Runs) -> Tensor:
     """Covariance of (ln η* at the target, loss of each run) of the model linearised at `z`."""
 
     def predicted(at: Tensor) -> Tensor:
-        c = coefficients(at[None])
+        c = coefficients(at[None], PRIORS)
         bowls = features(c, runs.points).mean
         return torch.cat([c.law.log_optimum, (level_mean(c, runs.points.log_scales) + bowls)[0]])
 
@@ -99,7 +98,7 @@ def test_the_joint_normal_is_that_of_the_linearised_model_given_the_runs(seed):
         keep = [0, 5, 6, 7]
         # slopes are by finite differences, good to 1e-7, of losses known to a thousandth
         close(ours.covariance[k], given_runs[keep][:, keep], rtol=1e-4, atol=1e-8)
-    close(ours.curvature, coefficients(known.posterior.z).law.log_curvature.exp())
+    close(ours.curvature, known.posterior.coefficients.law.log_curvature.exp())
 
 
 def test_pending_runs_count_as_made_though_their_loss_is_unknown():

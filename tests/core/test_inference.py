@@ -9,19 +9,20 @@ import torch
 from scipy.stats import chi2, ks_2samp, mannwhitneyu
 
 from horizon_bo import Horizon, LoggedRun
+from horizon_bo.core.center import GUESS_SD
 from horizon_bo.core.decision import decide
 from horizon_bo.core.inference import (
     LOSS_BEFORE_DATA,
     MOST_RUNS,
     Belief,
+    belief_center,
     believe,
     condensed,
     finished_runs,
-    study_center,
     target_draws,
 )
 from horizon_bo.core.policy import recommend, suggest
-from horizon_bo.core.priors import DEFAULT_PRIORS, coefficients
+from horizon_bo.core.priors import coefficients
 from horizon_bo.core.sampler import Posterior
 from horizon_bo.core.surrogate import condition, token_slope
 from horizon_bo.published.prior import prior_center
@@ -29,6 +30,7 @@ from horizon_bo.study.changes import import_runs, start
 from horizon_bo.study.trials import Study
 from tests.beliefs import CELLS, STRADDLING, WORLD, fresh, informed
 from tests.dense import dense, loading
+from tests.priors import PRIORS
 from tests.studies import TARGET, logged, pending_trial, small_study
 from tests.worlds import PlainWorld, runs_at
 
@@ -100,12 +102,12 @@ def test_a_known_error_of_a_loss_adds_to_the_noise():
 
 def test_without_a_guess_the_prior_centre_is_that_of_published_laws():
     published = prior_center(TARGET, "standard")
-    center = study_center(small_study())
+    center = belief_center(small_study())
     assert center.log_lr == math.log(published.learning_rate)
     assert center.log_sd == published.log_sd
-    guessed = study_center(small_study(prior_center=4e-4))
+    guessed = belief_center(small_study(prior_center=4e-4))
     assert guessed.log_lr == math.log(4e-4)
-    assert guessed.log_sd == DEFAULT_PRIORS["log_optimum"].scale
+    assert guessed.log_sd == GUESS_SD
 
 
 @pytest.mark.parametrize("factor", [0.25, 1 / math.log(2)], ids=["a quarter", "bits for nats"])
@@ -224,8 +226,8 @@ def test_known_coefficients_are_recovered_from_many_runs():
     for name, truth in truths.items():
         values = getattr(c.law, name)
         assert abs(float(values.mean()) - truth) < 3.5 * float(values.std()), name
-    assert float(c.law.log_optimum.std()) < 0.5 * DEFAULT_PRIORS["log_optimum"].scale
-    assert float(c.law.log_curvature.std()) < 0.5 * DEFAULT_PRIORS["log_curvature"].scale
+    assert float(c.law.log_optimum.std()) < 0.5 * PRIORS["log_optimum"].scale
+    assert float(c.law.log_curvature.std()) < 0.5 * PRIORS["log_curvature"].scale
     noise = belief.loss_scale * float(c.noise_sd.median())
     # noise grows as compute falls, so at the runs it is more than at the target
     assert noise < 3 * world.noise
@@ -261,7 +263,7 @@ def test_before_the_first_run_the_optimum_is_the_prior_with_its_drift():
     # 2,048 draws in 256 sets: the median errs by 1.25 · 1.1/√256 = 0.09, four times that
     median = float(belief.target.log_optimum.median())
     assert abs(median - math.log(study.prior_center)) < 0.36
-    assert belief.target.log_optimum.std() > DEFAULT_PRIORS["log_optimum"].scale
+    assert belief.target.log_optimum.std() > PRIORS["log_optimum"].scale
 
 
 def test_two_runs_that_become_one_leave_their_mean_and_their_number():

@@ -1,24 +1,29 @@
-"""Priors: what is believed before the first run is what the table of priors says."""
+"""Priors: coordinates become coefficients, alone or together, and stretch where tails are heavy."""
 
 from dataclasses import fields
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from jaxtyping import TypeCheckError
 
+from horizon_bo.core.hierarchy import Population
 from horizon_bo.core.laws import HorizonLaw
 from horizon_bo.core.priors import (
-    DEFAULT_PRIORS,
-    MUP_OPTIMUM_PER_PARAMS,
+    HEAVY,
+    NAMES,
+    SOURCE_OFFSET_SD,
     Coefficients,
+    Prior,
     coefficients,
     study_priors,
 )
+from tests.priors import PRIORS
 
 close = torch.testing.assert_close
-NAMES = list(DEFAULT_PRIORS)
+SIZE = len(NAMES)
 
 
 def test_shapes_and_dtypes_are_checked_at_run_time():
@@ -40,33 +45,28 @@ def at(name: str, z: float) -> float:
     """The coefficient at one coordinate, all others 0."""
     coordinates = torch.zeros(1, len(NAMES), dtype=torch.float64)
     coordinates[0, NAMES.index(name)] = z
-    return value_of(coefficients(coordinates), name).item()
+    return value_of(coefficients(coordinates, PRIORS), name).item()
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_at_zero_every_coefficient_is_its_prior_location(name):
-    assert at(name, 0.0) == pytest.approx(DEFAULT_PRIORS[name].location, rel=1e-14)
+    assert at(name, 0.0) == pytest.approx(PRIORS[name].location, rel=1e-14)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if not DEFAULT_PRIORS[name].heavy])
+@pytest.mark.parametrize("name", [name for name in NAMES if not PRIORS[name].heavy])
 @given(z=st.floats(-6, 6))
 def test_normal_coefficients_move_in_proportion(name, z):
-    prior = DEFAULT_PRIORS[name]
+    prior = PRIORS[name]
     assert at(name, z) == pytest.approx(prior.location + prior.scale * z, rel=1e-12, abs=1e-13)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if DEFAULT_PRIORS[name].heavy])
+@pytest.mark.parametrize("name", [name for name in NAMES if PRIORS[name].heavy])
 @given(z=st.floats(-6, 6), step=st.floats(1e-3, 1))
 def test_heavy_tailed_coefficients_move_ever_faster(name, z, step):
-    prior = DEFAULT_PRIORS[name]
+    prior = PRIORS[name]
     moved = (at(name, z) - prior.location) / prior.scale
     assert moved == pytest.approx(z + z**3 / 12, abs=1e-12)
     assert at(name, z + step) > at(name, z)
-
-
-def test_optimum_and_curvature_may_lie_far_from_what_is_expected():
-    heavy = {name for name in NAMES if DEFAULT_PRIORS[name].heavy}
-    assert heavy == {"log_optimum", "log_curvature"}
 
 
 def test_every_coefficient_of_the_law_has_a_prior():
@@ -75,25 +75,53 @@ def test_every_coefficient_of_the_law_has_a_prior():
     assert needed <= named
 
 
-@given(center=st.floats(-12, 0), spread=st.floats(0.1, 3))
-def test_a_guess_of_the_optimum_changes_nothing_else(center, spread):
-    priors = study_priors(center, spread, "standard")
-    changed = {name for name in NAMES if priors[name] != DEFAULT_PRIORS[name]}
-    assert changed <= {"log_optimum"}
-    assert (priors["log_optimum"].location, priors["log_optimum"].scale) == (center, spread)
+def population() -> Population:
+    generator = np.random.default_rng(3)
+    root = np.tril(generator.normal(size=(SIZE - 1, SIZE - 1)))
+    return Population(generator.normal(size=SIZE - 1), root @ root.T)
 
 
-def test_the_mup_prior_changes_only_the_size_exponent():
-    standard, mup = study_priors(-6.0, 1.0, "standard"), study_priors(-6.0, 1.0, "mup")
-    assert {name for name in NAMES if mup[name] != standard[name]} == {"optimum_per_params"}
-    assert mup["optimum_per_params"] == MUP_OPTIMUM_PER_PARAMS
-    assert MUP_OPTIMUM_PER_PARAMS.location == 0
-    assert MUP_OPTIMUM_PER_PARAMS.scale < DEFAULT_PRIORS["optimum_per_params"].scale
+def test_draws_of_light_tailed_coefficients_have_the_populations_covariance():
+    learnt = population()
+    priors = study_priors(-6.0, 1.0, learnt)
+    light = priors.held({})  # the same value
+    light = type(priors)(light.names, light.location, light.root, torch.zeros(SIZE))
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(20_000, SIZE, dtype=torch.float64, generator=generator)
+    values = light.location + z @ light.root.mT
+    named = dict(zip(NAMES, value_table(coefficients(z, light)), strict=True))
+    close(torch.stack([named[name] for name in NAMES], -1), values)
+    expected = torch.from_numpy(learnt.covariance)
+    scale = expected.diagonal().sqrt()
+    error = (values[:, 1:].T.cov() - expected) / scale / scale[:, None]
+    assert float(error.abs().max()) < 0.05  # five standard errors of 20,000 draws
+
+
+def value_table(c: Coefficients) -> list[torch.Tensor]:
+    return [value_of(c, name) for name in NAMES]
+
+
+def test_a_coefficient_by_itself_has_its_marginal_scale():
+    learnt = population()
+    priors = study_priors(-6.0, 0.7, learnt)
+    assert priors["log_optimum"] == Prior(-6.0, pytest.approx(0.7), heavy=True)
+    for k, name in enumerate(NAMES[1:]):
+        sd = float(np.sqrt(learnt.covariance[k, k]))
+        assert priors[name].location == pytest.approx(learnt.mean[k])
+        assert priors[name].scale == pytest.approx(sd)
+        assert priors[name].heavy == (name in HEAVY)
+
+
+def test_a_coefficient_held_otherwise_leaves_the_others_as_they_were():
+    priors = study_priors(-6.0, 0.7, population())
+    held = priors.held({NAMES[-1]: Prior(3.0, 0.25, heavy=True)})
+    assert held[NAMES[-1]] == Prior(3.0, 0.25, heavy=True)
+    for name in NAMES[:-1]:
+        assert held[name] == priors[name]
 
 
 def test_coordinates_past_the_priors_offset_other_recipes_and_never_the_own():
     z = torch.zeros(2, len(NAMES) + 2, dtype=torch.float64)
     z[:, len(NAMES) :] = torch.tensor([[1.0, -2.0], [0.0, 3.0]])
-    # 0.6: the root mean square of four pairs measured on small runs, 0.1 to 1.1
-    expected = 0.6 * torch.tensor([[0, 1.0, -2.0], [0, 0, 3.0]], dtype=torch.float64)
-    close(coefficients(z).source_offset, expected)
+    expected = SOURCE_OFFSET_SD * torch.tensor([[0, 1.0, -2.0], [0, 0, 3.0]], dtype=torch.float64)
+    close(coefficients(z, PRIORS).source_offset, expected)

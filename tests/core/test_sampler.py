@@ -1,7 +1,6 @@
 """Sampler: its particles are draws of the posterior, the same ones each time."""
 
 import math
-from collections.abc import Mapping
 
 import numpy as np
 import pytest
@@ -10,7 +9,7 @@ from scipy.stats import chi2, invgamma, kstest
 from torch import Tensor
 
 from horizon_bo.core.points import Points
-from horizon_bo.core.priors import DEFAULT_PRIORS, Coefficients, Prior, coefficients
+from horizon_bo.core.priors import Coefficients, Prior, Priors, coefficients
 from horizon_bo.core.sampler import sample
 from horizon_bo.core.surrogate import (
     CLIFF_WIDTH,
@@ -20,30 +19,31 @@ from horizon_bo.core.surrogate import (
     features,
     level_mean,
 )
+from tests.priors import PRIORS
 from tests.worlds import drawn_world, runs_at
 
 close = torch.testing.assert_close
 
 #: SBC compares worlds drawn from these priors. The optimum's is narrow enough that a few runs land
 #: in its bowl, else there would be next to nothing to infer.
-NARROWER = {**DEFAULT_PRIORS, "log_optimum": Prior(-6.5, 0.7, heavy=True)}
+NARROWER = PRIORS.held({"log_optimum": Prior(-6.5, 0.7, heavy=True)})
 
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def pinned(**free: Prior) -> Mapping[str, Prior]:
+def pinned(**free: Prior) -> Priors:
     """Priors with all coefficients but the given ones held at their locations."""
-    held = {name: Prior(prior.location, 1e-9) for name, prior in DEFAULT_PRIORS.items()}
-    return {**held, **free}
+    held = {name: Prior(PRIORS[name].location, 1e-9) for name in PRIORS.names}
+    return PRIORS.held({**held, **free})
 
 
 def test_without_runs_the_particles_are_draws_of_the_prior():
     # false-alarm rate 1e-3 over all coordinates, far less because the points are spread evenly
-    posterior = sample(runs_at([], []), DEFAULT_PRIORS, generator())
+    posterior = sample(runs_at([], []), PRIORS, generator())
     columns = posterior.z.T.tolist()
-    assert len(columns) == len(DEFAULT_PRIORS)
+    assert len(columns) == len(PRIORS)
     for column in columns:
         assert kstest(column, "norm").pvalue > 1e-3 / len(columns)
     # independent coordinates: z tanh r ~ N(0, 1/n) for each pair
@@ -53,10 +53,10 @@ def test_without_runs_the_particles_are_draws_of_the_prior():
 
 def test_the_same_runs_and_seed_give_the_same_particles_bit_for_bit():
     world = drawn_world(1)
-    once, again = (sample(world.runs, DEFAULT_PRIORS, generator(5), 64) for _ in range(2))
+    once, again = (sample(world.runs, PRIORS, generator(5), 64) for _ in range(2))
     assert torch.equal(once.z, again.z)
     assert torch.equal(once.noise_scale, again.noise_scale)
-    other = sample(world.runs, DEFAULT_PRIORS, generator(6), 64)
+    other = sample(world.runs, PRIORS, generator(6), 64)
     assert not torch.equal(once.z, other.z)
 
 
@@ -64,7 +64,7 @@ def test_a_run_that_diverged_far_above_the_optimum_says_nothing_of_its_noise():
     # the noise factors of a diverged run stay draws of their prior; false-alarm rate 1e-4,
     # counting a quarter of the particles because resampling repeats them
     runs = runs_at([-6.5, -3.0], [[-1.0, -1.0, 0.0]] * 2, [1.1, math.nan])
-    posterior = sample(runs, DEFAULT_PRIORS, generator(), 1024)
+    posterior = sample(runs, PRIORS, generator(), 1024)
     half = NOISE_FREEDOM / 2
     assert (
         kstest(posterior.noise_scale[::4, 1].tolist(), invgamma(half, scale=half).cdf).pvalue > 1e-4
@@ -78,7 +78,7 @@ def exact_optimum(loss: Tensor, log_lr: Tensor, grid: Tensor, prior: Prior) -> t
     are integrated in closed form, and the optimum is summed over a grid.
     """
     count = len(log_lr)
-    z = torch.zeros(len(grid), len(DEFAULT_PRIORS), dtype=torch.float64)
+    z = torch.zeros(len(grid), len(PRIORS), dtype=torch.float64)
     z[:, 0] = (grid - prior.location) / prior.scale
     c = coefficients(z, pinned(log_optimum=prior))
     points = Points(

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal
 
 from horizon_bo.core.points import MOST_CELLS, Cells, Points, Runs, assign_cells
-from horizon_bo.core.priors import DEFAULT_PRIORS, coefficients
+from horizon_bo.core.priors import coefficients
 from horizon_bo.core.surrogate import (
     AMPLITUDE,
     cell_covariance,
@@ -22,6 +22,7 @@ from horizon_bo.core.surrogate import (
     token_slope,
 )
 from tests.dense import dense, loading, log_events
+from tests.priors import PRIORS
 from tests.strategies import seeds
 from tests.worlds import drawn_world, runs_at
 
@@ -61,7 +62,7 @@ BOTH_PATHS = pytest.mark.parametrize("arranged", [among_many_cells, among_few_ce
 def coordinates(seed: int, runs: Runs, sets: int = 3) -> tuple[Tensor, Tensor]:
     """Coefficient sets of moderate size and noise factors of the runs."""
     generator = torch.Generator().manual_seed(seed)
-    columns = len(DEFAULT_PRIORS) + int(runs.points.source.max())
+    columns = len(PRIORS) + int(runs.points.source.max())
     z = 0.7 * torch.randn(sets, columns, dtype=torch.float64, generator=generator)
     noise_scale = 0.5 + torch.rand(sets, len(runs.loss), dtype=torch.float64, generator=generator)
     return z, noise_scale
@@ -72,7 +73,7 @@ def coordinates(seed: int, runs: Runs, sets: int = 3) -> tuple[Tensor, Tensor]:
 def test_the_likelihood_is_that_of_the_dense_normal_and_of_the_events(arranged, seed):
     runs = arranged(RUNS)
     z, noise_scale = coordinates(seed, runs)
-    ours = condition(z, noise_scale, runs, DEFAULT_PRIORS).log_likelihood
+    ours = condition(z, noise_scale, runs, PRIORS).log_likelihood
     for k in range(len(z)):
         basis, departures, mean, noise = dense(z[k], runs)
         rows, done = loading(basis, runs), ~runs.diverged
@@ -88,8 +89,8 @@ def test_the_likelihood_is_that_of_the_dense_normal_and_of_the_events(arranged, 
 def test_summaries_of_cells_say_the_same_as_the_runs_themselves(seed):
     many = among_few_cells(RUNS)
     z, noise_scale = coordinates(seed, many)
-    by_cells = condition(z, noise_scale, many, DEFAULT_PRIORS)
-    by_runs = condition(z, noise_scale, among_many_cells(many), DEFAULT_PRIORS)
+    by_cells = condition(z, noise_scale, many, PRIORS)
+    by_runs = condition(z, noise_scale, among_many_cells(many), PRIORS)
     assert by_cells.design is None
     assert by_runs.design is not None
     close(by_cells.log_likelihood, by_runs.log_likelihood, rtol=1e-7, atol=1e-7)
@@ -114,7 +115,7 @@ def test_tempering_raises_the_likelihood_given_the_departures_to_a_power(power):
     reach = 40 * spread / math.sqrt(power)
     integral = quad(integrand, missed - reach, missed + reach, points=[missed], epsabs=0)[0]
     expected = math.log(integral) + power * log_events(z[0], runs).item()
-    ours = condition(z, noise_scale, runs, DEFAULT_PRIORS, power).log_likelihood.item()
+    ours = condition(z, noise_scale, runs, PRIORS, power).log_likelihood.item()
     assert ours == pytest.approx(expected, rel=1e-7)
 
 
@@ -133,7 +134,7 @@ def test_draws_of_departures_have_the_moments_of_the_dense_formula(arranged):
     root = torch.linalg.cholesky(covariance)
 
     count = 4000
-    fit = condition(z, noise_scale, runs, DEFAULT_PRIORS)
+    fit = condition(z, noise_scale, runs, PRIORS)
     draws = draw_departures(fit, torch.Generator().manual_seed(0), count).reshape(count, -1)
     white = torch.linalg.solve_triangular(root, (draws - center).T, upper=False)
     free = len(white)
@@ -153,8 +154,8 @@ def test_a_diverged_run_contributes_its_hazard_and_nothing_else(arranged):
     joined = {name: torch.cat([getattr(without, name), getattr(extra, name)]) for name in per_run}
     together = replace(without, points=Points.cat(without.points, extra.points), **joined)
     z, noise_scale = coordinates(1, together)
-    alone = condition(z, noise_scale[:, :-1], without, DEFAULT_PRIORS)
-    both = condition(z, noise_scale, together, DEFAULT_PRIORS)
+    alone = condition(z, noise_scale[:, :-1], without, PRIORS)
+    both = condition(z, noise_scale, together, PRIORS)
     hazard = torch.stack([log_events(one, extra).sum() for one in z])
     close(both.log_likelihood - alone.log_likelihood, hazard, rtol=1e-9, atol=1e-9)
     # factors over all runs and over those that ended differ by rounding
@@ -166,8 +167,8 @@ def test_a_diverged_run_contributes_its_hazard_and_nothing_else(arranged):
 def test_the_order_of_runs_does_not_change_their_likelihood(order, seed):
     z, noise_scale = coordinates(seed, RUNS)
     index = torch.tensor(order)
-    ours = condition(z, noise_scale, RUNS, DEFAULT_PRIORS).log_likelihood
-    theirs = condition(z, noise_scale[:, index], RUNS.select(index), DEFAULT_PRIORS).log_likelihood
+    ours = condition(z, noise_scale, RUNS, PRIORS).log_likelihood
+    theirs = condition(z, noise_scale[:, index], RUNS.select(index), PRIORS).log_likelihood
     close(ours, theirs, rtol=1e-9, atol=1e-8)
 
 
@@ -179,8 +180,8 @@ def test_names_of_recipes_are_immaterial(seed):
     z, noise_scale = coordinates(seed, runs)
     exchanged = torch.cat([z[:, :-2], z[:, [-1, -2]]], 1)
     close(
-        condition(z, noise_scale, runs, DEFAULT_PRIORS).log_likelihood,
-        condition(exchanged, noise_scale, swapped, DEFAULT_PRIORS).log_likelihood,
+        condition(z, noise_scale, runs, PRIORS).log_likelihood,
+        condition(exchanged, noise_scale, swapped, PRIORS).log_likelihood,
         rtol=1e-9,
         atol=1e-8,
     )
@@ -188,7 +189,7 @@ def test_names_of_recipes_are_immaterial(seed):
 
 def test_losses_can_be_computed_from_departures():
     world = drawn_world(3)
-    fit = condition(world.z, torch.ones(1, 6, dtype=torch.float64), world.runs, DEFAULT_PRIORS)
+    fit = condition(world.z, torch.ones(1, 6, dtype=torch.float64), world.runs, PRIORS)
     basis, _, mean, _ = dense(world.z[0], world.runs)
     expected = mean + loading(basis, world.runs) @ world.departures.flatten()
     ours = fit.expected(world.departures[:, :, world.runs.cell].mT, world.runs)[0]
@@ -201,7 +202,7 @@ def test_more_runs_at_one_place_leave_departures_less_uncertain():
     spread = []
     for repeats in (1, 4, 16):
         many = runs.select(torch.zeros(repeats, dtype=torch.long))
-        fit = condition(z, torch.ones(1, repeats, dtype=torch.float64), many, DEFAULT_PRIORS)
+        fit = condition(z, torch.ones(1, repeats, dtype=torch.float64), many, PRIORS)
         draws = draw_departures(fit, torch.Generator().manual_seed(0), 2000)
         spread.append(fit.expected(draws[:, 0][:, :, many.cell].mT, many).std(0)[0].item())
     # σ/√n while the prior is wide; a standard deviation of 2,000 draws errs by 1.6 %, 6 of them
@@ -212,8 +213,8 @@ def test_more_runs_at_one_place_leave_departures_less_uncertain():
 def test_an_e_fold_of_tokens_buys_what_the_law_says():
     # without runs the amplitude is its prior mean
     runs = runs_at([], [])
-    z, noise_scale = torch.zeros(1, len(DEFAULT_PRIORS), dtype=torch.float64), torch.ones(1, 0)
-    fit = condition(z, noise_scale.double(), runs, DEFAULT_PRIORS)
+    z, noise_scale = torch.zeros(1, len(PRIORS), dtype=torch.float64), torch.ones(1, 0)
+    fit = condition(z, noise_scale.double(), runs, PRIORS)
     expected = fit.coefficients.law.tokens_exponent * AMPLITUDE[0]
     close(token_slope(fit, runs), expected, rtol=1e-12, atol=0)
 
@@ -227,11 +228,11 @@ def test_the_amplitude_of_the_fall_with_tokens_is_its_dense_posterior_mean(arran
     done = ~runs.diverged
     rows = loading(basis, runs)[done]
     gram = rows @ departures @ rows.T + torch.diag((noise * noise_scale[0])[done])
-    c = coefficients(z)
+    c = coefficients(z, PRIORS)
     growth = (-c.law.tokens_exponent * runs.points.log_scales[done, 1]).expm1()
     change = AMPLITUDE[1] ** 2 * growth @ torch.linalg.solve(gram, (runs.loss - mean)[done])
     assert AMPLITUDE[0] + change > 0.01  # smaller ones are held there
-    fit = condition(z, noise_scale, runs, DEFAULT_PRIORS)
+    fit = condition(z, noise_scale, runs, PRIORS)
     expected = c.law.tokens_exponent * (AMPLITUDE[0] + change)
     # the jitter of 1e-10 moves amplitudes in the sixth digit
     close(token_slope(fit, runs), expected, rtol=1e-4, atol=0)

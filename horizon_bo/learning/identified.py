@@ -17,13 +17,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.prior.corpus import Recipe
-from benchmarks.prior.evidence import COEFFICIENTS, Evidence, Optimum
-from benchmarks.prior.hierarchy import VAGUE
+from horizon_bo.core.hierarchy import VAGUE
 from horizon_bo.core.inference import finished_runs
-from horizon_bo.core.priors import Prior
+from horizon_bo.core.priors import Prior, Priors
 from horizon_bo.core.sampler import sample
 from horizon_bo.errors import InvalidTableError
+from horizon_bo.learning.corpus import Recipe
+from horizon_bo.published.evidence import COEFFICIENTS, Evidence, Optimum
 from horizon_bo.study.horizons import Horizon, Scale, SearchSpace
 from horizon_bo.study.trials import LoggedRun, Study
 
@@ -172,14 +172,14 @@ def _middle_of_bests(cells: Sequence[_Cell]) -> float:
     return float(np.median([math.log(run.learning_rate) for run in best]))
 
 
-def _weak_priors(log_center: float) -> Mapping[str, Prior]:
+def _weak_priors(log_center: float) -> Priors:
     weak = {name: Prior(location, _WIDER * spread) for name, (location, spread) in VAGUE.items()}
-    return {"log_optimum": Prior(log_center, _RATE_SD), **weak}
+    return Priors.independent({"log_optimum": Prior(log_center, _RATE_SD), **weak})
 
 
-def _likelihood(z: FloatArray, priors: Mapping[str, Prior]) -> tuple[FloatArray, FloatArray]:
+def _likelihood(z: FloatArray, priors: Priors) -> tuple[FloatArray, FloatArray]:
     """Λ and h in the coefficients' own units, ln LR* left open."""
-    own = [list(priors).index(name) for name in COEFFICIENTS]
+    own = [priors.names.index(name) for name in COEFFICIENTS]
     mean, covariance = z.mean(0)[own], np.cov(z.T)[np.ix_(own, own)]
     values, vectors = np.linalg.eigh(covariance)
     told = values < _NARROWED

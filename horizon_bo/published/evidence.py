@@ -5,15 +5,15 @@ A recipe's likelihood of its coefficients θ is kept as a normal in information 
     ln p(data | θ) = const − ½ θᵀ Λ θ + hᵀ θ,
 
 so that it says nothing (Λ = 0) of what its runs could not tell: bowls identify most coefficients,
-optima the exponents, a published exponent itself. `hierarchy` learns from these what the next
-recipe may look like. The file beside is written by `benchmarks.prior.learn`.
+optima the exponents, a published exponent itself. `core.hierarchy` learns from these what the next
+recipe may look like. The shipped file is written by `horizon-bo prior learn`.
 """
 
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
+from importlib.resources import files
 from typing import Any
 
 from horizon_bo.errors import InvalidSpaceError
@@ -107,9 +107,9 @@ def usable(evidence: Sequence[Evidence], excluded: Collection[str]) -> tuple[Evi
 
 @cache
 def shipped() -> tuple[Evidence, ...]:
-    """The evidence of the corpus."""
-    text = (Path(__file__).parent / "evidence.json").read_text()
-    return evidence_from(json.loads(text), "the evidence beside this file")
+    """The evidence that comes with the package."""
+    text = (files("horizon_bo") / "data" / "evidence.json").read_text()
+    return evidence_from(json.loads(text), "the shipped evidence")
 
 
 def evidence_record(evidence: Sequence[Evidence]) -> dict[str, Any]:
@@ -161,12 +161,12 @@ def evidence_from(record: Mapping[str, Any], name: str) -> tuple[Evidence, ...]:
             found = record.get(key) if isinstance(record, Mapping) else record
             raise InvalidSpaceError(
                 f"{key} of {name} is {found!r}, expected {expected!r}; "
-                "write it again with benchmarks.prior.learn"
+                "write it again with horizon-bo prior learn"
             )
     if tuple(record.get("coefficients", ())) != COEFFICIENTS:
         raise InvalidSpaceError(
-            f"coefficients of {name} is {record.get('coefficients')!r}, expected "
-            f"{list(COEFFICIENTS)}; write it again with benchmarks.prior.learn"
+            f"coefficients of {name} are {record.get('coefficients')!r}, expected "
+            f"{list(COEFFICIENTS)}; write it again with horizon-bo prior learn"
         )
     try:
         return tuple(_one(entry) for entry in record["recipes"])

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from benchmarks.prior.evidence import COEFFICIENTS, usable
-from benchmarks.prior.hierarchy import VAGUE, hierarchy
+from horizon_bo.core.hierarchy import VAGUE, hierarchy
+from horizon_bo.published.evidence import COEFFICIENTS, usable
 from tests.evidences import SILENT, told
 
 GAMMA_N, GAMMA_D = "optimum_per_params", "optimum_per_tokens"

@@ -4,7 +4,7 @@ How the best rate moves with size, tokens and batch depends on what an update is
 coordinate by its own history (Adam and what descends from it), a whole matrix, or only its sign.
 Across public sweeps the second kind's optimum falls faster with tokens and rises faster with batch.
 
-Source: what `evidence.json` holds; Wen et al. (2025), arXiv:2509.02046, for twelve of them.
+Source: what `data/evidence.json` holds; Wen et al. (2025), arXiv:2509.02046, for twelve of them.
 """
 
 from collections.abc import Mapping

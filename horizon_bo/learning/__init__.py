@@ -1,0 +1,1 @@
+"""Learning: what do many sweeps together say of the next one?"""
