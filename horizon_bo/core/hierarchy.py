@@ -6,10 +6,10 @@ Each recipe r has coefficients of its own, one draw from a population that its c
 
 x_r holds the family of its optimizer, µP, and experts; they move the exponents of the optimum only.
 With few recipes Σ = D R D is shrunk: each variance towards a hand-set one worth `_PSEUDO_RECIPES`
-recipes, the correlations towards none, as if `_UNCORRELATED` more recipes had shown none, few of them among the
-exponents, whose trade-off is what recipes agree on most. m and B
-are normal; given Σ they are integrated out exactly, and so is each θ_r, so that the fixed point
-below is expectation maximisation. The next recipe is N(m̂ + B̂ x, Σ + what m and B are unsure of).
+recipes, the correlations towards none, as if `_UNCORRELATED` more recipes had shown none, few of
+them among the exponents, whose trade-off is what recipes agree on most. m and B are normal; given
+Σ they are integrated out exactly, and so is each θ_r, so that the fixed point below is expectation
+maximisation. The next recipe is N(m̂ + B̂ x, Σ + what m and B are unsure of).
 
 Sources: Dempster, Laird & Rubin (1977), J. R. Stat. Soc. B 39(1):1-38; Barnard, McCulloch & Meng
 (2000), Statistica Sinica 10(4):1281-1311, for D R D.

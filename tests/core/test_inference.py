@@ -284,7 +284,7 @@ def test_draws_at_the_target_are_those_of_dense_conditioning():
         known_sd=2e-3,
     )
     generator = torch.Generator().manual_seed(3)
-    z = 0.5 * torch.randn(1, len(DEFAULT_PRIORS), dtype=torch.float64, generator=generator)
+    z = 0.5 * torch.randn(1, len(PRIORS), dtype=torch.float64, generator=generator)
     basis, departures, mean, noise = dense(z[0], runs)
     rows = loading(basis, runs)
     gain = departures @ rows.T @ torch.linalg.inv(rows @ departures @ rows.T + noise.diag())
@@ -294,10 +294,10 @@ def test_draws_at_the_target_are_those_of_dense_conditioning():
     covariance = (departures - gain @ rows @ departures)[at_target][:, at_target]
 
     many, one = z.expand(600, -1), torch.ones(600, len(runs), dtype=torch.float64)
-    fit = condition(many, one, runs, DEFAULT_PRIORS)
-    posterior = Posterior(many, one, DEFAULT_PRIORS, fit, acceptance=0.3, stages=1, distinct=1.0)
+    fit = condition(many, one, runs, PRIORS)
+    posterior = Posterior(many, one, PRIORS, fit, acceptance=0.3, stages=1, distinct=1.0)
     draws = target_draws(posterior, runs, generator)
-    c = coefficients(z)
+    c = coefficients(z, PRIORS)
     found = torch.stack(
         [
             draws.level - 1,

@@ -277,7 +277,7 @@ def test_cells_decorrelate_twice_as_fast_in_batch_as_in_size_and_tokens():
         here = Points(origin, torch.zeros(1, 3, dtype=torch.float64), origin.long())
         there = replace(here, log_scales=torch.tensor([scales], dtype=torch.float64))
         return cell_covariance(
-            coefficients(torch.zeros(1, len(DEFAULT_PRIORS)).double()), here, there
+            coefficients(torch.zeros(1, len(PRIORS)).double(), PRIORS), here, there
         )[:, 2]
 
     close(curvatures(0.0, 0.0, 0.7), curvatures(1.4, 0.0, 0.0))
@@ -293,6 +293,6 @@ def test_mean_departures_are_those_of_the_dense_formula(arranged):
     rows = loading(basis, runs)[done]
     gram = rows @ departures @ rows.T + torch.diag((noise * noise_scale[0])[done])
     expected = departures @ rows.T @ torch.linalg.solve(gram, (runs.loss - mean)[done])
-    ours = condition(z, noise_scale, runs, DEFAULT_PRIORS).mean_departures
+    ours = condition(z, noise_scale, runs, PRIORS).mean_departures
     # losses known to a thousandth lose six digits in either formula
     close(ours.flatten(), expected, rtol=1e-5, atol=1e-8)
