@@ -13,6 +13,7 @@ from horizon_bo.core import policy
 from horizon_bo.core.inference import Belief, believe
 from horizon_bo.core.threads import one_thread
 from horizon_bo.errors import BudgetExhaustedError, InvalidSpaceError
+from horizon_bo.learning.learn import read_prior
 from horizon_bo.runs import making
 from horizon_bo.store.events import StoredStudy, StudyStore, recorded
 from horizon_bo.store.opening import create_study, study_store
@@ -34,7 +35,11 @@ class HorizonTuner:
         space: The small runs that may be made.
         budget: Training compute the tuner may spend in all, in FLOP.
         parametrization: `"mup"` expects the optimum not to move with width.
-        prior_center: A guess of the optimal rate at the target; `None` asks published laws.
+        optimizer: Whose rate is tuned, by name: how it moves depends on the optimizer's family.
+        experts: Whether `params` are the active ones of a mixture of experts.
+        prior: A file that `horizon-bo prior learn` wrote; `None` takes what public sweeps say.
+        prior_center: A guess of the optimal rate at the target; `None` asks published laws, or
+            sweeps made with the optimizer.
         study: A path or URL to keep the study in (`"runs.db"`, `"postgresql://…"`), perhaps with
             its name behind `#`; `None` keeps it in memory.
         name: The study's name among those of a database; `None` takes the address's.
@@ -52,6 +57,9 @@ class HorizonTuner:
         space: SearchSpace,
         budget: float,
         parametrization: str = "standard",
+        optimizer: str = "adamw",
+        experts: bool = False,
+        prior: str | PathLike[str] | None = None,
         prior_center: float | None = None,
         study: str | PathLike[str] | None = None,
         name: str | None = None,
@@ -66,6 +74,9 @@ class HorizonTuner:
             space=space,
             budget=budget,
             parametrization=parametrization,
+            optimizer=optimizer,
+            experts=experts,
+            prior=None if prior is None else read_prior(prior),
             prior_center=prior_center,
             seed=seed,
             source=source,

@@ -24,6 +24,7 @@ from horizon_bo.core.surrogate import (
     SOURCE_LEVEL_SD,
     STRETCH,
 )
+from tests.priors import PRIORS
 
 
 def bowl_of(law: HorizonLaw, log_lr: Tensor, n: Tensor, d: Tensor, b: Tensor) -> Tensor:

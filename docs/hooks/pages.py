@@ -16,8 +16,10 @@ from mkdocs.structure.files import File, Files
 
 import horizon_bo
 from horizon_bo.cli.app import app
-from horizon_bo.core.priors import DEFAULT_PRIORS
+from horizon_bo.core.priors import EXPECTED
+from horizon_bo.learning.opinions import Opinion, opinions, population_opinion
 from horizon_bo.published.catalogue import Entry, catalogue
+from horizon_bo.published.evidence import shipped
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "horizon_bo"
@@ -66,6 +68,7 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
     """Put tables where a page asks for them; called by MkDocs."""
     tables = {
         "<!-- priors -->": priors_table(),
+        "<!-- evidence -->": evidence_table(),
         "<!-- results -->": section((ROOT / "README.md").read_text(), "Results"),
     }
     for place, lines in tables.items():
@@ -128,9 +131,27 @@ def section(text: str, title: str) -> Iterator[str]:
 def priors_table() -> Iterator[str]:
     """Location and scale of every coefficient before the first run."""
     yield "| coefficient | location | scale | tails |\n| --- | --- | --- | --- |"
-    for name, prior in DEFAULT_PRIORS.items():
+    for name, prior in EXPECTED.items():
         tails = "heavy" if prior.heavy else "normal"
         yield f"| `{name}` | {prior.location:g} | {prior.scale:g} | {tails} |"
+
+
+def evidence_table() -> Iterator[str]:
+    """What is expected of the exponents, and what each recipe of the corpus said of them."""
+    yield "| recipe | optimizer | runs | params | tokens | batch | source |"
+    yield "| --- | --- | --- | --- | --- | --- | --- |"
+    evidence = shipped()
+    for optimizer in ("adamw", "muon"):
+        about = {"parametrization": "standard", "experts": False}
+        expected = population_opinion(evidence, optimizer, **about)
+        yield _opinion_row(expected, "", "all of them together")
+    for each, said in zip(evidence, opinions(evidence), strict=True):
+        yield _opinion_row(said, str(each.rows or ""), each.source)
+
+
+def _opinion_row(said: Opinion, rows: str, source: str) -> str:
+    told = ["" if sd is None else f"{mean:+.2f} ± {sd:.2f}" for mean, sd in said.exponents.values()]
+    return f"| {said.name} | {said.optimizer} | {rows} | {' | '.join(told)} | {source} |"
 
 
 def examples_page() -> Iterator[str]:

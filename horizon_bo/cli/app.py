@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from horizon_bo.cli import backtest, demo, laws, replay, report, run, start, status, tables, worker
+from horizon_bo.cli import (
+    backtest,
+    demo,
+    laws,
+    prior,
+    replay,
+    report,
+    run,
+    start,
+    status,
+    tables,
+    worker,
+)
 from horizon_bo.cli.answer import RecommendationFigure, show_recommendation
 from horizon_bo.cli.terminal import (
     AsJson,
@@ -178,3 +190,4 @@ replay.register(app)
 backtest.register(app)
 demo.register(app)
 laws.register(app)
+prior.register(app)

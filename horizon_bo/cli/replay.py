@@ -56,6 +56,12 @@ MaxTokensRatio = Annotated[
 OnlyParams = Annotated[
     float | None, option("--only-params", "N", "Buy rows of this size alone, in parameters.")
 ]
+Optimizer = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Optimizer of the runs; left out: adamw.")
+]
+Experts = Annotated[
+    bool, typer.Option("--experts", help="Sizes are the active ones of a mixture of experts.")
+]
 Methods = Annotated[
     str,
     typer.Option(help="Separated by commas: horizon, horizon-random, random, zero."),
@@ -97,6 +103,8 @@ def replay(
     max_params_ratio: MaxParamsRatio = None,
     max_tokens_ratio: MaxTokensRatio = None,
     only_params: OnlyParams = None,
+    optimizer: Optimizer = None,
+    experts: Experts = False,
     methods: Methods = "horizon",
     seeds: Seeds = 1,
     prior_center: PriorCenters = None,
@@ -105,23 +113,20 @@ def replay(
     as_json: AsJson = False,
 ) -> None:
     """Replay methods on logged runs: the target's rows are hidden, other rows may be bought."""
-    limits = {
+    about = {
         "batch_tokens": batch_tokens,
         "max_run_cost": max_run_cost,
         "max_params_ratio": max_params_ratio,
         "max_tokens_ratio": max_tokens_ratio,
         "only_params": only_params,
+        "optimizer": optimizer,
+        "experts": experts or None,
     }
     with errors_as_exit_codes():
-        single = (sweep, target_params, target_tokens, pool_batch, limits)
+        single = (sweep, target_params, target_tokens, pool_batch, about)
         chosen = _chosen_cases(cases, sweep, only) if cases else [_single_case(*single)]
-        terms = {
-            "prior_centers": prior_center or [None],
-            "seeds": seeds,
-            "budget": budget,
-            "obey_stop": stop,
-            "beside": cases.parent if cases else None,
-        }
+        terms = {"prior_centers": prior_center or [None], "seeds": seeds, "budget": budget}
+        terms |= {"obey_stop": stop, "beside": cases.parent if cases else None}
         made = _replay_all(chosen, methods.split(","), terms, out, jobs)
     show({"out": str(out), "replays": made}, f"{made} replays in {out}", as_json=as_json)
 
@@ -190,7 +195,7 @@ def _single_case(
     target_params: float | None,
     target_tokens: float | None,
     pool_batch: str,
-    limits: Mapping[str, float | None],
+    about: Mapping[str, float | str | None],
 ) -> "Case":
     from horizon_bo.evaluation.cases import Case
 
@@ -201,8 +206,11 @@ def _single_case(
     if target_params is None or target_tokens is None:
         missing = "--target-params" if target_params is None else "--target-tokens"
         raise InvalidSpaceError(f"{missing} is missing, expected a count with SWEEP; add it")
-    given: dict[str, Any] = {name: value for name, value in limits.items() if value is not None}
-    told = [f"{name}={value:.12g}" for name, value in given.items()]
+    given: dict[str, Any] = {name: value for name, value in about.items() if value is not None}
+    told = [
+        f"{name}={value}" if isinstance(value, str) else f"{name}={value:.12g}"
+        for name, value in given.items()
+    ]
     target = f"{Path(sweep).stem}-{target_params:.12g}-{target_tokens:.12g}"
     return Case(
         name=" ".join([target, pool_batch, *told]),  # says everything, so that resuming is safe

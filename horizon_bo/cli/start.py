@@ -25,7 +25,8 @@ from horizon_bo.cli.terminal import (
 )
 
 if TYPE_CHECKING:
-    from horizon_bo import Horizon, Scale, SearchSpace, Study
+    from horizon_bo import Horizon, HorizonTuner, Scale, SearchSpace, Study
+    from horizon_bo.tables.logged import LoggedTable
 
 TargetParams = Annotated[
     str,
@@ -58,6 +59,16 @@ Budget = Annotated[
     option("--budget", "F", "Compute to spend in all, in target runs: 0.02 or 2%.", target_runs),
 ]
 Parametrization = Annotated[str, typer.Option(help="standard or mup.")]
+Optimizer = Annotated[
+    str, typer.Option(metavar="NAME", help="Optimizer whose rate is tuned, e.g. adamw or muon.")
+]
+Experts = Annotated[
+    bool, typer.Option("--experts", help="Sizes are the active ones of a mixture of experts.")
+]
+Prior = Annotated[
+    Path | None,
+    typer.Option(metavar="OURS.json", help="What `horizon-bo prior learn` wrote."),
+]
 PriorCenter = Annotated[
     float | None, option("--prior-center", "X", "Guess of the target's best learning rate.")
 ]
@@ -117,6 +128,9 @@ def init(
     budget: Budget,
     batch_tokens: BatchTokens = None,
     parametrization: Parametrization = "standard",
+    optimizer: Optimizer = "adamw",
+    experts: Experts = False,
+    prior: Prior = None,
     prior_center: PriorCenter = None,
     seed: Seed = 0,
     regret_tolerance: RegretTolerance = None,
@@ -133,24 +147,31 @@ def init(
     figure: RecommendationFigure = None,
     as_json: AsJson = False,
 ) -> None:
-    """Start a study on disk: the target, the runs that may be made, the budget.
-
-    With --import and --figure it recommends at once, from the runs that are there.
-    """
-    options: dict[str, Any] = {"last_of": last_of, "by": by, "repeats": repeats}
-    about: dict[str, Any] = {"parametrization": parametrization, "study": study, "seed": seed}
+    """Start a study on disk; with --import and --figure it recommends at once from those runs."""
+    how: dict[str, Any] = {"last_of": last_of, "by": by, "repeats": repeats}
+    about: dict[str, Any] = {"optimizer": optimizer, "experts": experts, "prior": prior}
+    about |= {"parametrization": parametrization, "study": study, "seed": seed}
     about |= {"prior_center": prior_center, "regret_tolerance": regret_tolerance}
     with errors_as_exit_codes():
-        from horizon_bo import HorizonTuner
-
-        logged = None if table is None else checked_table(table, mapped, **options)
+        logged = None if table is None else checked_table(table, mapped, **how)
         target = _target(target_params, target_tokens, batch_tokens, schedule, averaging)
         space = _space(learning_rate, scales, tokens, schedules, averagings, cooldown)
-        tuner = HorizonTuner(target=target, space=space, budget=budget * target.flops, **about)
-        remark(() if logged is None else tuner.import_runs(logged))
-        _show_started(study, tuner.study, None if logged is None else len(logged.runs), as_json)
+        about |= {"target": target, "space": space, "budget": budget * target.flops}
+        tuner = _started(logged, about, as_json=as_json)
         if figure is not None:
             show_recommendation(tuner, (), figure, as_json=as_json)
+
+
+def _started(
+    logged: "LoggedTable | None", about: dict[str, Any], *, as_json: bool
+) -> "HorizonTuner":
+    from horizon_bo import HorizonTuner
+
+    tuner = HorizonTuner(**about)
+    remark(() if logged is None else tuner.import_runs(logged))
+    runs = None if logged is None else len(logged.runs)
+    _show_started(about["study"], tuner.study, runs, as_json)
+    return tuner
 
 
 def _target(

@@ -22,7 +22,7 @@ LEAST_ACCEPTANCE, _LEAST_DISTINCT = 0.03, 0.2
 #: A recommendation this close to the prior's spread was hardly moved by the runs.
 _PRIOR_DRIVEN = 0.8
 #: A rate this far from a centre, in the centre's standard deviations, is a conflict.
-_CONFLICT = 2.5
+_CONFLICT = 2.0
 #: Standard deviations by which one cell may disagree with the others.
 SURPRISE = 3.0
 #: Coefficient sets and runs that the leave-one-horizon-out check looks at.
@@ -99,6 +99,7 @@ def _loss_covariance(belief: Belief, pick: Tensor, index: Tensor) -> Float[Tenso
 def warnings(study: Study, belief: Belief, decision: Decision) -> tuple[str, ...]:
     """All that a user should know before trusting the recommendation."""
     checks = (
+        _unknown_optimizer,
         _prior_driven,
         _at_the_edge,
         _one_sided,
@@ -109,6 +110,16 @@ def warnings(study: Study, belief: Belief, decision: Decision) -> tuple[str, ...
     found = [check(study, belief, decision) for check in checks]
     found.extend(_unhealthy(belief))
     return tuple(sentence for sentence in found if sentence)
+
+
+def _unknown_optimizer(study: Study, belief: Belief, decision: Decision) -> str | None:
+    if belief.center.known:
+        return None
+    kin = ", ".join(belief.center.sources[:6]) or "nothing"
+    return (
+        f"no sweep behind the prior was made with {study.optimizer}: it is wide, and rests on "
+        f"{kin}; give prior_center if you know better"
+    )
 
 
 def _prior_driven(study: Study, belief: Belief, decision: Decision) -> str | None:

@@ -40,6 +40,9 @@ class Case:
         max_tokens_ratio: Longest row relative to the target; `None` means any.
         only_params: Buy rows of this size alone; `None` means any.
         max_run_cost: Dearest row, in target runs; `None` means any.
+        optimizer: Whose rate it is, by name.
+        parametrization: `"standard"` or `"mup"`.
+        experts: Whether sizes are the active ones of a mixture of experts.
         recipe: Source, schedule and averaging (`recipe_of`) of the target and of every row to
             buy; `None` takes the target's from its rows and buys rows of every recipe.
         truth: The smoothed curve at the target, for scoring; never seen by a method.
@@ -55,6 +58,9 @@ class Case:
     max_tokens_ratio: float | None = None
     only_params: float | None = None
     max_run_cost: float | None = None
+    optimizer: str = "adamw"
+    parametrization: str = "standard"
+    experts: bool = False
     recipe: tuple[str, str, str] | None = None
     truth: Mapping[str, Any] | None = field(default=None, repr=False)
 
@@ -82,9 +88,12 @@ class Problem:
     def study(self, *, budget: float, prior_center: float | None, seed: int) -> Study:
         """The empty study a replay starts from; the budget is in target runs.
 
-        A law fitted to the sweep itself gets no say in the prior.
+        Neither laws fitted to the sweep nor what was learnt from it and its relatives get a say.
         """
         return Study(
+            optimizer=self.case.optimizer,
+            parametrization=self.case.parametrization,
+            experts=self.case.experts,
             target=self.target,
             space=self.space,
             budget=budget * self.target.flops,

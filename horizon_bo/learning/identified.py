@@ -154,13 +154,14 @@ def _of_the_bowl(runs: Sequence[LoggedRun], best: float) -> list[LoggedRun]:
 def _fewer(cells: list[_Cell]) -> list[_Cell]:
     """A spread of the cells where there are many, by compute, until few enough runs are left."""
     ordered = sorted(cells, key=lambda cell: (cell.place[0] * cell.place[1], str(cell.place)))
-    most = _MOST_CELLS
-    while True:
+    most = min(_MOST_CELLS, len(ordered))
+    while ordered:
         pick = np.unique(np.linspace(0, len(ordered) - 1, most).round().astype(int))
         chosen = [ordered[k] for k in pick]
         if most <= 4 or sum(len(cell.runs) for cell in chosen) <= _MOST_RUNS:
             return chosen
         most -= 1
+    return []
 
 
 def _middle_of_bests(cells: Sequence[_Cell]) -> float:

@@ -2,10 +2,14 @@
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from importlib.resources import files
+from os import PathLike
 from pathlib import Path
+from typing import Any
 
 from horizon_bo.errors import InvalidTableError, StorageError
-from horizon_bo.learning.corpus import Recipe
+from horizon_bo.learning.corpus import Recipe, corpus
 from horizon_bo.learning.identified import evidence_of
 from horizon_bo.published.evidence import Evidence, evidence_from, evidence_record
 from horizon_bo.study.trials import LoggedRun, Study, Trial
@@ -25,12 +29,24 @@ def learnt(
         recipes: What to learn from.
         base: What is known already; a recipe of the same name takes its place.
         told: Called after each recipe.
+
+    Raises:
+        InvalidTableError: A recipe identifies nothing, nor do its relatives, or comes twice.
     """
     _refuse_twice(recipes)
-    fresh = []
+    fresh: list[Evidence] = []
+    silent: list[tuple[Recipe, InvalidTableError]] = []
     for recipe in recipes:
-        fresh.append(evidence_of(recipe))
+        try:
+            fresh.append(evidence_of(recipe))
+        except InvalidTableError as error:
+            silent.append((recipe, error))
+            continue
         told(fresh[-1])
+    speaking = {each.group for each in fresh}
+    for recipe, error in silent:
+        if recipe.group not in speaking:
+            raise error
     names = {each.name for each in fresh}
     return (*(each for each in base if each.name not in names), *fresh)
 
@@ -51,24 +67,40 @@ def _refuse_twice(recipes: Sequence[Recipe]) -> None:
         seen[runs] = recipe.name
 
 
-def recipe_of_study(study: Study, name: str) -> Recipe:
-    """The ended runs of an old study, of its own recipe, as one to learn from."""
-    runs = tuple(_logged(trial) for trial in study.trials if _told(study, trial))
-    return Recipe(
-        name=name,
-        group=name,
-        data=(name,),
-        optimizer=study.optimizer,
-        parametrization=study.parametrization,
-        experts=study.experts,
-        weight=OWN_WEIGHT,
-        source="an old study",
-        runs=runs,
-    )
+def public_recipes(folder: Path) -> tuple[Recipe, ...]:
+    """The corpus that the shipped evidence is learnt from; a folder holds the public sweeps."""
+    package = Path(str(files("horizon_bo") / "data"))
+    return corpus(package / "corpus.toml", (folder, package))
 
 
-def _told(study: Study, trial: Trial) -> bool:
-    return trial.status in ("completed", "diverged") and study.recipe(trial) is None
+def own_recipes(
+    name: str, runs: Sequence[LoggedRun], *, optimizer: str, parametrization: str, experts: bool
+) -> list[Recipe]:
+    """A sweep of the user's own as recipes to learn from, one for each source and schedule."""
+    parts: dict[tuple[str | None, ...], list[LoggedRun]] = {}
+    for run in runs:
+        parts.setdefault((run.source, run.schedule, run.averaging), []).append(run)
+    return [
+        Recipe(
+            name=" ".join([name, *(label for label in labels if label and len(parts) > 1)]),
+            group=name,
+            data=(name,),
+            optimizer=optimizer,
+            parametrization=parametrization,
+            experts=experts,
+            weight=OWN_WEIGHT / len(parts),
+            source="our own",
+            runs=tuple(replace(run, source=None, schedule=None, averaging=None) for run in part),
+        )
+        for labels, part in parts.items()
+    ]
+
+
+def recipes_of_study(study: Study, name: str) -> list[Recipe]:
+    """The ended runs of an old study, of its own recipe, to learn from."""
+    runs = [_logged(trial) for trial in study.informing if study.recipe(trial) is None]
+    about = {"parametrization": study.parametrization, "experts": study.experts}
+    return own_recipes(name, runs, optimizer=study.optimizer, **about)
 
 
 def _logged(trial: Trial) -> LoggedRun:
@@ -83,16 +115,17 @@ def _logged(trial: Trial) -> LoggedRun:
     )
 
 
-def read_evidence(path: Path) -> tuple[Evidence, ...]:
-    """The evidence of a file that `write_evidence` wrote."""
+def read_prior(path: str | PathLike[str]) -> dict[str, Any]:
+    """What `write_evidence` wrote, as a study keeps it, checked."""
     try:
-        record = json.loads(path.read_text())
+        record = json.loads(Path(path).read_text())
     except (OSError, ValueError, RecursionError) as error:
         raise StorageError(
             f"{path} cannot be read as a prior ({error}), expected a file that horizon-bo prior "
             "learn wrote; name one"
         ) from error
-    return evidence_from(record, str(path))
+    evidence_from(record, str(path))
+    return record
 
 
 def write_evidence(path: Path, evidence: Sequence[Evidence]) -> None:

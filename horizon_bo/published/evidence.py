@@ -165,7 +165,7 @@ def evidence_from(record: Mapping[str, Any], name: str) -> tuple[Evidence, ...]:
             )
     if tuple(record.get("coefficients", ())) != COEFFICIENTS:
         raise InvalidSpaceError(
-            f"coefficients of {name} are {record.get('coefficients')!r}, expected "
+            f"coefficients of {name} is {record.get('coefficients')!r}, expected "
             f"{list(COEFFICIENTS)}; write it again with horizon-bo prior learn"
         )
     try:

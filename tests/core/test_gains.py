@@ -238,19 +238,20 @@ def second_cell(cooldown: float) -> tuple[int, ...]:
 
 
 def test_a_trunk_is_suggested_where_its_branches_are_cheap_and_not_where_they_are_dear():
-    assert second_cell(0.2) == (2, 2)
-    assert second_cell(0.6) == (0, 0)
+    assert max(second_cell(0.02)) == 2
+    assert max(second_cell(0.6)) == 0
 
 
 def test_a_suggested_trunk_says_what_a_training_command_needs():
-    study = branching_study(0.2, budget=0.1 * TARGET.flops)
+    study = branching_study(0.02, budget=0.1 * TARGET.flops)
     study = import_runs(study, WORLD.sweep([(6e7, 5e8)], STRADDLING))
-    first, second = suggest(study, believe(study), 2)
-    assert first.branches == (5e8, 1e9)
-    assert (first.tokens, first.cooldown, first.schedule) == (1e9, 0.2, "wsd")
-    assert first.flops == pytest.approx(6 * first.params * 1.1e9)
-    assert (first.id, second.id) == (3, 5)
-    assert suggest(study, believe(study), 2) == (first, second)
+    runs = suggest(study, believe(study), 3)
+    trunk, after = next(pair for pair in itertools.pairwise(runs) if pair[0].branches)
+    assert trunk.branches == (5e8, 1e9)
+    assert (trunk.tokens, trunk.cooldown, trunk.schedule) == (1e9, 0.02, "wsd")
+    assert trunk.flops == pytest.approx(6 * trunk.params * 1.01e9)
+    assert after.id == trunk.id + 2
+    assert suggest(study, believe(study), 3) == runs
 
 
 def test_an_ordinary_run_of_schedule_wsd_knows_the_cooldown_too():
