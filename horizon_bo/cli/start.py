@@ -25,7 +25,7 @@ from horizon_bo.cli.terminal import (
 )
 
 if TYPE_CHECKING:
-    from horizon_bo import Horizon, HorizonTuner, Scale, SearchSpace, Study
+    from horizon_bo import Horizon, Scale, SearchSpace, Study
     from horizon_bo.tables.logged import LoggedTable
 
 TargetParams = Annotated[
@@ -149,29 +149,28 @@ def init(
 ) -> None:
     """Start a study on disk; with --import and --figure it recommends at once from those runs."""
     how: dict[str, Any] = {"last_of": last_of, "by": by, "repeats": repeats}
-    about: dict[str, Any] = {"optimizer": optimizer, "experts": experts, "prior": prior}
-    about |= {"parametrization": parametrization, "study": study, "seed": seed}
-    about |= {"prior_center": prior_center, "regret_tolerance": regret_tolerance}
+    about: dict[str, Any] = {"optimizer": optimizer, "experts": experts, "seed": seed}
+    about |= {"parametrization": parametrization, "prior": prior, "prior_center": prior_center}
+    about["regret_tolerance"] = regret_tolerance
     with errors_as_exit_codes():
         logged = None if table is None else checked_table(table, mapped, **how)
         target = _target(target_params, target_tokens, batch_tokens, schedule, averaging)
         space = _space(learning_rate, scales, tokens, schedules, averagings, cooldown)
         about |= {"target": target, "space": space, "budget": budget * target.flops}
-        tuner = _started(logged, about, as_json=as_json)
-        if figure is not None:
-            show_recommendation(tuner, (), figure, as_json=as_json)
+        _start(logged, about | {"study": study}, figure, as_json=as_json)
 
 
-def _started(
-    logged: "LoggedTable | None", about: dict[str, Any], *, as_json: bool
-) -> "HorizonTuner":
+def _start(
+    logged: "LoggedTable | None", about: dict[str, Any], figure: Path | None, *, as_json: bool
+) -> None:
     from horizon_bo import HorizonTuner
 
     tuner = HorizonTuner(**about)
     remark(() if logged is None else tuner.import_runs(logged))
     runs = None if logged is None else len(logged.runs)
     _show_started(about["study"], tuner.study, runs, as_json)
-    return tuner
+    if figure is not None:
+        show_recommendation(tuner, (), figure, as_json=as_json)
 
 
 def _target(

@@ -14,6 +14,7 @@ from horizon_bo.core.center import Center
 from horizon_bo.core.decision import Decision, octaves
 from horizon_bo.core.inference import Belief, belief_center
 from horizon_bo.core.normal import remaining
+from horizon_bo.core.oddities import oddities
 from horizon_bo.core.surrogate import level_mean, loss_covariance
 from horizon_bo.study.trials import Study
 
@@ -108,6 +109,7 @@ def warnings(study: Study, belief: Belief, decision: Decision) -> tuple[str, ...
         _all_diverged,
     )
     found = [check(study, belief, decision) for check in checks]
+    found.extend(oddities(study, belief))
     found.extend(_unhealthy(belief))
     return tuple(sentence for sentence in found if sentence)
 
