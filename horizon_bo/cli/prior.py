@@ -23,7 +23,13 @@ Without = Annotated[
     list[str] | None,
     typer.Option(metavar="DATA", help="Data that must not speak, nor what is related to it."),
 ]
-group = typer.Typer(help="What public sweeps, and your own, say of the next one.")
+group = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    help="What public sweeps, and your own, say of the next one.",
+    epilog=example("horizon-bo prior show --compare"),
+)
 
 
 def register(app: typer.Typer) -> None:

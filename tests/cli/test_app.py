@@ -107,7 +107,7 @@ def test_every_help_ends_with_an_example_and_offers_json(name):
     result = call(f"{name} --help")
     assert result.exit_code == 0
     assert f"horizon-bo {name} " in result.stdout.split("Example:")[1]
-    assert "--json" in result.stdout or name == "law"
+    assert "--json" in result.stdout or name in ("law", "prior")
 
 
 def test_the_help_of_replay_names_every_method():
