@@ -138,5 +138,6 @@ def work(
     with watching(watch) as seen:
         made = Work(tuner.store, ask, work_out, given, Path(folder), plan, seen)
         _, report = work_on(made, tuner.store.read())
-    tuner.refresh()
+    if not report.asked:  # who is asked to end waits for no server that is away
+        tuner.refresh()
     return report

@@ -5,16 +5,15 @@ the run's folder before it is reported. A worker that dies leaves a claim that l
 attempt goes on in the run's folder; one that is asked to end gives its claim back at once.
 """
 
-import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
 
 from horizon_bo.errors import StudyBusyError, TrainingFailedError
+from horizon_bo.runs.asked import Asked, AskedToEndError, asked_to_end
 from horizon_bo.runs.commands import Command, Function
 from horizon_bo.runs.folder import locked, refuse_another_study, write_json
 from horizon_bo.runs.jobs import Flight, RunEvent, Watch, WatchedState, begin, called
@@ -32,7 +31,7 @@ from horizon_bo.runs.processes import launching, slots
 from horizon_bo.store.claims import BEAT_S, Claim, beating, claim_waiting, give_back, renew, tell
 from horizon_bo.store.events import StoredStudy, StudyStore
 from horizon_bo.store.owners import new_owner
-from horizon_bo.store.suggesting import Ask, WorkOut, suggested
+from horizon_bo.store.suggesting import Ask, Offer, Refusal, WorkOut, suggested
 from horizon_bo.study import changes
 from horizon_bo.study.branches import run_of
 from horizon_bo.study.trials import Study, Suggestion
@@ -43,8 +42,6 @@ _POLL_S = 0.05
 _MOST_FAILURES = 3
 #: How long the process of an attempt before may take to end, in seconds.
 _ENDING_S = 30.0
-#: Signals by which schedulers and people ask a process to end.
-_ASKING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
 @dataclass(frozen=True)
@@ -70,29 +67,19 @@ class Work:
     watch: Watch
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class WorkReport:
     """What a worker did.
 
     Args:
         observed: Ids of the runs whose end it recorded, in order.
         reason: Why it took no further one.
+        asked: Somebody asked it to end.
     """
 
     observed: tuple[int, ...]
     reason: str
-
-
-@dataclass
-class _Asked:
-    """Whether this process has been asked to end, and whether that may interrupt it right now."""
-
-    by: str | None = None
-    interruptible: bool = False
-
-
-class _AskedToEndError(BaseException):
-    """Raised within a training function, which is the user's and looks at no flag."""
+    asked: bool = False
 
 
 def work_on(work: Work, known: StoredStudy) -> tuple[StoredStudy, WorkReport]:
@@ -102,24 +89,54 @@ def work_on(work: Work, known: StoredStudy) -> tuple[StoredStudy, WorkReport]:
         TrainingFailedError: Runs keep failing, whoever made them, or the GPU is gone.
     """
     observed: list[int] = []
-    began = known.sequence
-    with _asked_to_end() as asked:
-        while True:
-            if asked.by is not None:
-                return known, _report(observed, f"asked to end by {asked.by}")
-            if work.plan.max_runs is not None and len(observed) >= work.plan.max_runs:
-                reason = f"as many runs as asked for were made ({work.plan.max_runs})"
-                return known, _report(observed, reason)
-            _refuse_failing(work, began)
-            known, taken = _taken(work, known)
-            if isinstance(taken, str):
-                return known, _report(observed, taken)
-            known, counts = _made(work, known, taken, asked)
-            observed += [taken.run.id] if counts else []
+    with asked_to_end() as asked:
+        try:
+            known, reason = _worked(_ending(work, asked), known, asked, observed)
+        except AskedToEndError:
+            reason = ""
+        if asked.by is not None:
+            reason = f"asked to end by {asked.by}"
+    return known, WorkReport(tuple(observed), reason, asked=asked.by is not None)
 
 
-def _report(observed: list[int], reason: str) -> WorkReport:
-    return WorkReport(observed=tuple(observed), reason=reason)
+def _ending(work: Work, asked: Asked) -> Work:
+    """The same work, whose waits and inference end where this process is asked to."""
+
+    def work_out(study: Study, wanted: Callable[[], int]) -> Offer | Refusal:
+        with asked.breaking_off():
+            return work.work_out(study, lambda: asked.whole(wanted))
+
+    database = replace(work.store.database, pause=asked.pause)
+    return replace(work, store=replace(work.store, database=database), work_out=work_out)
+
+
+def _worked(
+    work: Work, known: StoredStudy, asked: Asked, observed: list[int]
+) -> tuple[StoredStudy, str]:
+    """Take, train and report runs; why no further one was taken."""
+    began, ended = known.sequence, None
+    while True:
+        with work.store.database.kept_open() as database:
+            near = replace(work, store=replace(work.store, database=database))
+            if ended is not None:
+                known, counts = _told(near, known, *ended)
+                observed += [ended[0].run.id] if counts else []
+                _refuse_failing(near, ended[1], began)
+            reason = _reason_to_end(work, asked, observed)
+            known, taken = (known, reason) if reason else _taken(near, known)
+        if isinstance(taken, str):
+            return known, taken
+        outcome = _made(work, known, taken, asked)
+        ended = None if outcome is None else (taken, outcome)
+
+
+def _reason_to_end(work: Work, asked: Asked, observed: Sequence[int]) -> str | None:
+    """Why no further run is taken, whatever the study says."""
+    if asked.by is not None:
+        return f"asked to end by {asked.by}"
+    if work.plan.max_runs is not None and len(observed) >= work.plan.max_runs:
+        return f"as many runs as asked for were made ({work.plan.max_runs})"
+    return None
 
 
 def _taken(work: Work, known: StoredStudy) -> tuple[StoredStudy, Claim | str]:
@@ -137,8 +154,8 @@ def _taken(work: Work, known: StoredStudy) -> tuple[StoredStudy, Claim | str]:
     return known, Claim(run=run, attempt=1, lost=0, owner=ask.asker)
 
 
-def _made(work: Work, known: StoredStudy, claim: Claim, asked: _Asked) -> tuple[StoredStudy, bool]:
-    """Train a run and report it; whether its outcome counts."""
+def _made(work: Work, known: StoredStudy, claim: Claim, asked: Asked) -> Outcome | None:
+    """How a run ended, to be reported; `None` where it was given back."""
     folder = work.root / str(claim.run.id)
     refuse_another_study(folder, claim.run)
     try:
@@ -151,7 +168,7 @@ def _made(work: Work, known: StoredStudy, claim: Claim, asked: _Asked) -> tuple[
         raise
     if outcome is None:
         give_back(work.store, claim, lost=False)
-        return known, False
+        return None
     if outcome.cause in PASSING and claim.lost < work.plan.retries:
         give_back(work.store, claim, lost=True)
         line = f"{outcome.cause} ({outcome.detail}): offered again"
@@ -161,8 +178,8 @@ def _made(work: Work, known: StoredStudy, claim: Claim, asked: _Asked) -> tuple[
                 f"the GPU of this machine is gone ({outcome.detail}), expected it to stay; run "
                 f"{claim.run.id} is offered again, mend the machine and start another worker"
             )
-        return known, False
-    return _told(work, known, claim, outcome)
+        return None
+    return outcome
 
 
 def _told(
@@ -189,19 +206,18 @@ def _with_outcome(study: Study, run: Suggestion, outcome: Outcome) -> Study:
 
 
 def _trained(
-    work: Work, known: StoredStudy, claim: Claim, asked: _Asked, lost: threading.Event
+    work: Work, known: StoredStudy, claim: Claim, asked: Asked, lost: threading.Event
 ) -> Outcome | None:
     """How a run's training ended; `None` where it was broken off."""
     folder = work.root / str(claim.run.id)
     (slot,) = slots(1, ())  # a GPU is the scheduler's to give
-    with _free(folder) as lock, launching(lock, work.plan.timeout_s) as launch:
+    with _free(folder, asked) as lock, launching(lock, work.plan.timeout_s) as launch:
         flight = begin(work.objective, launch, claim.run, folder, slot, claim.attempt)
         again = f", attempt {claim.attempt}" if claim.attempt > 1 else ""
         event = RunEvent("started", claim.run, folder, f"started in {slot.name}{again}")
         _show(work, known, event, flight)
-        if asked.by is None:
-            with _interruptible(asked):
-                flight = called(work.objective, flight)
+        with asked.breaking_off():
+            flight = called(work.objective, flight)
         while flight.job is not None and asked.by is None and not lost.is_set():
             if (ended := flight.exit()) is not None:
                 return outcome_of(claim.run, folder, ended)
@@ -211,7 +227,7 @@ def _trained(
 
 
 @contextmanager
-def _free(folder: Path) -> Iterator[int]:
+def _free(folder: Path, asked: Asked) -> Iterator[int]:
     """Hold a run's folder, once the process of an attempt before has left it."""
     until = time.monotonic() + _ENDING_S
     while True:
@@ -222,50 +238,19 @@ def _free(folder: Path) -> Iterator[int]:
         except StudyBusyError:
             if time.monotonic() > until:
                 raise
-            time.sleep(_POLL_S)
+            asked.pause(_POLL_S)
 
 
-def _refuse_failing(work: Work, began: int) -> None:
-    """Raise where the last runs, by whomever, failed one after the other since this began."""
+def _refuse_failing(work: Work, outcome: Outcome, began: int) -> None:
+    """Raise where this run and those before it, by whomever, failed since this worker began."""
+    if outcome.status != "failed":
+        return
     last = work.store.latest("observed", after=began, count=_MOST_FAILURES)
     if len(last) == _MOST_FAILURES and all(trial.status == "failed" for trial in last):
         raise TrainingFailedError(
             f"{_MOST_FAILURES} runs in a row failed, the last in {work.root / str(last[0].id)}, "
             "expected a command that trains; mend it and start the workers again"
         )
-
-
-@contextmanager
-def _asked_to_end() -> Iterator[_Asked]:
-    """Note when this process is asked to end, instead of ending at once."""
-    asked = _Asked()
-
-    def note(number: int, _: FrameType | None) -> None:
-        asked.by = signal.Signals(number).name
-        if asked.interruptible:
-            raise _AskedToEndError
-
-    if threading.current_thread() is not threading.main_thread():
-        yield asked  # signals reach the main thread alone
-        return
-    before = {number: signal.signal(number, note) for number in _ASKING}
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _interruptible(asked: _Asked) -> Iterator[None]:
-    """Break off what stands within where this process is asked to end."""
-    asked.interruptible = True
-    try:
-        yield
-    except _AskedToEndError:
-        return
-    finally:
-        asked.interruptible = False
 
 
 def _show(

@@ -24,6 +24,8 @@ from horizon_bo.study.trials import Study, Suggestion, Trial
 
 #: How long a claim lasts without being renewed, and how often it is renewed, in seconds.
 LEASE_S, BEAT_S = 120.0, 20.0
+#: How long a beat that is under way is waited for at the end, in seconds.
+_LAST_BEAT_S = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +133,7 @@ def renew(store: StudyStore, claim: Claim) -> bool:
         renewed = update(CLAIMS).where(held).values(expires=clock(connection) + LEASE_S)
         return connection.execute(renewed).rowcount == 1
 
-    return store.database.note(work)
+    return store.database.note(work, patience_s=0.0)  # the next beat tries again
 
 
 def give_back(store: StudyStore, claim: Claim, *, lost: bool) -> None:
@@ -146,6 +148,13 @@ def give_back(store: StudyStore, claim: Claim, *, lost: bool) -> None:
         )
 
     store.database.write(work)
+
+
+def leave(connection: Connection, store: StudyStore, owner: str) -> None:
+    """Offer again, within a writing transaction, what an owner was given and has not begun."""
+    held = and_(CLAIMS.c.study == store.id, CLAIMS.c.owner == owner, CLAIMS.c.state == "running")
+    given = {"state": "waiting", "owner": None, "expires": None}
+    connection.execute(update(CLAIMS).where(held).values(given))
 
 
 def tell(
@@ -240,4 +249,4 @@ def beating(beat: Callable[[], bool], every_s: float) -> Iterator[threading.Even
         yield lost
     finally:
         ended.set()
-        thread.join()
+        thread.join(_LAST_BEAT_S)  # one that comes late renews nothing

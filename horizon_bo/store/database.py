@@ -39,6 +39,14 @@ PATIENCE_S = 300.0
 FIRST_PATIENCE_S = 5.0
 #: First and longest wait before a transaction is repeated, in seconds.
 _WAITS_S = (0.1, 5.0)
+#: How libpq notices that a server or the way to it is gone: in seconds, and for what was sent and not
+#: acknowledged in milliseconds.
+_NOTICED: dict[str, Any] = {
+    "connect_timeout": 10,
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "tcp_user_timeout": 30_000,
+}
 #: A writer that is silent this long within a transaction is gone, in seconds: the server ends it.
 _SILENCE_S = 30
 #: Key of PostgreSQL's advisory lock; the database holds nothing else that uses such locks.
@@ -60,10 +68,14 @@ class Database:
     Args:
         address: Where it is; its name for people hides the password.
         engine: Connections to it, a new one for each transaction.
+        keeping: Connections that are kept between transactions; a server's only.
+        pause: How the next attempt is waited for, given seconds, where a server is away.
     """
 
     address: Address
     engine: Engine
+    keeping: Engine
+    pause: Callable[[float], None] = time.sleep
 
     def read(self, work: Callable[[Connection], T], patience_s: float = PATIENCE_S) -> T:
         """Do `work` in a transaction that writes nothing and waits for nobody."""
@@ -74,7 +86,10 @@ class Database:
         return self._repeated(lambda: self._done(work, writes=True), patience_s)
 
     def note(self, work: Callable[[Connection], T], patience_s: float = PATIENCE_S) -> T:
-        """As `write`, for what need not outlast a power cut: who waits, who is still there."""
+        """As `write`, for what need not outlast a power cut: who waits, who is still there.
+
+        Without patience it is tried once.
+        """
         return self._repeated(lambda: self._done(work, writes=True, durable=False), patience_s)
 
     @contextmanager
@@ -83,12 +98,13 @@ class Database:
 
         PostgreSQL then keeps one connection; SQLite does not tidy its file up after each.
         """
-        if self.address.path is None:
-            engine = _engine(self.address, QueuePool)
+        if self.engine is self.keeping:
+            yield self
+        elif self.address.path is None:
             try:
-                yield replace(self, engine=engine)
+                yield replace(self, engine=self.keeping)
             finally:
-                engine.dispose()
+                self.keeping.dispose()
         else:
             with self.engine.execution_options(writes=False).connect() as connection:
                 connection.scalar(text("SELECT count(*) FROM sqlite_schema"))
@@ -138,14 +154,15 @@ class Database:
             try:
                 return attempt()
             except _AwayError as error:
-                patience_s = PATIENCE_S if _ANSWERED in str(error) else patience_s
+                if patience_s > 0 and _ANSWERED in str(error):
+                    patience_s = PATIENCE_S
                 if time.monotonic() - began_s > patience_s:
                     raise StorageError(
                         f"{self.address.shown} cannot be reached since {patience_s:.0f} s "
                         f"({error}), expected a running server; nothing acknowledged is lost, "
                         "start it or correct the address, and repeat the call"
                     ) from error
-            time.sleep(wait_s * random.uniform(0.5, 1.0))  # many come back at once
+            self.pause(wait_s * random.uniform(0.5, 1.0))  # many come back at once
             wait_s = min(2 * wait_s, longest_s)
 
 
@@ -156,7 +173,7 @@ class _AwayError(Exception):
 def database_at(address: Address) -> Database:
     """The database at an address; nothing is read or written yet."""
     try:
-        engine = _engine(address, NullPool)
+        engine, keeping = _engine(address, NullPool), _engine(address, QueuePool)
     except ImportError as error:
         raise MissingExtraError(
             f"{address.shown} needs psycopg, which is not installed ({error}); "
@@ -165,11 +182,11 @@ def database_at(address: Address) -> Database:
     if address.path is not None:
         event.listen(engine, "connect", _make_durable)
         event.listen(engine, "begin", _begin)
-    return Database(address, engine)
+    return Database(address, engine, keeping)
 
 
 def _engine(address: Address, pool: type[Pool]) -> Engine:
-    given: dict[str, Any] = {} if address.path is not None else {"connect_timeout": 10}
+    given = {} if address.path is not None else _NOTICED
     kept = {} if pool is NullPool else {"pool_size": 1, "max_overflow": 4}
     return create_engine(address.url, poolclass=pool, connect_args=given, **kept)
 

@@ -12,6 +12,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 
@@ -21,8 +22,8 @@ from horizon_bo.core import policy
 from horizon_bo.core.candidates import rates
 from horizon_bo.core.inference import Belief
 from horizon_bo.core.threads import one_thread
-from horizon_bo.errors import BudgetExhaustedError
-from horizon_bo.store.claims import beating, started
+from horizon_bo.errors import BudgetExhaustedError, StorageError
+from horizon_bo.store.claims import beating, leave, started
 from horizon_bo.store.database import clock
 from horizon_bo.store.events import StoredStudy, StudyStore
 from horizon_bo.store.owners import gone, new_owner
@@ -146,16 +147,20 @@ def suggested(
     if store is None:
         return _suggested_in_memory(known, ask, work_out)
     with store.database.kept_open() as database:
-        store = replace(store, database=database)
-        while True:
-            known, entered = store.write(known, partial(_entered, store, ask), durable=False)
-            if entered.fence is None:
-                answer = _waited(store, ask, entered.waiting)
-                known = known if answer is None else store.read(known)
-            else:
-                known, answer = _served(store, known, ask, entered, work_out)
-            if answer is not None:
-                return known, answer
+        store, answer = replace(store, database=database), None
+        try:
+            while answer is None:
+                known, entered = store.write(known, partial(_entered, store, ask), durable=False)
+                if entered.fence is None:
+                    answer = _waited(store, ask, entered.waiting)
+                    known = known if answer is None else store.read(known)
+                else:
+                    known, answer = _served(store, known, ask, entered, work_out)
+        except BaseException:
+            with suppress(StorageError):  # otherwise it lapses
+                store.database.note(partial(_left, store, ask), patience_s=0.0)
+            raise
+    return known, answer
 
 
 def _suggested_in_memory(
@@ -229,17 +234,13 @@ def _served(
     """
     mine: Answer | None = None
     state, fence = entered, entered.fence
-    try:
-        with beating(lambda: _renewed(store, ask, fence), _BEAT_S):
-            while state.fence is not None:
-                offer = work_out(known.study, partial(_wanted, store, ask))
-                known, state = store.write(
-                    known, partial(_published, store, ask, fence, mine, offer, known)
-                )
-                mine = state.answer
-    except BaseException:
-        store.database.write(partial(_released, store, ask, fence))
-        raise
+    with beating(lambda: _renewed(store, ask, fence), _BEAT_S):
+        while state.fence is not None:
+            offer = work_out(known.study, partial(_wanted, store, ask))
+            known, state = store.write(
+                known, partial(_published, store, ask, fence, mine, offer, known)
+            )
+            mine = state.answer
     return known, mine
 
 
@@ -264,7 +265,16 @@ def _renewed(store: StudyStore, ask: Ask, fence: int | None) -> bool:
         renewed = update(SUGGESTERS).where(lease).values(expires=expires)
         return connection.execute(renewed).rowcount == 1
 
-    return store.database.note(work)
+    return store.database.note(work, patience_s=0.0)  # the next beat tries again
+
+
+def _left(store: StudyStore, ask: Ask, connection: Connection) -> None:
+    """Give up the ask of one who no longer waits, its lease, and what it may have been given."""
+    lease = and_(SUGGESTERS.c.study == store.id, SUGGESTERS.c.holder == ask.asker)
+    connection.execute(update(SUGGESTERS).where(lease).values(holder=None, expires=0.0))
+    own = and_(ASKS.c.study == store.id, ASKS.c.asker == ask.asker)
+    connection.execute(delete(ASKS).where(own))
+    leave(connection, store, ask.asker)
 
 
 def _released(store: StudyStore, ask: Ask, fence: int | None, connection: Connection) -> None:
@@ -349,7 +359,7 @@ def _waited(store: StudyStore, ask: Ask, waiting: int) -> Answer | None:
         return None, row is None or _free(connection.execute(lease).one(), clock(connection))
 
     while time.monotonic() < until:
-        time.sleep(pause_s * random.uniform(0.5, 1.5))  # apart from each other
+        store.database.pause(pause_s * random.uniform(0.5, 1.5))  # apart from each other
         answer, free = store.database.read(look)
         if answer is not None or free:
             return answer

@@ -159,6 +159,16 @@ def test_a_run_that_is_cancelled_is_gone_when_the_call_returns(on, engine, tmp_p
     engine.cancel([started.name])
 
 
+@pytest.mark.parametrize("on", ["local"])
+def test_a_guard_that_does_not_answer_is_ended_with_its_command(on, engine, tmp_path, monkeypatch):
+    monkeypatch.setattr("horizon_bo.runs.engines.local._ENDING_S", 0.5)
+    started = Started(engine, tmp_path / "0", HANGS)
+    pid = started.pid()
+    os.kill(json.loads((tmp_path / "0" / "holder.json").read_text())["pid"], signal.SIGSTOP)
+    engine.cancel([started.name])
+    until(lambda: gone(pid))
+
+
 @CLUSTERS
 def test_a_run_that_somebody_cancels_is_not_tried_again(on, engine, tmp_path):
     started = Started(engine, tmp_path / "0", HANGS)

@@ -9,15 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import Table, select, update
 
+import horizon_bo.tuner as tuner_module
 from horizon_bo.errors import InvalidObjectiveError, StudyBusyError, TrainingFailedError
-from horizon_bo.runs.folder import read_json
+from horizon_bo.runs.folder import locked, read_json
 from horizon_bo.store.claims import claim_waiting, tell
 from horizon_bo.store.events import StudyStore
 from horizon_bo.store.opening import study_store
 from horizon_bo.store.owners import new_owner
-from horizon_bo.store.schema import CLAIMS
+from horizon_bo.store.schema import ASKS, CLAIMS, SUGGESTERS
 from horizon_bo.store.status import RunStatus, run_statuses
 from horizon_bo.study.changes import observe
 from horizon_bo.study.trials import Suggestion
@@ -49,6 +50,10 @@ def worker(path: Path, steps: int = 3, **given: object) -> Callable[[], object]:
     return lambda: HorizonTuner.open(path).work(
         command(steps), watch=lambda state, event: None, **plan
     )
+
+
+def rows(path: Path, table: Table) -> list:
+    return study_store(path).database.read(lambda connection: [*connection.execute(select(table))])
 
 
 def statuses(store: StudyStore) -> list[RunStatus]:
@@ -128,6 +133,29 @@ def test_a_function_that_trains_in_the_worker_is_broken_off_when_asked_to_end(pa
     time.sleep(0.5)
     os.kill(asked, signal.SIGTERM)
     assert ended(asked) == 0
+    assert states(path) == ["waiting"]
+
+
+def test_workers_that_are_asked_to_end_while_a_run_is_worked_out_end_at_once(path, monkeypatch):
+    monkeypatch.setattr(tuner_module, "believe", lambda study: time.sleep(1000))
+    workers = [child(worker(path)) for _ in range(2)]  # one works it out, the other waits for it
+    eventually(lambda: [bool(row.holder) for row in rows(path, SUGGESTERS)] == [True])
+    eventually(lambda: len(rows(path, ASKS)) == 2)
+    for process in workers:
+        os.kill(process, signal.SIGTERM)
+    assert [ended(process) for process in workers] == [0, 0]
+    assert rows(path, ASKS) == []
+    assert [row.holder for row in rows(path, SUGGESTERS)] == [None]
+
+
+def test_a_worker_that_is_asked_to_end_while_a_folder_is_held_gives_its_run_back(path, monkeypatch):
+    monkeypatch.setattr("horizon_bo.runs.worker._ENDING_S", 1000.0)
+    with locked(path.with_suffix(".runs") / "0"):  # as by a process that does not end
+        asked = child(worker(path))
+        eventually(lambda: states(path) == ["running"])
+        time.sleep(0.5)
+        os.kill(asked, signal.SIGTERM)
+        assert ended(asked) == 0
     assert states(path) == ["waiting"]
 
 

@@ -1,6 +1,9 @@
 """PostgreSQL: a server that restarts loses nothing, one that is not there is said so."""
 
 import json
+import os
+import signal
+import sys
 import time
 from pathlib import Path
 
@@ -8,6 +11,8 @@ import pytest
 
 from horizon_bo.errors import HorizonBOError
 from horizon_bo.store import database
+from horizon_bo.store.opening import study_store
+from horizon_bo.store.status import run_statuses
 from horizon_bo.tuner import HorizonTuner
 from tests.postgres import Server, free_port
 from tests.quick import child, ended, eventually, quick_inference
@@ -55,7 +60,7 @@ def test_through_a_restart_of_the_server_nothing_acknowledged_is_lost_or_doubled
 
 def test_a_server_that_is_not_there_is_said_in_one_line_without_the_password(monkeypatch):
     monkeypatch.setattr(database, "FIRST_PATIENCE_S", 0.2)
-    monkeypatch.setattr("horizon_bo.store.events.FIRST_PATIENCE_S", 0.2)
+    monkeypatch.setattr("horizon_bo.store.opening.FIRST_PATIENCE_S", 0.2)
     address = f"postgresql://me:secret@127.0.0.1:{free_port()}/runs"
     with pytest.raises(HorizonBOError, match="cannot be reached") as caught:
         HorizonTuner.open(address)
@@ -84,3 +89,27 @@ def test_more_processes_than_the_server_lets_in_wait_for_each_other(server, tmp_
         for connection in held:
             connection.close()
     assert len(HorizonTuner.open(address).study.trials) == 7
+
+
+def test_a_worker_that_is_asked_to_end_while_the_server_is_away_ends_at_once(
+    server, tmp_path, monkeypatch
+):
+    quick_inference(monkeypatch)
+    address = server.database()
+    small_tuner(study=address, budget=1e3 * TARGET.flops)
+    hangs = [sys.executable, "-c", "import time; time.sleep(1000)", "{learning_rate}"]
+
+    def work() -> None:
+        given = {"folder": tmp_path, "until_budget": True, "watch": lambda state, event: None}
+        HorizonTuner.open(address).work(hangs, **given)
+
+    asked = child(work)
+    eventually(lambda: (tmp_path / "0" / "holder.json").exists())
+    server.stop("fast")
+    try:
+        os.kill(asked, signal.SIGTERM)
+        assert ended(asked) == 0
+    finally:
+        server.start()
+    (run,) = run_statuses(store := study_store(address), store.read().study)
+    assert run.state == "lapsed"  # the server was away when it was to be given back

@@ -12,6 +12,9 @@ from horizon_bo.runs.engines.protocol import Job, State
 from horizon_bo.runs.folder import clear_disk_errors
 from horizon_bo.runs.outcomes import Exit
 
+#: How long a guard may take to end what it watches, in seconds: longer than its own grace.
+_ENDING_S = 15.0
+
 
 class Local:
     """Processes of this machine.
@@ -55,7 +58,11 @@ class Local:
             assert guard.stdin is not None
             guard.stdin.close()
         for guard in guards:
-            guard.wait()
+            try:
+                guard.wait(_ENDING_S)
+            except subprocess.TimeoutExpired:  # its command ends with it
+                guard.kill()
+                guard.wait()
 
     def adopt(self, names: Sequence[str]) -> set[str]:
         """None: nothing outlives its loop."""
