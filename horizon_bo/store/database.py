@@ -39,8 +39,8 @@ PATIENCE_S = 300.0
 FIRST_PATIENCE_S = 5.0
 #: First and longest wait before a transaction is repeated, in seconds.
 _WAITS_S = (0.1, 5.0)
-#: How libpq notices that a server or the way to it is gone: in seconds, and for what was sent and not
-#: acknowledged in milliseconds.
+#: How libpq notices that a server or the way to it is gone: in seconds, and for what was sent and
+#: not acknowledged in milliseconds.
 _NOTICED: dict[str, Any] = {
     "connect_timeout": 10,
     "keepalives_idle": 15,

@@ -59,6 +59,8 @@ def killed_often(
     for count in range(kills):
         process = child(work)
         eventually(lambda: told.exists() and told.read_text().count("ready") > count)  # noqa: B023
+        if count == 0:  # however busy the machine is, something is acknowledged
+            eventually(lambda: told.read_text().count("\n") > 1)
         time.sleep(generator.uniform(0.0, 0.25))
         os.kill(process, signal.SIGKILL)
         assert ended(process) == -signal.SIGKILL
