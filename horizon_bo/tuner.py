@@ -2,12 +2,13 @@
 
 `HorizonTuner` is a thin shell around pure functions (`study.changes`, `core.policy`): it holds a
 `Study`, swaps it for another when something happens, and writes what happened to
-disk before it returns.
+disk before it returns. What reads tables is imported where a table is read, since pandas takes as
+long to load as a recommendation takes to work out.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
-from typing import Literal, overload
+from typing import TYPE_CHECKING, Literal, overload
 
 from horizon_bo.core import policy
 from horizon_bo.core.inference import Belief, believe
@@ -23,8 +24,9 @@ from horizon_bo.study.branches import run_of
 from horizon_bo.study.horizons import Horizon, SearchSpace, refuse_unlikely_sizes
 from horizon_bo.study.outliers import far_losses
 from horizon_bo.study.trials import OWN_SOURCE, LoggedRun, Study, Suggestion, Trial
-from horizon_bo.tables.logged import LoggedTable, Table, logged_table, remarks_about
-from horizon_bo.tables.trackers import log_study
+
+if TYPE_CHECKING:
+    from horizon_bo.tables.logged import LoggedTable, Table
 
 
 class HorizonTuner:
@@ -241,6 +243,8 @@ class HorizonTuner:
             Remarks worth showing: what was taken as diverged, failed, repeated or corrected, and
             what looks wrong.
         """
+        from horizon_bo.tables.logged import LoggedTable, logged_table, remarks_about
+
         logged = (
             table
             if isinstance(table, LoggedTable)
@@ -270,6 +274,8 @@ class HorizonTuner:
         Args:
             address: `"mlflow:URI#EXPERIMENT"` or `"tensorboard:FOLDER"`.
         """
+        from horizon_bo.tables.trackers import log_study
+
         best = self.recommend()
         log_study(address, self.study, best)
 

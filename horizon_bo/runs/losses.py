@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from horizon_bo.study.quantities import quantity
-from horizon_bo.tables.columns import parsed_object
+from horizon_bo.tables.objects import parsed_object
 
 _NUMBER = r"[-+]?(?:(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?|nan|inf(?:inity)?)"
 _OF_WHAT = (

@@ -9,8 +9,6 @@ names they keep (`config.`, `metrics.`, …). It may be left out where that is u
 columns that then bear our own name, in whatever case, need no mapping.
 """
 
-import ast
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -24,6 +22,7 @@ from horizon_bo.errors import InvalidTableError
 from horizon_bo.study.quantities import quantity, quoted
 from horizon_bo.tables.cells import as_numbers, numbers, quoted_name
 from horizon_bo.tables.guesses import Guess, guesses, map_line
+from horizon_bo.tables.objects import parsed_object
 
 NEEDED = ("learning_rate", "params", "tokens", "loss")
 #: Columns of numbers that must be positive where they are given.
@@ -327,24 +326,3 @@ def _mapping(cell: Any) -> dict[str, Any] | None:
     if isinstance(cell, dict):
         return cell
     return parsed_object(cell) if isinstance(cell, str) and cell.startswith("{") else None
-
-
-def parsed_object(text: str) -> dict[str, Any] | None:
-    """The mapping that a text writes out as JSON or as Python does; `None` where it writes none."""
-    try:
-        value = json.loads(text, parse_constant=str)
-    except RecursionError:
-        return None
-    except ValueError:
-        try:
-            value = ast.literal_eval(_NotFinite().visit(ast.parse(text, mode="eval")))
-        except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
-            return None
-    return value if isinstance(value, dict) else None
-
-
-class _NotFinite(ast.NodeTransformer):
-    """Writes `nan` and `inf` as words, since Python prints no literal for them."""
-
-    def visit_Name(self, node: ast.Name) -> ast.expr:
-        return ast.Constant(node.id) if node.id in ("nan", "inf") else node

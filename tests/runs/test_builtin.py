@@ -132,7 +132,8 @@ def test_runs_of_one_study_share_recipe_and_text(tmp_path):
 
 @pytest.mark.slow
 def test_a_study_is_trained_to_its_target_and_the_second_call_adds_nothing(tmp_path):
-    study = small()
+    target = shaped_horizon("48x2", 1e5, batch_tokens=BATCH)
+    study = small(target=target, space=replace(small().space, tokens=(1e4, 2e4)))
     tuner = HorizonTuner(
         target=study.target,
         space=study.space,
