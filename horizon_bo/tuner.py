@@ -11,17 +11,26 @@ from os import PathLike
 from typing import TYPE_CHECKING, Literal, overload
 
 from horizon_bo.core import policy
+from horizon_bo.core.checks.check import Expectation
+from horizon_bo.core.checks.rehearsal import Check
 from horizon_bo.core.inference import Belief, believe
 from horizon_bo.core.threads import one_thread
 from horizon_bo.errors import BudgetExhaustedError, InvalidSpaceError
 from horizon_bo.learning.learn import read_prior
 from horizon_bo.runs import making
+from horizon_bo.runs.watch import watch
+from horizon_bo.store.checks import check
 from horizon_bo.store.events import StoredStudy, StudyStore, recorded
 from horizon_bo.store.opening import create_study, study_store
 from horizon_bo.store.suggesting import Ask, suggested, working_out
 from horizon_bo.study import changes, imports
 from horizon_bo.study.branches import run_of
-from horizon_bo.study.horizons import Horizon, SearchSpace, refuse_unlikely_sizes
+from horizon_bo.study.horizons import (
+    Horizon,
+    SearchSpace,
+    positive,
+    refuse_unlikely_sizes,
+)
 from horizon_bo.study.outliers import far_losses
 from horizon_bo.study.trials import OWN_SOURCE, LoggedRun, Study, Suggestion, Trial
 
@@ -88,6 +97,7 @@ class HorizonTuner:
         self._store: StudyStore | None = None
         self._stored = StoredStudy(given, 0)
         self._belief: tuple[Study, Belief] | None = None
+        self._expected: tuple[Expectation, ...] = ()
         if study is not None:
             self._store, self._stored = create_study(study, given, name)
 
@@ -98,6 +108,7 @@ class HorizonTuner:
         tuner_._store = study_store(address, name)
         tuner_._stored = tuner_._store.read()
         tuner_._belief = None
+        tuner_._expected = ()
         return tuner_
 
     @property
@@ -293,8 +304,32 @@ class HorizonTuner:
             offered = changes.without_scales(study, without)
             return policy.recommend(offered, self.believed(study), limits=limits)
 
+    def check(self, max_cost: float = 0.1) -> Check:
+        """Rehearse the large run: a few runs larger than all so far, foretold before they are made.
+
+        Called first, it makes two or three runs pending on the dearest rung above all runs that
+        `max_cost` pays for, at the rate recommended for that rung and to its sides, and writes
+        down what is expected of them; they are charged, also beyond the budget. Once they are
+        observed, as ordinary trials, it gives the verdict.
+
+        Args:
+            max_cost: What the check may cost in all, in target runs. An answer that is expected
+                to lose more than that is to be tuned again.
+
+        Raises:
+            InvalidSpaceError: No run has ended, or no rung is above all runs for that price.
+        """
+        todo = "give it in target runs, such as 0.1"
+        max_cost = positive(max_cost, "max_cost", InvalidSpaceError, todo)
+        self._stored, found = check(
+            self._store, self._stored, self._expected, self.believed, max_cost
+        )
+        self._expected = (*self._expected, found.expected)
+        return found
+
     run = making.run
     work = making.work
+    watch = watch
 
     def _record(self, kind: str, change: Callable[[Study], Study]) -> tuple[Trial, ...]:
         """Apply a change, on disk first; the trials it made or altered."""

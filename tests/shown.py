@@ -101,11 +101,16 @@ def _last_digit(number: str) -> float:
 
 
 def rewritten(page: str) -> str:
-    """The page with what its commands print now in its outputs; a cut one is cut as before."""
+    """The page with what its commands print now in its outputs; a cut one is cut as before.
+
+    Files that it shows by name are written first.
+    """
     said = ""
 
     def block(found: re.Match[str]) -> str:
         nonlocal said
+        if found["title"]:
+            Path(found["title"]).write_text(found["text"])
         if found["language"] == "bash":
             said = "".join(map(printed, calls(found["text"])))
         if found["language"] != "output":

@@ -10,6 +10,7 @@ import typer
 
 from horizon_bo.cli import (
     backtest,
+    check,
     demo,
     laws,
     prior,
@@ -19,6 +20,7 @@ from horizon_bo.cli import (
     start,
     status,
     tables,
+    watch,
     worker,
 )
 from horizon_bo.cli.answer import RecommendationFigure, show_recommendation
@@ -185,6 +187,8 @@ tables.register(app)
 run.register(app)
 worker.register(app)
 status.register(app)
+check.register(app)
+watch.register(app)
 report.register(app)
 replay.register(app)
 backtest.register(app)

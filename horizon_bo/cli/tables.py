@@ -128,10 +128,10 @@ def checked_table(table: str, mapped: Sequence[str] | None, **given: Any) -> "Lo
     """The runs of a table, read before anything is changed; `given` are options of its reader."""
     from horizon_bo.tables.logged import logged_table
 
-    return logged_table(table, columns=_columns(mapped), **given)
+    return logged_table(table, columns=mapping_of(mapped), **given)
 
 
-def _columns(mapped: Sequence[str] | None) -> Mapping[str, str]:
+def mapping_of(mapped: Sequence[str] | None) -> Mapping[str, str]:
     """The mapping that `--map OURS=THEIRS` gives, each of ours once; `auto` fills in the others."""
     from horizon_bo.errors import InvalidTableError
     from horizon_bo.study.quantities import quoted

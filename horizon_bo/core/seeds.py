@@ -4,8 +4,8 @@ import torch
 
 from horizon_bo.study.trials import Study
 
-#: Factors of the seed: beliefs and grids of rates draw from streams of their own.
-BELIEF, RATES = 1_000_003, 7919
+#: Factors of the seed: beliefs, grids of rates and checks draw from streams of their own.
+BELIEF, RATES, CHECK = 1_000_003, 7919, 104_729
 
 
 def study_generator(study: Study, stream: int) -> torch.Generator:

@@ -8,6 +8,7 @@ that pyplot knows nothing of, and returns the axes:
 Colours are Okabe and Ito's; no setting of matplotlib is changed.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,10 +27,12 @@ from horizon_bo.report.numbers import shown
 from horizon_bo.report.style import PALETTE
 
 if TYPE_CHECKING:
+    from horizon_bo.core.checks.rehearsal import Check
     from horizon_bo.tuner import HorizonTuner
 
 __all__ = [
     "bowl",
+    "check",
     "contributions",
     "law_opinions",
     "optimum_by_params",
@@ -70,6 +73,32 @@ def bowl(tuner: "HorizonTuner", ax: Axes | None = None) -> Axes:
     ax.set_xlim(rate[0], rate[-1])
     _logarithmic(ax, "x", _rate)
     return _finished(ax, _RATE, "loss above the best rate's (nats per token)")
+
+
+def check(found: "Check", ax: Axes | None = None) -> Axes:
+    """Losses of a check's runs against the rate: expected, with 90 % bars, and as they came."""
+    (ax,) = _axes([ax])
+    told = found.expected
+    rate = np.array(told.learning_rates)
+    spread = np.array([told.spread(k) for k in range(len(rate))])
+    low, middle, high = spread.T
+    ax.axvspan(
+        told.best_rate[0], told.best_rate[2], color="0.5", alpha=0.12, lw=0,
+        label="90 % interval of the best rate there",
+    )  # fmt: skip
+    bars = np.stack([middle - low, high - middle])
+    ax.errorbar(rate, middle, bars, color=_OURS, fmt="o", capsize=4, label="expected, 90 %")
+    came = np.array([math.nan if loss is None else loss for loss in found.outcomes])
+    if np.isfinite(came).any():
+        ax.scatter(rate, came, color=_ANSWER, marker="D", zorder=3, label="observed")
+    for k, loss in enumerate(found.outcomes):
+        if loss is None:
+            ax.scatter([rate[k]], [high[k]], label="diverged", **_MARKS["diverged"])
+    if found.verdict is not None:
+        ax.set_title(found.verdict.word)
+    _logarithmic(ax, "x", _rate)
+    where = f"{shown(told.params, 'count')} parameters, {shown(told.tokens, 'count')} tokens"
+    return _finished(ax, f"learning rate at {where}", "loss (nats per token)")
 
 
 def optimum_by_tokens(tuner: "HorizonTuner", ax: Axes | None = None) -> Axes:

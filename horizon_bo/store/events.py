@@ -29,7 +29,7 @@ from horizon_bo.study.trials import Study, Trial
 T = TypeVar("T")
 
 #: Kinds of events that this version understands.
-KINDS = ("created", "suggested", "observed", "imported", "withdrawn", "repeated")
+KINDS = ("created", "suggested", "observed", "imported", "withdrawn", "repeated", "checked")
 #: Name of a study that was given none.
 ONLY_NAME = "study"
 

@@ -43,7 +43,7 @@ def last_rows(
         name: What to call the table in a message.
     """
     columns = [column_named(frame, part.strip(), name) for part in run.split(",")]
-    along = column_named(frame, by, name) if by else _step_column(frame) or "tokens"
+    along = column_named(frame, by, name) if by else step_column(frame) or "tokens"
     steps, unread = readable(frame[along])
     if unread.any():
         raise InvalidTableError(
@@ -71,7 +71,7 @@ def curves(frame: pd.DataFrame, name: str) -> tuple[str, ...]:
     places = pd.DataFrame(dict(enumerate(place)))
     if len(frame) < 4 or float(places.duplicated(keep=False).mean()) < 0.5:
         return ()
-    step = _step_column(frame)
+    step = step_column(frame)
     along = step or "tokens"
     steps = readable(frame[along])[0]
     for columns in _run_columns(frame, without={along}):
@@ -96,7 +96,7 @@ def curves(frame: pd.DataFrame, name: str) -> tuple[str, ...]:
 def stopped_early(frame: pd.DataFrame, ended: np.ndarray) -> tuple[str, ...]:
     """Rows that ended, as they say, before the steps that were planned, in one line."""
     planned = next((c for c in frame.columns if _is(c, _PLANNED)), None)
-    reached = _step_column(frame)
+    reached = step_column(frame)
     if planned is None or reached is None or _is(reached, r".*epoch"):
         return ()
     share = readable(frame[reached])[0] / readable(frame[planned])[0]
@@ -138,7 +138,7 @@ def _run_columns(frame: pd.DataFrame, without: set[str]) -> list[list[str]]:
     return [*([c] for c in (*named, *text)[:_MOST_TRIED]), settings]
 
 
-def _step_column(frame: pd.DataFrame) -> str | None:
+def step_column(frame: pd.DataFrame) -> str | None:
     """The column that counts steps along a run, where there is one of numbers that differ."""
     for column in frame.columns:
         if column not in COLUMNS and _is(column, _STEPS):

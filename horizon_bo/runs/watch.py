@@ -1,0 +1,93 @@
+"""Watch: what do a study and the curves in its runs' folders say of the large run that has begun?
+
+`HorizonTuner` takes `watch` for a method of its own.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from horizon_bo.core.checks.watch import Curve, Watched, watched
+from horizon_bo.core.decision import decide
+from horizon_bo.core.threads import one_thread
+from horizon_bo.errors import InvalidSpaceError
+from horizon_bo.runs.plan import Tuner
+from horizon_bo.study.horizons import positive
+from horizon_bo.study.trials import Study
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def watch(
+    tuner: Tuner,
+    curve: "str | PathLike[str] | pd.DataFrame",
+    *,
+    learning_rate: float | None = None,
+    columns: Mapping[str, str] | None = None,
+    folder: str | PathLike[str] | None = None,
+) -> Watched:
+    """Hold the beginning of the large run against what the study foretells.
+
+    Args:
+        tuner: Whose study it is.
+        curve: Its points so far, a file or data frame with a loss and tokens or steps.
+        learning_rate: Its peak learning rate; `None` means the recommended one.
+        columns: Where they bear other names, which column is `tokens` and which `loss`.
+        folder: Where the study's runs keep their folders, whose `progress.jsonl` are learning
+            curves to compare with; `None` compares with final losses alone.
+    """
+    from horizon_bo.tables.points import curve_points  # with pandas, which takes long to load
+
+    study = tuner.refresh()
+    tokens, losses, _ = curve_points(curve, columns, study.target.batch_tokens)
+    points = Curve(torch.from_numpy(tokens), torch.from_numpy(losses))
+    recorded = {} if folder is None else recorded_curves(study, Path(folder))
+    with one_thread():
+        belief = tuner.believed(study)
+        if learning_rate is None:
+            learning_rate = math.exp(decide(belief).log_lr)
+        todo = "give the large run's peak rate"
+        rate = positive(learning_rate, "learning_rate", InvalidSpaceError, todo)
+        return watched(study, belief, points, rate, recorded)
+
+
+def recorded_curves(study: Study, folder: Path) -> Mapping[int, Curve]:
+    """The curves by trial id: tokens and loss, a line each, of `FOLDER/ID/progress.jsonl`.
+
+    Args:
+        study: The study.
+        folder: Where its runs keep their folders.
+    """
+    found = {}
+    for trial in study.trials:
+        points = _points(folder / str(trial.id) / "progress.jsonl")
+        if points and trial.trunk is None:
+            tokens, losses = zip(*points, strict=True)
+            found[trial.id] = Curve(
+                torch.tensor(tokens, dtype=torch.float64), torch.tensor(losses, dtype=torch.float64)
+            )
+    return found
+
+
+def _points(path: Path) -> list[tuple[float, float]]:
+    """Tokens and losses of a log's whole lines, in order; none where there is no log."""
+    try:
+        lines = path.read_text(errors="replace").splitlines()
+    except OSError:
+        return []
+    points = []
+    for line in lines:
+        try:
+            record = json.loads(line)
+            point = (float(record["tokens"]), float(record["loss"]))
+        except (ValueError, TypeError, KeyError):  # half a line, or one of something else
+            continue
+        if point[0] > 0 and math.isfinite(point[0]):
+            points.append(point)
+    return points

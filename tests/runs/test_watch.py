@@ -1,0 +1,173 @@
+"""Watch: what the beginning of the large run says, held against a study and its runs' curves."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from horizon_bo import HorizonTuner
+from horizon_bo.core.checks.watch import Curve, Watched, watched
+from horizon_bo.errors import InvalidTableError
+from horizon_bo.tables.points import curve_points
+from tests.beliefs import CELLS, STRADDLING, WORLD, informed
+from tests.cli.test_app import call
+from tests.studies import TARGET, small_tuner
+
+#: Steps of the large run's first twentieth.
+STEPS = np.arange(10, 4010, 10)
+BATCH = 262_144.0
+RATE = 1.5e-3
+
+
+def losses(above: float = 0.05, noise: float = 0.01, seed: int = 0) -> np.ndarray:
+    """A run of the world's target, so much above one that has cooled down."""
+    at = [WORLD.loss(math.log(RATE), TARGET.params, step * BATCH) for step in STEPS]
+    generator = np.random.default_rng(seed)
+    return np.array(at) * (1 + above) + noise * generator.standard_normal(len(at))
+
+
+def seen(values: np.ndarray, recorded: dict[int, Curve] | None = None) -> Watched:
+    study, belief = informed()
+    tokens = torch.from_numpy(STEPS[: len(values)] * BATCH)
+    return watched(study, belief, Curve(tokens, torch.from_numpy(values)), RATE, recorded or {})
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_run_like_the_studys_is_fine_all_the_way(seed: int):
+    values = losses(seed=seed)
+    for count in (30, 120, 400):
+        said = seen(values[:count])
+        assert said.fine
+        assert said.sentence.startswith("fine: 0 spikes")
+    assert said.low is not None
+    assert said.high is not None
+    assert said.low < said.loss < said.high
+    assert said.tokens == STEPS[-1] * BATCH
+
+
+def test_before_the_tokens_of_the_shortest_run_nothing_is_foretold():
+    said = seen(losses()[:150])
+    assert (said.low, said.high) == (None, None)
+    assert "foretells nothing (its shortest run has 1B tokens)" in said.sentence
+
+
+def test_two_spikes_say_that_the_rate_is_too_high_and_one_does_not():
+    values = losses()
+    values[100] += 1.0
+    assert seen(values).fine
+    assert "1 spike in 400 points" in seen(values).sentence
+    values[200:204] += 1.0
+    said = seen(values)
+    assert not said.fine
+    assert said.spikes == 2
+    assert said.sentence.startswith(
+        "rate too high: 2 spikes in 400 points, the last at 527M tokens"
+    )
+
+
+def test_a_loss_that_is_lost_or_rises_says_that_the_rate_is_too_high():
+    values = losses()
+    values[300:] += np.linspace(0, 0.4, 100)
+    assert seen(values).sentence.startswith("rate too high: the loss rises, from ")
+    values[-1] = math.nan
+    assert seen(values).sentence.startswith("rate too high: the loss was lost at 1.05B tokens")
+
+
+@pytest.mark.parametrize(("above", "word"), [(0.2, "above the band"), (-0.2, "below the band")])
+def test_a_loss_outside_of_what_is_foretold_says_so_with_figures(above: float, word: str):
+    said = seen(losses(above))
+    assert not said.fine
+    assert said.sentence.startswith(f"{word}: ")
+    assert f"loss {said.loss:.4g} at 1.05B tokens" in said.sentence
+    assert f"expected {said.low:.4g} to {said.high:.4g} (final losses" in said.sentence
+
+
+def test_curves_of_smaller_models_narrow_the_band():
+    small = Curve(
+        torch.from_numpy(STEPS * BATCH), torch.from_numpy(losses(0.03))
+    )  # of trial 8, 60M parameters on 4B tokens
+    fine, slow = seen(losses(0.03), {8: small}), seen(losses(0.08), {8: small})
+    assert fine.fine
+    assert seen(losses(0.08)).fine
+    assert not slow.fine
+    assert slow.high == pytest.approx(1.02 * float(small.losses[-10:].median()), rel=0.01)
+    assert "the lowest of 1 recorded curve of smaller models at equal tokens" in slow.sentence
+
+
+def test_a_curve_that_has_nearly_ended_is_no_guide_to_one_that_has_not():
+    cooled = Curve(torch.from_numpy(STEPS * BATCH), torch.from_numpy(losses(-0.1)))
+    assert seen(losses(), {0: cooled}).fine  # trial 0 has 1B tokens in all
+
+
+def test_the_tuner_reads_files_frames_and_the_folders_of_its_runs(tmp_path):
+    tuner = small_tuner(prior_center=1.5e-3)
+    tuner.import_runs(WORLD.sweep([(6e7, 4e9)], (-1, 1, 3)))
+    frame = pd.DataFrame({"step": STEPS, "train/loss": losses(0.08)})
+    frame.to_csv(tmp_path / "curve.csv", index=False)
+    said = tuner.watch(frame)
+    assert said == tuner.watch(tmp_path / "curve.csv")
+    assert said.fine
+    (tmp_path / "runs" / "0").mkdir(parents=True)
+    log = "".join(
+        json.dumps({"tokens": step * BATCH, "loss": loss}) + "\n"
+        for step, loss in zip(STEPS, losses(0.02), strict=True)
+    )
+    (tmp_path / "runs" / "0" / "progress.jsonl").write_text(log + '{"tokens": 12')
+    assert not tuner.watch(frame, folder=tmp_path / "runs").fine
+    assert f"at rate {1e-3:g}" in tuner.watch(frame, learning_rate=1e-3).sentence
+
+
+@pytest.mark.parametrize(
+    ("columns", "mapping"),
+    [
+        (("tokens", "loss"), {}),
+        (("step", "train_loss"), {}),
+        (("global_step", "train/loss"), {}),
+        (("seen", "Value"), {"tokens": "seen*262144", "loss": "Value"}),
+    ],
+)
+def test_points_are_read_under_the_names_they_come_with(columns, mapping):
+    scale = BATCH if columns[0] == "tokens" else 1.0
+    frame = pd.DataFrame({columns[0]: STEPS[::-1] * scale, columns[1]: losses()[::-1]})
+    tokens, read, _ = curve_points(frame, mapping, BATCH)
+    np.testing.assert_array_equal(tokens, STEPS * BATCH)
+    np.testing.assert_array_equal(read, losses())
+
+
+def test_rows_without_a_loss_are_left_out_and_lost_losses_are_kept(tmp_path):
+    path = tmp_path / "curve.csv"
+    path.write_text("step,loss\n0,9\n1,4\n2,\n3,3\n4,NaN\n5,3\n6,2.9\n7,2.8\n")
+    tokens, read, _ = curve_points(path, {}, 2.0)
+    np.testing.assert_array_equal(tokens, [2, 6, 8, 10, 12, 14])
+    np.testing.assert_array_equal(read, [4, 3, math.nan, 3, 2.9, 2.8])
+
+
+def test_a_curve_that_cannot_be_read_says_what_is_missing(tmp_path):
+    frame = pd.DataFrame({"step": STEPS, "loss": losses()})
+    with pytest.raises(InvalidTableError, match="no column 'tokens'"):
+        curve_points(frame, {}, None)
+    with pytest.raises(InvalidTableError, match="4 points with tokens and a loss"):
+        curve_points(frame[:4], {}, BATCH)
+
+
+def test_the_command_line_says_one_line_and_exits_with_one_where_something_is_wrong(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    tuner = small_tuner(study=Path("runs.db"), prior_center=1.5e-3)
+    tuner.import_runs(WORLD.sweep(CELLS, STRADDLING))
+    pd.DataFrame({"step": STEPS, "loss": losses()}).to_csv("curve.csv", index=False)
+    fine = call("watch runs.db --curve curve.csv --learning-rate 1.5e-3")
+    assert fine.exit_code == 0, fine.output
+    assert fine.stdout.startswith("fine: 0 spikes in 400 points; loss ")
+    assert fine.stdout.count("\n") == 1
+    record = json.loads(call("watch runs.db --curve curve.csv --json").stdout)
+    assert record["fine"] is True
+    pd.DataFrame({"step": STEPS, "loss": losses(0.3)}).to_csv("curve.csv", index=False)
+    assert call("watch runs.db --curve curve.csv").exit_code == 1
+    assert call("watch runs.db --curve none.csv").exit_code == 2
+    assert HorizonTuner.open("runs.db").study == tuner.study
