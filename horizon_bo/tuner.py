@@ -7,7 +7,9 @@ long to load as a recommendation takes to work out.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, overload
 
 from horizon_bo.core import policy
@@ -20,11 +22,13 @@ from horizon_bo.learning.learn import read_prior
 from horizon_bo.runs import making
 from horizon_bo.runs.watch import watch
 from horizon_bo.store.checks import check
+from horizon_bo.store import revisions
 from horizon_bo.store.events import StoredStudy, StudyStore, recorded
-from horizon_bo.store.opening import create_study, study_store
+from horizon_bo.store.opening import create_or_open, create_study, names_study, study_store
 from horizon_bo.store.suggesting import Ask, suggested, working_out
 from horizon_bo.study import changes, imports
 from horizon_bo.study.branches import run_of
+from horizon_bo.study.extension import for_target, summary
 from horizon_bo.study.horizons import (
     Horizon,
     SearchSpace,
@@ -35,6 +39,8 @@ from horizon_bo.study.outliers import far_losses
 from horizon_bo.study.trials import OWN_SOURCE, LoggedRun, Study, Suggestion, Trial
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from horizon_bo.tables.logged import LoggedTable, Table
 
 
@@ -53,6 +59,7 @@ class HorizonTuner:
             sweeps made with the optimizer.
         study: A path or URL to keep the study in (`"runs.db"`, `"postgresql://…"`), perhaps with
             its name behind `#`; `None` keeps it in memory.
+        exist_ok: Go on with the study that is there, where it asks the same.
         name: The study's name among those of a database; `None` takes the address's.
         seed: Seed of every random choice.
         source: Name of the recipe that the suggested runs are made under.
@@ -73,6 +80,7 @@ class HorizonTuner:
         prior: str | PathLike[str] | None = None,
         prior_center: float | None = None,
         study: str | PathLike[str] | None = None,
+        exist_ok: bool = False,
         name: str | None = None,
         seed: int = 0,
         source: str = OWN_SOURCE,
@@ -99,7 +107,8 @@ class HorizonTuner:
         self._belief: tuple[Study, Belief] | None = None
         self._expected: tuple[Expectation, ...] = ()
         if study is not None:
-            self._store, self._stored = create_study(study, given, name)
+            create = create_or_open if exist_ok else create_study
+            self._store, self._stored = create(study, given, name)
 
     @classmethod
     def open(cls, address: str | PathLike[str], name: str | None = None) -> "HorizonTuner":
@@ -211,7 +220,7 @@ class HorizonTuner:
             flops=flops,
             branch=branch,
         )
-        ended = self._record("observed", observed)
+        ended = self.record("observed", observed)
         given = run.loss if isinstance(run, LoggedRun) else loss
         said_so = diverged or (isinstance(run, LoggedRun) and run.diverged)
         lost = tuple(
@@ -239,7 +248,8 @@ class HorizonTuner:
 
         Args:
             table: One run a row, with the columns of `LoggedRun`. A tracker is
-                `"mlflow:URI#EXPERIMENT"`, `"tensorboard:FOLDER"` or `"optuna:URL#STUDY"`.
+                `"mlflow:URI#EXPERIMENT"`, `"tensorboard:FOLDER"` or `"optuna:URL#STUDY"`. Another
+                study, by its path or URL, gives its runs with their costs and states.
             count_cost: Charge their compute to the budget.
             source: Recipe of runs that do not name theirs; `None` means the study's own.
             columns: Where the columns bear other names, which is which, or a product of them:
@@ -256,13 +266,14 @@ class HorizonTuner:
         """
         from horizon_bo.tables.logged import LoggedTable, logged_table, remarks_about
 
-        logged = (
-            table
-            if isinstance(table, LoggedTable)
-            else logged_table(
+        if isinstance(table, LoggedTable):
+            logged = table
+        elif isinstance(table, str | PathLike) and names_study(table):
+            logged = logged_study(table, source)
+        else:
+            logged = logged_table(
                 table, source=source, columns=columns, last_of=last_of, by=by, repeats=repeats
             )
-        )
         listed = isinstance(table, list | tuple) and all(isinstance(r, LoggedRun) for r in table)
         said: list[str] = []
 
@@ -274,33 +285,48 @@ class HorizonTuner:
             said[:] = [*([again] if found.known else []), *found.remarks]
             return found.study
 
-        self._record("imported", imported)
+        self.record("imported", imported)
         return (*logged.remarks, *said, *remarks_about(logged, self.study))
 
     def export(self, address: str) -> None:
-        """Log every trial, the recommendation and its interval to a tracker.
+        """Write every trial to a table, or log it with the recommendation to a tracker.
 
         Logged again, nothing is doubled: what is new or has changed takes its place.
 
         Args:
-            address: `"mlflow:URI#EXPERIMENT"` or `"tensorboard:FOLDER"`.
+            address: `"runs.csv"`, `"mlflow:URI#EXPERIMENT"` or `"tensorboard:FOLDER"`.
         """
         from horizon_bo.tables.trackers import log_study
 
+        if address.endswith(".csv"):
+            from horizon_bo.tables.trials import write_trials
+
+            write_trials(Path(address), self.refresh())
+            return
         best = self.recommend()
         log_study(address, self.study, best)
 
     def recommend(
-        self, *, without: Sequence[float] = (), limits: policy.Limits | None = None
+        self,
+        *,
+        target: Horizon | None = None,
+        without: Sequence[float] = (),
+        limits: policy.Limits | None = None,
     ) -> policy.Recommendation:
         """Say which rate to train the target with, how sure that is, and whether to go on.
 
         Args:
+            target: Another run to be trained once, judged from the same runs; `None` means the
+                study's own.
             without: Sizes of scales to leave out where the next run is weighed.
             limits: What that run may take beside the budget.
         """
         with one_thread():
             study = self.refresh()
+            if target is not None and target != study.target:
+                study = for_target(study, target)
+                offered = changes.without_scales(study, without)
+                return policy.recommend(offered, believe(study), limits=limits)
             offered = changes.without_scales(study, without)
             return policy.recommend(offered, self.believed(study), limits=limits)
 
@@ -327,11 +353,46 @@ class HorizonTuner:
         self._expected = (*self._expected, found.expected)
         return found
 
+    correct = revisions.correct
+    forget = revisions.forget
+    withdraw = revisions.withdraw
+    enqueue = revisions.enqueue
+    extend = revisions.extend
+
+    @property
+    def trials(self) -> "pd.DataFrame":
+        """Every trial, one a row, as last read or written; `history` says what was changed."""
+        from horizon_bo.tables.trials import trials_frame
+
+        return trials_frame(self.study)
+
+    def __repr__(self) -> str:
+        """Where the study is kept, how far it is, and what it is for; nothing is worked out."""
+        where = "in memory" if self._store is None else self._store.name
+        return f"HorizonTuner({where}: {summary(self.study)})"
+
     run = making.run
     work = making.work
     watch = watch
 
-    def _record(self, kind: str, change: Callable[[Study], Study]) -> tuple[Trial, ...]:
+    def record(self, kind: str, change: Callable[[Study], Study]) -> tuple[Trial, ...]:
         """Apply a change, on disk first; the trials it made or altered."""
         self._stored, altered = recorded(self._store, self._stored, kind, change)
         return altered
+
+
+def logged_study(address: str | PathLike[str], source: str | None = None) -> "LoggedTable":
+    """The runs of another study that have ended, as a table of logged runs.
+
+    Args:
+        address: The study's path or URL.
+        source: Recipe of runs that were made under that study's own; `None` means the same.
+    """
+    from horizon_bo.tables.logged import logged_table
+    from horizon_bo.tables.trials import carried
+
+    store = study_store(address)
+    study = store.read().study
+    runs, said = carried(study, store.name, source)
+    logged = logged_table(runs)
+    return replace(logged, remarks=(*said, *logged.remarks))

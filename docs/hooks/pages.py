@@ -6,6 +6,7 @@ notebooks, the benchmark page with its pictures, its log, the changes and the RE
 """
 
 from collections.abc import Iterator, Mapping
+from inspect import isfunction
 from pathlib import Path
 from typing import Any
 
@@ -216,6 +217,11 @@ def python_page() -> Iterator[str]:
     first = ("HorizonTuner", "Horizon", "Scale", "SearchSpace")
     for name in (*first, *(n for n in horizon_bo.__all__ if n not in first)):
         yield f"::: horizon_bo.{horizon_bo._HOMES[name]}.{name}\n"
+        home = getattr(horizon_bo, name).__module__
+        for method in vars(getattr(horizon_bo, name)).values():
+            where = getattr(method, "__module__", home)
+            if isfunction(method) and where.startswith("horizon_bo.") and where != home:
+                yield f"::: {where}.{method.__name__}\n"  # the class takes it from another file
 
 
 def package_page(package: str, said: str) -> Iterator[str]:

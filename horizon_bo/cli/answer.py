@@ -1,17 +1,19 @@
 """Command line, answer: how is a recommendation printed and drawn?"""
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from horizon_bo.cli.terminal import remark, show_fields, show_json
+from horizon_bo.cli.terminal import option, positive_numbers, remark, show_fields, show_json
+from horizon_bo.errors import InvalidSpaceError
+from horizon_bo.study.horizons import training_flops
 from horizon_bo.study.quantities import shown_rate
 
 if TYPE_CHECKING:
-    from horizon_bo import HorizonTuner, Recommendation
+    from horizon_bo import Horizon, HorizonTuner, Recommendation
 
 RecommendationFigure = Annotated[
     str | None,
@@ -21,11 +23,47 @@ RecommendationFigure = Annotated[
 ]
 
 
+OtherTarget = Annotated[
+    Sequence[float] | None,
+    option(
+        "--target",
+        "N,D[,B]",
+        "Another target: parameters, training tokens (counts, as 7B,200B) and perhaps tokens per "
+        "step.",
+        positive_numbers,
+    ),
+]
+
+
+def other_target(target: "Horizon", sizes: Sequence[float]) -> "Horizon":
+    """A target of these sizes, as `--target` gives them, in all else the study's own."""
+    if len(sizes) not in (2, 3):
+        raise InvalidSpaceError(
+            f"--target has {len(sizes)} numbers, expected N,D or N,D,B; give parameters and tokens"
+        )
+    params, tokens = sizes[:2]
+    as_planned = target.flops / training_flops(target.params, target.tokens)
+    batch = sizes[2] if len(sizes) == 3 else target.batch_tokens
+    flops = training_flops(params, tokens) * as_planned
+    return replace(target, params=params, tokens=tokens, batch_tokens=batch, flops=flops)
+
+
 def show_recommendation(
-    tuner: "HorizonTuner", without: Sequence[float], figure: str | None, *, as_json: bool
+    tuner: "HorizonTuner",
+    without: Sequence[float],
+    figure: str | None,
+    target: Sequence[float] | None = None,
+    *,
+    as_json: bool,
 ) -> None:
     """Recommend, draw the figure where one was asked for, and print what was found."""
-    best = tuner.recommend(without=without)
+    if figure is not None and target is not None:
+        raise InvalidSpaceError(
+            "--figure came with --target, expected one, since the figure is of the study's own "
+            "target; extend the study to draw another"
+        )
+    meant = tuner.study.target if target is None else other_target(tuner.study.target, target)
+    best = tuner.recommend(target=meant, without=without)
     if figure is not None:
         from horizon_bo import plots
         from horizon_bo.report.style import save_figure
@@ -36,7 +74,7 @@ def show_recommendation(
     if as_json:
         show_json({field.name: getattr(best, field.name) for field in fields(best)})
         return
-    show_fields(_recommendation_fields(best, tuner.study.target.flops))
+    show_fields(_recommendation_fields(best, meant.flops))
     remark(best.warnings)
 
 
@@ -44,8 +82,8 @@ def _recommendation_fields(best: "Recommendation", target_flops: float) -> dict[
     half, most = best.interval_50, best.interval_90
     return {
         "learning rate": shown_rate(best.learning_rate),
-        "50 % interval": f"{half[0]:.3g} to {half[1]:.3g}",
-        "90 % interval": f"{most[0]:.3g} to {most[1]:.3g}",
+        "50 % interval": f"{shown_rate(half[0])} to {shown_rate(half[1])}",
+        "90 % interval": f"{shown_rate(most[0])} to {shown_rate(most[1])}",
         "expected regret": f"{1e3 * best.expected_regret:.2f} thousandths of the loss unit",
         "predicted loss": f"{best.predicted_loss:.4f}",
         "divergence": f"{best.divergence_probability:.1%} likely at that rate",

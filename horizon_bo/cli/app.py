@@ -16,6 +16,7 @@ from horizon_bo.cli import (
     prior,
     replay,
     report,
+    revisions,
     run,
     start,
     status,
@@ -23,7 +24,7 @@ from horizon_bo.cli import (
     watch,
     worker,
 )
-from horizon_bo.cli.answer import RecommendationFigure, show_recommendation
+from horizon_bo.cli.answer import OtherTarget, RecommendationFigure, show_recommendation
 from horizon_bo.cli.terminal import (
     AsJson,
     StudyArgument,
@@ -133,6 +134,7 @@ def observe(
 def recommend(
     study: StudyArgument,
     without: Without = None,
+    target: OtherTarget = None,
     figure: RecommendationFigure = None,
     as_json: AsJson = False,
 ) -> None:
@@ -140,7 +142,8 @@ def recommend(
     with errors_as_exit_codes():
         from horizon_bo import HorizonTuner
 
-        show_recommendation(HorizonTuner.open(study), without or (), figure, as_json=as_json)
+        tuner = HorizonTuner.open(study)
+        show_recommendation(tuner, without or (), figure, target, as_json=as_json)
 
 
 def _show_outcome(trial: "Trial", as_json: bool) -> None:
@@ -183,6 +186,7 @@ def _branch_fields(run: "Suggestion") -> dict[str, str]:
     return {**cooldown, "read at": ", ".join(f"{tokens:.6g}" for tokens in run.branches)}
 
 
+revisions.register(app)
 tables.register(app)
 run.register(app)
 worker.register(app)

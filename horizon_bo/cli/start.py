@@ -201,7 +201,7 @@ def _space(
 
     return SearchSpace(
         learning_rate=learning_rate,
-        scales=_scales(scales),
+        scales=scales_from(scales),
         tokens=tokens,
         schedules=schedules,
         averagings=averagings,
@@ -209,7 +209,8 @@ def _space(
     )
 
 
-def _scales(text: str) -> "list[Scale]":
+def scales_from(text: str) -> "list[Scale]":
+    """The models that `--scales` names."""
     from horizon_bo import Scale
     from horizon_bo.errors import InvalidSpaceError
     from horizon_bo.runs.builtin import is_shape, shaped_scale

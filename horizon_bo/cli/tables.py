@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 _TABLE = (
     "CSV, TSV, JSON, JSONL or Parquet, a run a row (W&B's exports among them), or a tracker: "
-    "mlflow:URI#EXPERIMENT, tensorboard:FOLDER, optuna:URL#STUDY. Columns: learning_rate, params, "
-    "tokens, loss, and where known batch_tokens, schedule, averaging, source, flops, loss_sd, "
-    "diverged, status."
+    "mlflow:URI#EXPERIMENT, tensorboard:FOLDER, optuna:URL#STUDY; or another study. Columns: "
+    "learning_rate, params, tokens, loss, and where known batch_tokens, schedule, averaging, "
+    "source, flops, loss_sd, diverged, status."
 )
 
 ImportedTable = Annotated[
@@ -109,25 +109,33 @@ def export(
     study: StudyArgument,
     tracker: Annotated[
         str,
-        typer.Argument(metavar="TRACKER", help="mlflow:URI#EXPERIMENT or tensorboard:FOLDER."),
+        typer.Argument(
+            metavar="PLACE", help="FILE.csv, mlflow:URI#EXPERIMENT or tensorboard:FOLDER."
+        ),
     ],
     as_json: AsJson = False,
 ) -> None:
-    """Log every trial and the recommendation to a tracker; again, and nothing is doubled."""
+    """Write every trial to a table, or with the recommendation to a tracker; nothing is doubled."""
     with errors_as_exit_codes():
         from horizon_bo import HorizonTuner
 
         tuner = HorizonTuner.open(study)
         tuner.export(tracker)
     count = len(tuner.study.trials)
-    record = {"tracker": tracker, "trials": count}
-    show(record, f"{count} trials and the recommendation are in {tracker}", as_json=as_json)
+    table = tracker.endswith(".csv")
+    record = {"table" if table else "tracker": tracker, "trials": count}
+    what = f"{count} trials" if table else f"{count} trials and the recommendation"
+    show(record, f"{what} are in {tracker}", as_json=as_json)
 
 
 def checked_table(table: str, mapped: Sequence[str] | None, **given: Any) -> "LoggedTable":
     """The runs of a table, read before anything is changed; `given` are options of its reader."""
+    from horizon_bo.store.opening import names_study
     from horizon_bo.tables.logged import logged_table
+    from horizon_bo.tuner import logged_study
 
+    if names_study(table):
+        return logged_study(table, given.get("source"))
     return logged_table(table, columns=mapping_of(mapped), **given)
 
 

@@ -38,6 +38,7 @@ from horizon_bo.runs.outcomes import (
 from horizon_bo.runs.plan import RunPlan, RunReport, Tuner
 from horizon_bo.runs.processes import Launch, Slot, engine_of, launcher, slots_of
 from horizon_bo.runs.target import check_target, scales_of
+from horizon_bo.store.queue import queued
 from horizon_bo.study.branches import by_run, suggestion
 from horizon_bo.study.trials import Suggestion
 
@@ -144,7 +145,7 @@ def _resumed(loop: _Loop, state: _State) -> _State:
     """Record what an earlier loop left finished and take over what trains; the rest waits."""
     study = loop.tuner.study
     runs = [(suggestion(read, study), read) for read in by_run(study.trials)]
-    pending = [run for run, read in runs if any(trial.status == "pending" for trial in read)]
+    pending = [run for run, read in runs if any(trial.state == "pending" for trial in read)]
     for run, _ in runs:
         refuse_another_study(loop.folder(run), run)
     left = left_over(loop.engine, [loop.folder(run) for run in pending])
@@ -201,6 +202,8 @@ def _next_run(loop: _Loop, state: _State) -> tuple[_State, tuple[Suggestion, int
         return replace(state, waiting=rest), chosen
     if most is not None and state.started >= most:
         return replace(state, reason=f"as many runs as asked for were started ({most})"), None
+    if queued(loop.tuner.refresh(), loop.plan.without, limits):
+        return state, (loop.tuner.suggest(without=loop.plan.without, limits=limits), 0)
     best = loop.tuner.recommend(without=loop.plan.without, limits=limits)
     state = replace(state, best=best)
     _show(loop, state, None)

@@ -8,7 +8,7 @@ nothing. Whichever attempt ends first counts, also one whose claim has lapsed.
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
@@ -20,6 +20,7 @@ from horizon_bo.store.events import StoredStudy, StudyStore
 from horizon_bo.store.owners import gone, shown_owner
 from horizon_bo.store.schema import CLAIMS
 from horizon_bo.study.branches import by_run, run_of
+from horizon_bo.study.corrections import withdrawn
 from horizon_bo.study.trials import Study, Suggestion, Trial
 
 #: How long a claim lasts without being renewed, and how often it is renewed, in seconds.
@@ -111,11 +112,10 @@ def _withdrawn(
     lost: int,
 ) -> StoredStudy:
     """The study with a run given up that no worker could finish: it costs nothing."""
-    study = now.study
+    study, reason = now.study, f"{lost} workers fell silent while they made it"
     for trial in trials:
         if trial.status == "pending":
-            study = study.with_outcome(replace(trial, status="failed", charged=False))
-    reason = f"{lost} workers fell silent while they made it"
+            study = study.with_outcome(withdrawn(trial, reason))
     facts = {"run": row.run, "attempt": row.attempt, "worker": row.owner, "reason": reason}
     return store.append(connection, now, "withdrawn", study, facts)
 

@@ -23,13 +23,23 @@ from horizon_bo.errors import (
 )
 from horizon_bo.store.database import Database
 from horizon_bo.store.schema import CLAIMS, EVENTS, FORMAT, META, STUDIES
-from horizon_bo.study.records import as_json, study_from, trial_from, trial_record
+from horizon_bo.study.extension import same_question
+from horizon_bo.study.records import (
+    as_json,
+    study_from,
+    study_record,
+    trial_from,
+    trial_record,
+)
 from horizon_bo.study.trials import Study, Trial
 
 T = TypeVar("T")
 
 #: Kinds of events that this version understands.
-KINDS = ("created", "suggested", "observed", "imported", "withdrawn", "repeated", "checked")
+KINDS = (
+    *("created", "suggested", "observed", "imported", "withdrawn", "repeated", "checked"),
+    *("corrected", "forgotten", "enqueued", "extended"),
+)
 #: Name of a study that was given none.
 ONLY_NAME = "study"
 
@@ -190,6 +200,8 @@ class StudyStore:
             call: Id of the call; `None` makes one up.
         """
         altered = altered_trials(now.study, study)
+        if not same_question(now.study, study):
+            facts = {**(facts or {}), "study": study_record(study)}
         if not altered and not facts:
             return now
         payload = as_json({"trials": [trial_record(trial) for trial in altered], **(facts or {})})
@@ -236,7 +248,10 @@ class StudyStore:
                 study, trials = known.study, list(known.study.trials)
             for row in rows[1:]:
                 _refuse_kind(row.kind, self.shown)
-                _take(trials, json.loads(row.payload)["trials"])
+                payload = json.loads(row.payload)
+                if "study" in payload:
+                    study = study_from(payload["study"])
+                _take(trials, payload["trials"])
         except HorizonBOError:
             raise
         except (ValueError, KeyError, TypeError) as error:

@@ -1,7 +1,8 @@
 """Opening: where does a new study go, and which one is meant by an address?"""
 
 from collections.abc import Sequence
-from os import PathLike
+from os import PathLike, fspath
+from pathlib import Path
 from uuid import uuid4
 
 from sqlalchemy import Connection, Row, insert, inspect, select
@@ -12,8 +13,12 @@ from horizon_bo.store.database import FIRST_PATIENCE_S, database_at
 from horizon_bo.store.events import ONLY_NAME, StoredStudy, StudyStore, event_row, format_of
 from horizon_bo.store.schema import EVENTS, FORMAT, META, METADATA, STUDIES
 from horizon_bo.store.upgrade import upgraded
+from horizon_bo.study.extension import differences, shown_differences
 from horizon_bo.study.records import as_json, study_record
 from horizon_bo.study.trials import Study
+
+#: What the name of a file that holds a study ends in, where it stands for a table.
+STUDY_SUFFIXES = (".db", ".sqlite", ".sqlite3")
 
 
 def create_study(
@@ -45,6 +50,45 @@ def create_study(
 
     database.write(work, FIRST_PATIENCE_S)
     return store, StoredStudy(study, 0, call)
+
+
+def create_or_open(
+    address: str | PathLike[str], study: Study, name: str | None = None
+) -> tuple[StudyStore, StoredStudy]:
+    """Write a new study, or go on with the one that is there where it asks the same.
+
+    Args:
+        address: A path or a URL.
+        study: The study as it is wanted, without trials.
+        name: Its name among those of the database; `None` takes the address's.
+
+    Raises:
+        StudyExistsError: The one that is there asks something else.
+    """
+    try:
+        return create_study(address, study, name)
+    except StudyExistsError:
+        place = address_of(address, name)
+        store = study_store(address, name if place.study else ONLY_NAME)
+    stored = store.read()
+    if found := differences(stored.study, study):
+        raise StudyExistsError(
+            f"{store.shown} holds a study that asks something else "
+            f"({shown_differences(found, 'there')}), expected the same; extend it, go on with "
+            "HorizonTuner.open, or name another"
+        )
+    return store, stored
+
+
+def names_study(text: object) -> bool:
+    """Whether a text is the address of a study rather than of a table."""
+    if not isinstance(text, str | PathLike):
+        return False
+    where = fspath(text)
+    scheme, url, _ = where.partition("://")
+    if url:
+        return scheme.partition("+")[0] in ("sqlite", "postgres", "postgresql")
+    return Path(where.partition("#")[0]).suffix in STUDY_SUFFIXES
 
 
 def study_store(address: str | PathLike[str], name: str | None = None) -> StudyStore:

@@ -20,7 +20,8 @@ class RunStatus:
     Args:
         id: Its id.
         state: "running", "waiting" for a worker, "lapsed" (its worker is silent), "by hand"
-            (suggested to somebody who will report it), "withdrawn", or how it ended.
+            (suggested to somebody who will report it), "queued" (asked for and to be handed out
+            next), "withdrawn", "forgotten", or how it ended.
         worker: Who makes or made it, machine and process; `None` where no worker did.
         attempt: Number of the last attempt by a worker; `None` where no worker did.
         since_s: How long a running attempt has lasted, seconds.
@@ -79,7 +80,9 @@ def _state(trials: tuple[Trial, ...], claim: Row | None, now_s: float) -> str:
     last = trials[-1]
     if not pending:
         given_up = claim is not None and last.status == "failed" and not last.charged
-        return "withdrawn" if given_up else last.status
+        return "withdrawn" if given_up else last.state
+    if last.state == "queued":
+        return "queued"
     if claim is None or claim.state == "ended":
         return "by hand"
     return "lapsed" if lapsed(claim, now_s) else claim.state

@@ -8,7 +8,6 @@ says how much.
 """
 
 import json
-import math
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -19,7 +18,7 @@ from functools import partial
 from sqlalchemy import Connection, Row, and_, delete, insert, select, update
 
 from horizon_bo.core import policy
-from horizon_bo.core.candidates import rates
+from horizon_bo.core.apart import apart
 from horizon_bo.core.inference import Belief
 from horizon_bo.core.threads import one_thread
 from horizon_bo.errors import BudgetExhaustedError, StorageError
@@ -27,9 +26,11 @@ from horizon_bo.store.claims import beating, leave, started
 from horizon_bo.store.database import clock
 from horizon_bo.store.events import StoredStudy, StudyStore
 from horizon_bo.store.owners import gone, new_owner
+from horizon_bo.store.queue import handed_out
 from horizon_bo.store.schema import ASKS, SUGGESTERS
 from horizon_bo.study import changes
-from horizon_bo.study.trials import Study, Suggestion, Trial
+from horizon_bo.study.extension import same_question
+from horizon_bo.study.trials import Study, Suggestion
 
 #: How long the lease and an ask last without being renewed, and how often they are, in seconds.
 _LEASE_S, _BEAT_S = 30.0, 5.0
@@ -136,7 +137,7 @@ def working_out(ask: Ask, believed: Callable[[Study], Belief]) -> WorkOut:
 def suggested(
     store: StudyStore | None, known: StoredStudy, ask: Ask, work_out: WorkOut
 ) -> tuple[StoredStudy, Answer]:
-    """Ask for runs and wait for them, or work them out for all who wait.
+    """Ask for runs and wait for them, or work them out for all who wait; queued ones come first.
 
     Args:
         store: Where the study is kept; `None` keeps it in memory, where nobody else waits.
@@ -144,6 +145,19 @@ def suggested(
         ask: What is asked for.
         work_out: How runs are worked out.
     """
+    wanted = {"without": ask.without, "limits": ask.limits, "claims": ask.claims}
+    known, queued = handed_out(store, known, ask.asker, ask.wanted, **wanted)
+    if len(queued) == ask.wanted:
+        return known, Answer(queued)
+    rest = replace(ask, wanted=ask.wanted - len(queued))
+    known, answer = _asked(store, known, rest, work_out)
+    return known, Answer((*queued, *answer.runs), None if queued else answer.refusal)
+
+
+def _asked(
+    store: StudyStore | None, known: StoredStudy, ask: Ask, work_out: WorkOut
+) -> tuple[StoredStudy, Answer]:
+    """The answer to an ask for runs that nobody has thought of yet."""
     if store is None:
         return _suggested_in_memory(known, ask, work_out)
     with store.database.kept_open() as database:
@@ -299,6 +313,11 @@ def _published(
     lease = select(SUGGESTERS).where(SUGGESTERS.c.study == store.id)
     if connection.execute(lease).one().fence != fence:
         return now, _Round(mine, None)
+    if not same_question(now.study, seen.study):  # what was worked out answers another
+        if mine is None:
+            return now, _Round(None, fence)
+        _released(store, ask, fence, connection)
+        return now, _Round(mine, None)
     left = [] if isinstance(offer, Refusal) else list(offer.runs)
     open_ = False
     for row in _waiting(store, ask, connection, clock(connection)):
@@ -370,25 +389,3 @@ def _answer_from(text: str) -> Answer:
     record = json.loads(text)
     refusal = record["refusal"]
     return Answer(tuple(record["runs"]), None if refusal is None else Refusal(**refusal))
-
-
-def apart(study: Study, runs: Sequence[Suggestion]) -> list[Suggestion]:
-    """The runs with no two the same: one that is there takes the nearest rate of its own step.
-
-    Several may be of one place in a plan, since a repeat averages noise; for workers that know
-    nothing of each other a rate nearby tells as much, and more of the curve.
-    """
-    taken, made = {_place(trial) for trial in study.trials}, []
-    for run in runs:
-        if _place(run) in taken:
-            off = lambda rate, at=run.learning_rate: abs(math.log(rate / at))  # noqa: E731
-            run = replace(run, learning_rate=min(rates(study), key=off))
-        taken.add(_place(run))
-        made.append(run)
-        study = changes.start(study, [run])
-    return made
-
-
-def _place(run: Suggestion | Trial) -> tuple[object, ...]:
-    recipe = (run.batch_tokens, run.schedule, run.averaging)
-    return (run.learning_rate, run.params, run.tokens, *recipe)

@@ -67,7 +67,7 @@ def observe(
     if _is_repeat(study, run_id, branch, loss, diverged=diverged, failed=failed):
         return study
     trials = awaited(study, run_id, branch, whole=loss is None)
-    _require_one(trials[0].id, {"loss": loss is not None, "diverged": diverged, "failed": failed})
+    require_one(trials[0].id, {"loss": loss is not None, "diverged": diverged, "failed": failed})
     for trial in charged(trials, flops):
         ended = (
             replace(trial, status="diverged" if diverged else "failed")
@@ -78,7 +78,8 @@ def observe(
     return study
 
 
-def _require_one(trial_id: int, outcome: Mapping[str, bool]) -> None:
+def require_one(trial_id: int, outcome: Mapping[str, bool]) -> None:
+    """Refuse an outcome that is none, or more than one."""
     said = [name for name, given in outcome.items() if given]
     if len(said) != 1:
         raise InvalidTrialError(
@@ -110,13 +111,17 @@ def _is_repeat(
     diverged: bool,
     failed: bool,
 ) -> bool:
-    """Whether the study holds this very outcome already: two processes may report the same."""
+    """Whether the study holds this very outcome already, or held it before it was corrected.
+
+    Two processes may report the same.
+    """
     lost = diverged or (isinstance(loss, float | int) and not math.isfinite(loss))
     status = "failed" if failed else "diverged" if lost else "completed"
     value = loss if status == "completed" else None
     siblings = [t for t in study.trials if run_id == (t.id if t.trunk is None else t.trunk)]
     told = [t for t in siblings if branch in (None, t.tokens)]
-    return bool(told) and all((t.status, t.loss) == (status, value) for t in told)
+    said = lambda trial: [(t.status, t.loss) for t in (trial, *trial.earlier)]  # noqa: E731
+    return bool(told) and all((status, value) in said(trial) for trial in told)
 
 
 def import_runs(study: Study, runs: Sequence[LoggedRun], *, count_cost: bool = False) -> Study:

@@ -1,7 +1,8 @@
 """Imports: which of a table's runs does a study hold already, and which does the table correct?
 
     a row of the table                              is
-    the same in every field as a held run           known: left out
+    the same in every field as a held run, or as
+    one was before it was corrected or forgotten    known: left out
     of the name of a held run, and of its setting
     or its loss                                     a correction: takes its place
     like a held run but for its loss                another run, and said so
@@ -10,10 +11,11 @@
 Only runs that were imported are known again by name.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from horizon_bo.study.corrections import changed
 from horizon_bo.study.trials import LoggedRun, Study, Trial
 
 #: Share of a table's names that may take the place of held runs where names are whole numbers:
@@ -44,24 +46,54 @@ def reconciled(study: Study, runs: Sequence[LoggedRun], *, count_cost: bool = Fa
     rows = [
         study.trial_from(run, trial_id=k, charged=count_cost, row=k) for k, run in enumerate(runs)
     ]
-    held = Counter(_fields(trial) for trial in study.trials)
-    fresh = []
-    for row in rows:
-        if held[_fields(row)]:
-            held[_fields(row)] -= 1
-        else:
-            fresh.append(row)
+    known = _known(study, rows)
+    fresh = [row for row in rows if id(row) not in known]
     mended = _mended(study, fresh, count=len(rows))
-    remarks = []
+    remarks = _since_changed([(row, known[id(row)]) for row in rows if id(row) in known])
     for before, row in mended.values():
-        after = replace(row, id=before.id, charged=before.charged)
-        study = study.with_outcome(after)
+        after = replace(row, id=before.id, charged=before.charged, changes=before.changes)
+        study = study.with_outcome(changed(before, after, "imported again", None))
         remarks.append(f"{row.name} took the place of trial {before.id}: {_change(before, after)}")
     new = [row for row in fresh if id(row) not in mended]
     remarks += _alike(study, new)
     first = len(study.trials)
     added = [replace(row, id=first + k) for k, row in enumerate(new)]
     return Imported(study.with_trials(*added), len(rows) - len(fresh), tuple(remarks))
+
+
+def _known(study: Study, rows: Sequence[Trial]) -> dict[int, Trial]:
+    """Held trials by the identity of the row that says the same, each once.
+
+    What the table made of a trial may be undone by the table; what somebody changed may not.
+    """
+    held: dict[tuple[object, ...], list[Trial]] = defaultdict(list)
+    for trial in study.trials:
+        held[_fields(trial)].append(trial)
+    for trial in study.trials:
+        for change, before in zip(reversed(trial.changes), trial.earlier, strict=True):
+            if change.kind != "imported again":
+                held[_fields(before)].append(trial)
+    found: dict[int, Trial] = {}
+    taken: set[int] = set()
+    for row in rows:
+        free = (trial for trial in held.get(_fields(row), ()) if trial.id not in taken)
+        if (trial := next(free, None)) is not None:
+            found[id(row)] = trial
+            taken.add(trial.id)
+    return found
+
+
+def _since_changed(pairs: Sequence[tuple[Trial, Trial]]) -> list[str]:
+    """Rows that say what a trial said before somebody changed it, in one line."""
+    old = [(row, trial) for row, trial in pairs if _fields(row) != _fields(trial)]
+    if not old:
+        return []
+    row, trial = old[0]
+    runs = "1 row says" if len(old) == 1 else f"{len(old)} rows say"
+    return [
+        f"{runs} what was changed since, first row {row.row}, which is trial {trial.id} before it "
+        f"was {trial.changes[-1].kind}: left as it is"
+    ]
 
 
 def _mended(study: Study, fresh: Sequence[Trial], *, count: int) -> dict[int, tuple[Trial, Trial]]:

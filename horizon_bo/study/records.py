@@ -9,6 +9,7 @@ from dataclasses import fields
 from typing import Any
 
 from horizon_bo.errors import HorizonBOError, InvalidSpaceError, StudyFormatError
+from horizon_bo.study.history import Change
 from horizon_bo.study.horizons import Horizon, Scale, SearchSpace
 from horizon_bo.study.trials import Study, Trial
 
@@ -35,13 +36,17 @@ def study_from(record: Mapping[str, Any], trials: Sequence[Trial] = ()) -> Study
 
 def trial_record(trial: Trial) -> dict[str, Any]:
     """One trial as JSON can hold it."""
-    return {**plain(trial), "settings": dict(trial.settings)}
+    changes = [change.record for change in trial.changes]
+    return {**plain(trial), "settings": dict(trial.settings), "changes": changes}
 
 
 def trial_from(record: Mapping[str, Any]) -> Trial:
     """The trial that `trial_record` described."""
     try:
-        return Trial(**record)
+        given = dict(record)
+        given["assumed"] = tuple(given.get("assumed", ()))
+        given["changes"] = tuple(Change(**change) for change in given.get("changes", ()))
+        return Trial(**given)
     except (TypeError, ValueError) as error:
         raise _unreadable("trial", error) from error
 

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from horizon_bo.errors import InvalidSpaceError, InvalidTrialError, UnknownTrialError
+from horizon_bo.study.history import Change
 from horizon_bo.study.horizons import (
     BRANCHING_SCHEDULE,
     PARAMETRIZATIONS,
@@ -106,6 +107,9 @@ class Trial:
         trunk: Id of the suggestion whose trunk it shares with other trials, which is that of
             the shortest of them; `None` for a run of its own.
         name: What the table that it was taken from calls it, or `None`.
+        assumed: Fields that its table left out and that were taken from the target.
+        queued: Asked for by somebody and handed to nobody yet.
+        changes: What was changed after it had ended, in order; no part of what it says now.
     """
 
     id: int
@@ -125,6 +129,9 @@ class Trial:
     row: int | None = None
     trunk: int | None = None
     name: str | None = field(default=None, compare=False)
+    assumed: tuple[str, ...] = field(default=(), compare=False)
+    queued: bool = field(default=False, compare=False)
+    changes: tuple[Change, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         todo = "drop the trial or correct it"
@@ -153,6 +160,19 @@ class Trial:
     def _named(self, name: str) -> str:
         where = f"row {self.row}" if self.row is not None else f"trial {self.id}"
         return f"{name} of {where}"
+
+    @property
+    def state(self) -> str:
+        """Its status for people, who also want to know what was forgotten or never made."""
+        if self.status == "failed" and self.changes and self.changes[-1].kind != "corrected":
+            return self.changes[-1].kind
+        return "queued" if self.queued and self.status == "pending" else self.status
+
+    @property
+    def earlier(self) -> "tuple[Trial, ...]":
+        """What it said before each of its changes, the last first."""
+        before = self
+        return tuple(before := replace(before, **c.before) for c in reversed(self.changes))
 
     def completed(self, loss: float, loss_sd: float | None = None) -> "Trial":
         """The trial with its final loss; a loss that is not finite means it diverged."""
@@ -279,8 +299,8 @@ class Study:
         if trial.status != "pending":
             raise UnknownTrialError(
                 f"trial {trial_id} is already {trial.status} (loss {trial.loss}), "
-                "expected a pending one; "
-                "an outcome is recorded once, log a repeat as a LoggedRun"
+                "expected a pending one; an outcome is recorded once: correct it where it was "
+                "wrong, log a repeat as a LoggedRun"
             )
         return trial
 
@@ -288,6 +308,8 @@ class Study:
         self, run: LoggedRun, *, trial_id: int, charged: bool, row: int | None = None
     ) -> Trial:
         """A logged run as a finished trial of this study, with what it leaves out filled in."""
+        filled = ("batch_tokens", "schedule", "averaging")
+        assumed = tuple(name for name in filled if not getattr(run, name))
         batch = self.target.batch_tokens if run.batch_tokens is None else run.batch_tokens
         flops = run.flops
         if flops is None:
@@ -310,6 +332,7 @@ class Study:
             charged=charged,
             row=row,
             name=run.name,
+            assumed=assumed,
         )
         if run.diverged or run.failed:
             return trial

@@ -1,0 +1,268 @@
+"""Command line, revisions: mistakes are corrected, minds changed, and all trials shown."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from horizon_bo.cli.answer import OtherTarget, other_target
+from horizon_bo.cli.start import PriorCenter, scales_from
+from horizon_bo.cli.terminal import (
+    AsJson,
+    StudyArgument,
+    any_number,
+    errors_as_exit_codes,
+    example,
+    option,
+    pair,
+    remark,
+    show,
+    show_json,
+    target_runs,
+    trial_id,
+)
+from horizon_bo.study.quantities import shown_count, shown_rate
+
+if TYPE_CHECKING:
+    from horizon_bo import SearchSpace, Study, Trial
+
+Id = Annotated[int, typer.Argument(metavar="ID", help="Id of the trial.", parser=trial_id)]
+Ids = Annotated[
+    list[int], typer.Argument(metavar="ID…", help="Ids of the trials.", parser=trial_id)
+]
+Reason = Annotated[
+    str | None, typer.Option(metavar="TEXT", help="Why, in your words; it stays in the history.")
+]
+CorrectLoss = Annotated[
+    float | None,
+    option("--loss", "L", "Final loss (nats per token); nan or inf means diverged.", any_number),
+]
+Diverged = Annotated[bool, typer.Option("--diverged", help="Training blew up.")]
+Failed = Annotated[bool, typer.Option("--failed", help="The run says nothing.")]
+Flops = Annotated[float | None, option("--flops", "C", "Compute it really took, FLOP.")]
+Refund = Annotated[bool, typer.Option("--refund", help="Charge their compute no longer.")]
+LearningRate = Annotated[float, option("--learning-rate", "X", "Peak learning rate.")]
+Params = Annotated[float, option("--params", "N", "Non-embedding parameters, a count.")]
+RunTokens = Annotated[float, option("--tokens", "D", "Training tokens, a count.")]
+BatchTokens = Annotated[
+    float | None, option("--batch-tokens", "B", "Tokens per step; left out: the target's.")
+]
+Schedule = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Schedule; left out: the target's.")
+]
+Averaging = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Weight averaging; left out: the target's.")
+]
+Settings = Annotated[
+    str | None,
+    typer.Option(metavar="JSON", help="For the command, beside those of the scale of that size."),
+]
+Budget = Annotated[
+    float | None,
+    option(
+        "--budget",
+        "F",
+        "Compute to spend in all, in target runs: 0.02 or 2%. What is spent is part of it.",
+        target_runs,
+    ),
+]
+Scales = Annotated[str | None, typer.Option(metavar="N1,N2,…|FILE.json", help="As for init.")]
+# typer takes a tuple for two arguments, so a pair is declared as any value
+Tokens = Annotated[Any, option("--tokens", "LO,HI", "Training tokens of small runs.", pair)]
+Rates = Annotated[Any, option("--learning-rate", "LO,HI", "Peak learning rates.", pair)]
+
+
+def register(app: typer.Typer) -> None:
+    """Add what changes a study to a command line, and `trials`."""
+    app.command(epilog=example("horizon-bo correct runs.db 0 --loss 3.52 --reason typo"))(correct)
+    app.command(epilog=example("horizon-bo forget runs.db 0 --reason 'wrong data'"))(forget)
+    app.command(epilog=example("horizon-bo withdraw runs.db 1"))(withdraw)
+    lines = ("horizon-bo enqueue runs.db --learning-rate 1e-3 --params 6e7 --tokens 2e9",)
+    app.command(epilog=example(*lines))(enqueue)
+    app.command(epilog=example("horizon-bo extend runs.db --target 2e9,2e11 --budget 3%"))(extend)
+    app.command(epilog=example("horizon-bo trials runs.db"))(trials)
+
+
+def correct(
+    study: StudyArgument,
+    trial: Id,
+    loss: CorrectLoss = None,
+    diverged: Diverged = False,
+    failed: Failed = False,
+    flops: Flops = None,
+    reason: Reason = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say again how a run ended, or what it took; the old value stays in the history."""
+    with errors_as_exit_codes():
+        from horizon_bo import HorizonTuner
+
+        tuner = HorizonTuner.open(study)
+        remarks = tuner.correct(
+            trial, loss=loss, diverged=diverged, failed=failed, flops=flops, reason=reason
+        )
+    remark(remarks)
+    _show_trial(tuner.study.trials[trial], as_json)
+
+
+def forget(
+    study: StudyArgument,
+    trials: Ids,
+    reason: Reason = None,
+    refund: Refund = False,
+    as_json: AsJson = False,
+) -> None:
+    """Believe as if runs that have ended had said nothing; their compute stays charged."""
+    with errors_as_exit_codes():
+        from horizon_bo import HorizonTuner
+
+        tuner = HorizonTuner.open(study)
+        tuner.forget(trials, reason=reason, refund=refund)
+    for trial in trials:
+        _show_trial(tuner.study.trials[trial], as_json)
+
+
+def withdraw(study: StudyArgument, run: Id, reason: Reason = None, as_json: AsJson = False) -> None:
+    """Take back a pending run that will not be made: it costs nothing."""
+    with errors_as_exit_codes():
+        from horizon_bo import HorizonTuner
+
+        tuner = HorizonTuner.open(study)
+        tuner.withdraw(run, reason=reason)
+    _show_trial(tuner.study.trials[run], as_json)
+
+
+def enqueue(
+    study: StudyArgument,
+    learning_rate: LearningRate,
+    params: Params,
+    tokens: RunTokens,
+    batch_tokens: BatchTokens = None,
+    schedule: Schedule = None,
+    averaging: Averaging = None,
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask for a run of your own, which suggest, run or a worker hands out next."""
+    recipe: dict[str, Any] = {"schedule": schedule, "averaging": averaging}
+    with errors_as_exit_codes():
+        from horizon_bo import HorizonTuner
+
+        tuner = HorizonTuner.open(study)
+        run = tuner.enqueue(
+            learning_rate=learning_rate,
+            params=params,
+            tokens=tokens,
+            batch_tokens=batch_tokens,
+            settings=_settings(settings),
+            **recipe,
+        )
+    if run.params not in [scale.params for scale in tuner.study.space.scales]:
+        remark([f"no scale of the study has {shown_count(run.params)} parameters"])
+    _show_trial(tuner.study.trials[run.id], as_json)
+
+
+def extend(
+    study: StudyArgument,
+    budget: Budget = None,
+    target: OtherTarget = None,
+    scales: Scales = None,
+    tokens: Tokens = None,
+    learning_rate: Rates = None,
+    prior_center: PriorCenter = None,
+    as_json: AsJson = False,
+) -> None:
+    """Change what a study asks: more budget, a larger target, other small runs, another guess.
+
+    Its runs stay, and all that is believed is worked out anew from them.
+    """
+    with errors_as_exit_codes():
+        from horizon_bo import HorizonTuner
+
+        tuner = HorizonTuner.open(study)
+        other = None if target is None else other_target(tuner.study.target, target)
+        flops = (other or tuner.study.target).flops
+        tuner.extend(
+            budget=None if budget is None else budget * flops,
+            target=other,
+            space=_space(tuner.study, scales, tokens, learning_rate),
+            prior_center=prior_center,
+        )
+    _show_extended(tuner.study, as_json)
+
+
+def trials(study: StudyArgument, as_json: AsJson = False) -> None:
+    """Show every trial: what it was, how it ended, what it cost, and what was changed since."""
+    with errors_as_exit_codes():
+        from horizon_bo import HorizonTuner
+
+        tuner = HorizonTuner.open(study)
+        frame = tuner.trials
+    if as_json:
+        for row in frame.astype(object).where(frame.notna(), None).to_dict("records"):
+            show_json({str(name): value for name, value in row.items()})
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    recipes = [name for name in ("schedule", "averaging", "source") if len(set(frame[name])) > 1]
+    for name in ("id", "state", "rate", "parameters", "tokens", "loss", "FLOP", *recipes):
+        table.add_column(name, justify="left" if name in ("state", *recipes) else "right")
+    table.add_column("history", overflow="fold")
+    for trial, history in zip(tuner.study.trials, frame["history"], strict=True):
+        cost = f"{trial.flops:.3g}" if trial.charged else "0"
+        loss = "" if trial.loss is None else f"{trial.loss:.4f}"
+        what = (shown_count(trial.params), shown_count(trial.tokens), loss, cost)
+        recipe = [getattr(trial, name) for name in recipes]
+        rate = shown_rate(trial.learning_rate)
+        table.add_row(str(trial.id), trial.state, rate, *what, *recipe, history)
+    Console(highlight=False).print(table)
+
+
+def _show_trial(trial: "Trial", as_json: bool) -> None:
+    """Print how a trial stands now."""
+    kept = ("id", "state", "learning_rate", "params", "tokens", "loss", "flops", "charged")
+    record = {name: getattr(trial, name) for name in kept}
+    loss = "" if trial.loss is None else f" with loss {trial.loss:g}"
+    said = f"trial {trial.id} is {trial.state}{loss}: rate {shown_rate(trial.learning_rate)}, "
+    said += f"{shown_count(trial.params)} parameters, {shown_count(trial.tokens)} tokens, "
+    said += f"{trial.flops:.3g} FLOP " + ("charged" if trial.charged else "not charged")
+    show(record, said, as_json=as_json)
+
+
+def _show_extended(study: "Study", as_json: bool) -> None:
+    from horizon_bo.study.extension import summary
+
+    record = {"budget_flops": study.budget, "target_flops": study.target.flops}
+    show({**record, "spent": study.spent}, summary(study), as_json=as_json)
+
+
+def _space(
+    study: "Study",
+    scales: str | None,
+    tokens: tuple[float, float] | None,
+    learning_rate: Sequence[float] | None,
+) -> "SearchSpace | None":
+    """The study's space with what was given, `None` where nothing was."""
+    given: dict[str, Any] = {"tokens": tokens, "learning_rate": learning_rate}
+    given |= {"scales": None if scales is None else scales_from(scales)}
+    given = {name: value for name, value in given.items() if value is not None}
+    return replace(study.space, **given) if given else None
+
+
+def _settings(text: str | None) -> dict[str, Any]:
+    from horizon_bo.errors import InvalidTrialError
+
+    try:
+        given = json.loads(text or "{}")
+    except ValueError:
+        given = None
+    if not isinstance(given, dict):
+        raise InvalidTrialError(
+            f'--settings is {text!r}, expected a JSON object such as {{"width": 512}}; correct it'
+        )
+    return given
