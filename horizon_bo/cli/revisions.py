@@ -204,22 +204,33 @@ def trials(study: StudyArgument, as_json: AsJson = False) -> None:
         for row in frame.astype(object).where(frame.notna(), None).to_dict("records"):
             show_json({str(name): value for name, value in row.items()})
         return
+    _show_table(tuner.study)
+    for number, history in zip(frame["id"], frame["history"], strict=True):
+        if history:
+            typer.echo(f"trial {number}: {history}")
+
+
+def _show_table(study: "Study") -> None:
+    """Print a line for each trial, as wide as the terminal."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    recipes = [name for name in ("schedule", "averaging", "source") if len(set(frame[name])) > 1]
+    recipes = [
+        name
+        for name in ("schedule", "averaging", "source")
+        if len({getattr(t, name) for t in study.trials}) > 1
+    ]
     for name in ("id", "state", "rate", "parameters", "tokens", "loss", "FLOP", *recipes):
         table.add_column(name, justify="left" if name in ("state", *recipes) else "right")
-    table.add_column("history", overflow="fold")
-    for trial, history in zip(tuner.study.trials, frame["history"], strict=True):
+    for trial in study.trials:
         cost = f"{trial.flops:.3g}" if trial.charged else "0"
         loss = "" if trial.loss is None else f"{trial.loss:.4f}"
         what = (shown_count(trial.params), shown_count(trial.tokens), loss, cost)
         recipe = [getattr(trial, name) for name in recipes]
         rate = shown_rate(trial.learning_rate)
-        table.add_row(str(trial.id), trial.state, rate, *what, *recipe, history)
+        table.add_row(str(trial.id), trial.state, rate, *what, *recipe)
     Console(highlight=False).print(table)
 
 
