@@ -18,10 +18,10 @@ from functools import partial
 from sqlalchemy import Connection, Row, and_, delete, insert, select, update
 
 from horizon_bo.core import policy
-from horizon_bo.core.apart import apart
 from horizon_bo.core.inference import Belief
 from horizon_bo.core.threads import one_thread
 from horizon_bo.errors import BudgetExhaustedError, StorageError
+from horizon_bo.store.apart import apart
 from horizon_bo.store.claims import beating, leave, started
 from horizon_bo.store.database import clock
 from horizon_bo.store.events import StoredStudy, StudyStore
