@@ -21,8 +21,8 @@ from horizon_bo.errors import BudgetExhaustedError, InvalidSpaceError
 from horizon_bo.learning.learn import read_prior
 from horizon_bo.runs import making
 from horizon_bo.runs.watch import watch
-from horizon_bo.store.checks import check
 from horizon_bo.store import revisions
+from horizon_bo.store.checks import check
 from horizon_bo.store.events import StoredStudy, StudyStore, recorded
 from horizon_bo.store.opening import create_or_open, create_study, names_study, study_store
 from horizon_bo.store.suggesting import Ask, suggested, working_out
