@@ -24,7 +24,7 @@ from horizon_bo.runs.watch import watch
 from horizon_bo.store import revisions
 from horizon_bo.store.checks import check
 from horizon_bo.store.events import StoredStudy, StudyStore, recorded
-from horizon_bo.store.opening import create_or_open, create_study, names_study, study_store
+from horizon_bo.store.opening import create_study, names_study, study_store
 from horizon_bo.store.suggesting import Ask, suggested, working_out
 from horizon_bo.study import changes, imports
 from horizon_bo.study.branches import run_of
@@ -107,8 +107,7 @@ class HorizonTuner:
         self._belief: tuple[Study, Belief] | None = None
         self._expected: tuple[Expectation, ...] = ()
         if study is not None:
-            create = create_or_open if exist_ok else create_study
-            self._store, self._stored = create(study, given, name)
+            self._store, self._stored = create_study(study, given, name, exist_ok=exist_ok)
 
     @classmethod
     def open(cls, address: str | PathLike[str], name: str | None = None) -> "HorizonTuner":

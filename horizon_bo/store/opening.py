@@ -22,15 +22,39 @@ STUDY_SUFFIXES = (".db", ".sqlite", ".sqlite3")
 
 
 def create_study(
-    address: str | PathLike[str], study: Study, name: str | None = None
+    address: str | PathLike[str], study: Study, name: str | None = None, *, exist_ok: bool = False
 ) -> tuple[StudyStore, StoredStudy]:
     """Write a new study; one that is already there is left alone and said so.
 
     Args:
         address: A path or a URL; a file that is not there is made.
-        study: The study.
+        study: The study, without trials.
         name: What to call it among the studies of the database; `None` takes the address's.
+        exist_ok: Go on with the one that is there, where it asks the same.
+
+    Raises:
+        StudyExistsError: There is one, or one that asks something else.
     """
+    try:
+        return _created(address, study, name)
+    except StudyExistsError:
+        if not exist_ok:
+            raise
+    store = study_store(address, name if address_of(address, name).study else ONLY_NAME)
+    stored = store.read()
+    if found := differences(stored.study, study):
+        raise StudyExistsError(
+            f"{store.shown} holds a study that asks something else "
+            f"({shown_differences(found, 'there')}), expected the same; extend it, go on with "
+            "HorizonTuner.open, or name another"
+        )
+    return store, stored
+
+
+def _created(
+    address: str | PathLike[str], study: Study, name: str | None
+) -> tuple[StudyStore, StoredStudy]:
+    """Write a new study where there is none of its name."""
     place = address_of(address, name)
     database = database_at(place)
     store = StudyStore(database, uuid4().hex, place.study or ONLY_NAME)
@@ -50,34 +74,6 @@ def create_study(
 
     database.write(work, FIRST_PATIENCE_S)
     return store, StoredStudy(study, 0, call)
-
-
-def create_or_open(
-    address: str | PathLike[str], study: Study, name: str | None = None
-) -> tuple[StudyStore, StoredStudy]:
-    """Write a new study, or go on with the one that is there where it asks the same.
-
-    Args:
-        address: A path or a URL.
-        study: The study as it is wanted, without trials.
-        name: Its name among those of the database; `None` takes the address's.
-
-    Raises:
-        StudyExistsError: The one that is there asks something else.
-    """
-    try:
-        return create_study(address, study, name)
-    except StudyExistsError:
-        place = address_of(address, name)
-        store = study_store(address, name if place.study else ONLY_NAME)
-    stored = store.read()
-    if found := differences(stored.study, study):
-        raise StudyExistsError(
-            f"{store.shown} holds a study that asks something else "
-            f"({shown_differences(found, 'there')}), expected the same; extend it, go on with "
-            "HorizonTuner.open, or name another"
-        )
-    return store, stored
 
 
 def names_study(text: object) -> bool:
