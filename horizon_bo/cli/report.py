@@ -21,6 +21,7 @@ from horizon_bo.cli.terminal import (
 
 if TYPE_CHECKING:
     from horizon_bo.report.figures import StudyFigures
+    from horizon_bo.store.status import RunStatus
 
 Out = Annotated[
     str, typer.Option("--out", "-o", metavar="FILE.html", help="Where to write the page.")
@@ -70,8 +71,8 @@ def report(
     with errors_as_exit_codes():
         from horizon_bo.report.page import report_page
 
-        figures, name = _figures(study, of_example)
-        page = report_page(figures, name, written_now())
+        figures, name, runs = _figures(study, of_example)
+        page = report_page(figures, name, written_now(), under_way=runs)
         _write(Path(out), page)
     size = len(page.encode())
     best = figures.recommendation.learning_rate
@@ -138,11 +139,12 @@ def _refuse_open_door(host: str, token: str | None) -> None:
         )
 
 
-def _figures(study: str | None, of_example: bool) -> "tuple[StudyFigures, str]":
-    """The figures of the study asked for, and its name."""
+def _figures(study: str | None, of_example: bool) -> "tuple[StudyFigures, str, list[RunStatus]]":
+    """The figures of the study asked for, its name, and the runs that are under way."""
     from horizon_bo.errors import StudyNotFoundError
     from horizon_bo.report.series import study_figures
     from horizon_bo.store.opening import study_store
+    from horizon_bo.store.status import under_way
 
     if (study is None) != of_example:
         arrived = "no study" if study is None else "a study and --example"
@@ -150,12 +152,13 @@ def _figures(study: str | None, of_example: bool) -> "tuple[StudyFigures, str]":
     if study is None:
         from horizon_bo.examples.study import example_study
 
-        values, name = example_study(), "example"
+        values, name, runs = example_study(), "example", []
     else:
         store = study_store(study)
         values, name = store.read().study, store.name
+        runs = under_way(store, values)
     with believing() as told:
-        return study_figures(values, told=told), name
+        return study_figures(values, told=told), name, runs
 
 
 def written_now() -> str:

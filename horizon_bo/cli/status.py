@@ -58,7 +58,7 @@ def _summary(tuner: "HorizonTuner") -> dict[str, Any]:
 
 
 def _without_times(runs: "Sequence[RunStatus]") -> list[dict[str, Any]]:
-    return [{**asdict(run), "since_s": None} for run in runs]
+    return [{**asdict(run), "since_s": None, "heard_s": None} for run in runs]
 
 
 def _show(runs: "Sequence[RunStatus]", best: dict[str, Any], *, as_json: bool) -> None:
@@ -67,7 +67,8 @@ def _show(runs: "Sequence[RunStatus]", best: dict[str, Any], *, as_json: bool) -
             show_json(asdict(run))
         show_json(best)
         return
-    rows = [("run", "state", "worker", "attempt", "for", "rate", "parameters", "tokens", "loss")]
+    rows = [("run", "state", "worker", "attempt", "for", "heard", "rate")]
+    rows[0] += ("parameters", "tokens", "loss")
     rows += [_row(run) for run in runs]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
@@ -92,6 +93,7 @@ def _row(run: "RunStatus") -> tuple[str, ...]:
         run.worker or "",
         "" if run.attempt is None else str(run.attempt),
         "" if run.since_s is None else f"{run.since_s:.0f} s",
+        "" if run.heard_s is None else f"{run.heard_s:.0f} s ago",
         f"{run.learning_rate:.3g}",
         f"{run.params:.3g}",
         f"{run.tokens:.3g}",

@@ -23,9 +23,10 @@ from starlette.routing import Route
 
 from horizon_bo.core.inference import believe
 from horizon_bo.errors import HorizonBOError, StorageError
-from horizon_bo.report.page import Live, report_page
+from horizon_bo.report.page import Live, report_page, workers_part
 from horizon_bo.report.series import State, state_of, study_figures
-from horizon_bo.store.events import StudyStore
+from horizon_bo.store.events import StoredStudy, StudyStore
+from horizon_bo.store.status import under_way
 from horizon_bo.study.trials import Study, Trial
 
 #: How often the study is asked for its revision, in seconds.
@@ -63,12 +64,16 @@ class LivePage:
         store: Where the study is kept.
         last: The page to serve; `None` before the first `renew`.
         trouble: Why the study could not be read the last time, else `None`.
+        workers: The part that says who makes which run, by the last `look`.
+        known: The study as it was last looked at.
         states: What was believed along the history, by the number of first trials, with these.
     """
 
     store: StudyStore
     last: Rendered | None = None
     trouble: str | None = None
+    workers: str = ""
+    known: StoredStudy | None = None
     states: dict[int, tuple[tuple[Trial, ...], State]] = field(default_factory=dict)
 
     def renew(self, told: Told = lambda done, of: None) -> None:
@@ -78,12 +83,20 @@ class LivePage:
         stored = self.store.read()
         figures = study_figures(stored.study, told=told, state=self._remembered)
         written = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-        live = Live(stored.sequence)
+        live, runs = Live(stored.sequence), under_way(self.store, stored.study)
+        self.workers = workers_part(runs)
         whole, update = (
-            report_page(figures, self.store.name, written, library=library, live=live)
+            report_page(
+                figures, self.store.name, written, under_way=runs, library=library, live=live
+            )
             for library in (True, False)
         )
         self.last = Rendered(stored.sequence, whole, update)
+
+    def look(self) -> None:
+        """See who makes which run; that changes without the study, and takes no thinking."""
+        self.known = self.store.read(self.known)
+        self.workers = workers_part(under_way(self.store, self.known.study))
 
     def _remembered(self, study: Study) -> State:
         """What was believed then; the target and the space of a study never change."""
@@ -136,6 +149,9 @@ def application(page: LivePage, token: str | None) -> Starlette:
     async def revision(request: Request) -> Response:
         return _answer(request, token, lambda last: _revision(request, last, page.trouble))
 
+    async def workers(request: Request) -> Response:
+        return _answer(request, token, lambda _: HTMLResponse(page.workers, headers=_HEADERS))
+
     def _answer(
         request: Request, token: str | None, answer: Callable[[Rendered], Response]
     ) -> Response:
@@ -147,17 +163,19 @@ def application(page: LivePage, token: str | None) -> Starlette:
 
     @asynccontextmanager
     async def following(_: Starlette) -> AsyncIterator[None]:
-        task = asyncio.create_task(_follow(page))
+        tasks = [asyncio.create_task(_follow(page, part)) for part in (page.renew, page.look)]
         try:
             yield
         finally:
-            task.cancel()
+            for task in tasks:
+                task.cancel()
 
     guard = [Middleware(TrustedHostMiddleware, allowed_hosts=_LOOPBACK_NAMES)]
     return Starlette(
         routes=[
             Route("/", whole, methods=["GET"]),
             Route("/main", update, methods=["GET"]),
+            Route("/workers", workers, methods=["GET"]),
             Route("/revision", revision, methods=["GET"]),
         ],
         middleware=guard if token is None else [],
@@ -181,12 +199,12 @@ def _shows(request: Request, token: str) -> bool:
     return secrets.compare_digest(given.encode(), token.encode())
 
 
-async def _follow(page: LivePage) -> None:
-    """Renew a page for ever; a study that cannot be read for a while leaves the last page."""
+async def _follow(page: LivePage, part: Callable[[], None]) -> None:
+    """Renew a part for ever; a study that cannot be read for a while leaves the last page."""
     while True:
         await asyncio.sleep(POLL_S)
         try:
-            await asyncio.to_thread(page.renew)
+            await asyncio.to_thread(part)
             page.trouble = None
         except HorizonBOError as error:
             page.trouble = " ".join(str(error).split())

@@ -31,6 +31,16 @@ def shown(value: float, kind: str) -> str:
     return _WRITERS[kind](value)
 
 
+def lasting(seconds: float | None) -> str:
+    """A length of time as people say it; a dash where there is none."""
+    if seconds is None:
+        return "–"
+    for unit, length in (("d", 86_400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"
+
+
 def numeral(value: float, kind: str, field: str | None = None) -> Markup:
     """A number as HTML: the text to read, the exact value in the attribute `value`.
 

@@ -7,6 +7,7 @@ Plotly's basic bundle, a quarter of the whole, which has every kind of trace tha
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from importlib.metadata import version
@@ -21,7 +22,8 @@ from horizon_bo.core.diagnostics import LEAST_ACCEPTANCE, SURPRISE
 from horizon_bo.core.policy import Recommendation
 from horizon_bo.report.charts import charts, opinion_title, spend_counts
 from horizon_bo.report.figures import OptimumFigure, StudyFigures
-from horizon_bo.report.numbers import numeral, plain_count, plain_rate, shown
+from horizon_bo.report.numbers import lasting, numeral, plain_count, plain_rate, shown
+from horizon_bo.store.status import RunStatus
 
 _HERE = "horizon_bo.report"
 
@@ -38,6 +40,7 @@ def report_page(
     name: str,
     written: str,
     *,
+    under_way: Sequence[RunStatus] = (),
     library: bool = True,
     live: Live | None = None,
 ) -> str:
@@ -47,6 +50,7 @@ def report_page(
         figures: What it shows.
         name: Name of the study.
         written: When, as the reader should see it.
+        under_way: Runs that are made at this moment, and by whom.
         library: Whether the chart library is in the page.
         live: For a page that asks for later revisions; `None` for one that stands alone.
     """
@@ -70,6 +74,7 @@ def report_page(
         counts=_counts(figures),
         opinions=_opinions(figures),
         runs=_runs(figures),
+        under_way=under_way,
         spend_counts=spend_counts(figures.history),
         least_acceptance=LEAST_ACCEPTANCE,
         surprise=SURPRISE,
@@ -81,6 +86,11 @@ def report_page(
         style=_text("report.css"),
         script=_text("report.js"),
     )
+
+
+def workers_part(under_way: Sequence[RunStatus]) -> str:
+    """The part of a page that says which runs are made at this moment, and by whom."""
+    return _environment().get_template("workers.html.jinja").render(under_way=under_way)
 
 
 def recommendation_record(best: Recommendation) -> dict[str, Any]:
@@ -180,6 +190,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["lasting"] = lasting
     environment.filters["numeral"] = numeral
     environment.filters["shown"] = shown
     return environment

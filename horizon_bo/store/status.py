@@ -4,13 +4,16 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, Row, select
 
-from horizon_bo.store.claims import lapsed
+from horizon_bo.store.claims import LEASE_S, lapsed
 from horizon_bo.store.database import clock
 from horizon_bo.store.events import StudyStore
 from horizon_bo.store.owners import shown_owner
 from horizon_bo.store.schema import CLAIMS
 from horizon_bo.study.branches import by_run, suggestion
 from horizon_bo.study.trials import Study, Trial
+
+#: States of runs that have not ended.
+UNDER_WAY = ("running", "waiting", "lapsed", "by hand")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +28,8 @@ class RunStatus:
         worker: Who makes or made it, machine and process; `None` where no worker did.
         attempt: Number of the last attempt by a worker; `None` where no worker did.
         since_s: How long a running attempt has lasted, seconds.
+        heard_s: How long ago the worker of a running or lapsed attempt last said that it is
+            there, seconds.
         learning_rate: As given to the optimizer.
         params: Count of parameters.
         tokens: Training tokens, a count.
@@ -37,6 +42,7 @@ class RunStatus:
     worker: str | None
     attempt: int | None
     since_s: float | None
+    heard_s: float | None
     learning_rate: float
     params: float
     tokens: float
@@ -57,9 +63,15 @@ def run_statuses(store: StudyStore, study: Study) -> list[RunStatus]:
     ]
 
 
+def under_way(store: StudyStore, study: Study) -> list[RunStatus]:
+    """The runs that have not ended."""
+    return [run for run in run_statuses(store, study) if run.state in UNDER_WAY]
+
+
 def _status(study: Study, trials: tuple[Trial, ...], claim: Row | None, now_s: float) -> RunStatus:
     run, last = suggestion(trials, study), trials[-1]
     state = _state(trials, claim, now_s)
+    held = claim is not None and state in ("running", "lapsed")
     began_s = claim.began if claim is not None and state == "running" else None
     return RunStatus(
         id=run.id,
@@ -67,6 +79,7 @@ def _status(study: Study, trials: tuple[Trial, ...], claim: Row | None, now_s: f
         worker=None if claim is None or claim.owner is None else shown_owner(claim.owner),
         attempt=None if claim is None else claim.attempt,
         since_s=None if began_s is None else now_s - began_s,
+        heard_s=now_s - (claim.expires - LEASE_S) if claim is not None and held else None,
         learning_rate=run.learning_rate,
         params=run.params,
         tokens=run.tokens,

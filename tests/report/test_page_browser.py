@@ -6,10 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sqlalchemy import update
 
+from horizon_bo.core.candidates import pool_of_space
 from horizon_bo.core.inference import believe
 from horizon_bo.report.page import report_page
 from horizon_bo.report.series import state_of, study_figures
+from horizon_bo.store.opening import study_store
+from horizon_bo.store.schema import CLAIMS
+from horizon_bo.store.suggesting import Ask, Offer, suggested
+from horizon_bo.study.branches import suggestion
 from horizon_bo.study.changes import import_runs
 from tests.beliefs import CELLS, WORLD, fresh, informed
 from tests.serving import renewed, served
@@ -125,6 +131,31 @@ def test_a_live_page_shows_a_new_run_without_being_reloaded(browser, tmp_path):
         shown = tab.locator(".headline data").get_attribute("value")
         tab.context.close()
     assert float(shown) == tuner.recommend().learning_rate
+    assert said == []
+
+
+def test_a_live_page_shows_who_makes_which_run_and_that_a_worker_fell_silent(browser, tmp_path):
+    path = tmp_path / "runs.db"
+    small_tuner(study=path, prior_center=1.5e-3)
+    with served(renewed(path)) as address:
+        tab, said = opened(browser, address, viewport=DESK)
+        assert tab.locator("#workers").text_content().strip() == ""
+        store = study_store(path)
+        ask = Ask(claims=True, asker=f"node-7/1/4242/99/{'0' * 8}")
+        work_out = lambda study, wanted: Offer(  # noqa: E731
+            [suggestion([pool_of_space(study)[0]], study)], exhausted=False
+        )
+        suggested(store, store.read(), ask, work_out)
+        row = tab.locator("#workers tbody tr")
+        row.wait_for(timeout=60_000)
+        cells = row.locator("td").all_text_contents()
+        assert cells[:3] == ["running", "node-7:4242", "1"]
+        assert cells[4].endswith(" s ago")
+        lapse = update(CLAIMS).values(expires=0.0)
+        store.database.write(lambda connection: connection.execute(lapse))
+        tab.locator("#workers td", has_text="lapsed").wait_for(timeout=60_000)
+        assert "The next worker that is free takes" in tab.locator("#workers").text_content()
+        tab.context.close()
     assert said == []
 
 

@@ -151,6 +151,11 @@ async function follow() {
       draw();
       listen();
     }
+    const workers = await fetch("workers" + location.search);
+    if (workers.ok) {
+      const part = new DOMParser().parseFromString(await workers.text(), "text/html");
+      document.getElementById("workers").replaceChildren(...part.body.childNodes);
+    }
     said.textContent = trouble ? `the study cannot be read: ${trouble}` : "up to date";
   } catch {
     said.textContent = "the server does not answer; this is its last page";
