@@ -140,26 +140,15 @@ def application(page: LivePage, token: str | None) -> Starlette:
             this machine only.
     """
 
-    async def whole(request: Request) -> Response:
-        return _answer(request, token, lambda last: HTMLResponse(last.page, headers=_HEADERS))
+    def route(path: str, answer: Callable[[Request, Rendered], Response]) -> Route:
+        async def answered(request: Request) -> Response:
+            if token is not None and not _shows(request, token):
+                said = "401: add ?token=… to the address, or send it as a bearer token\n"
+                return PlainTextResponse(said, 401, {"WWW-Authenticate": "Bearer", **_HEADERS})
+            assert page.last is not None, "a page is renewed before it is served"
+            return answer(request, page.last)
 
-    async def update(request: Request) -> Response:
-        return _answer(request, token, lambda last: HTMLResponse(last.update, headers=_HEADERS))
-
-    async def revision(request: Request) -> Response:
-        return _answer(request, token, lambda last: _revision(request, last, page.trouble))
-
-    async def workers(request: Request) -> Response:
-        return _answer(request, token, lambda _: HTMLResponse(page.workers, headers=_HEADERS))
-
-    def _answer(
-        request: Request, token: str | None, answer: Callable[[Rendered], Response]
-    ) -> Response:
-        if token is not None and not _shows(request, token):
-            said = "401: add ?token=… to the address, or send it as a bearer token\n"
-            return PlainTextResponse(said, 401, {"WWW-Authenticate": "Bearer", **_HEADERS})
-        assert page.last is not None, "a page is renewed before it is served"
-        return answer(page.last)
+        return Route(path, answered, methods=["GET"])
 
     @asynccontextmanager
     async def following(_: Starlette) -> AsyncIterator[None]:
@@ -173,10 +162,10 @@ def application(page: LivePage, token: str | None) -> Starlette:
     guard = [Middleware(TrustedHostMiddleware, allowed_hosts=_LOOPBACK_NAMES)]
     return Starlette(
         routes=[
-            Route("/", whole, methods=["GET"]),
-            Route("/main", update, methods=["GET"]),
-            Route("/workers", workers, methods=["GET"]),
-            Route("/revision", revision, methods=["GET"]),
+            route("/", lambda _, last: HTMLResponse(last.page, headers=_HEADERS)),
+            route("/main", lambda _, last: HTMLResponse(last.update, headers=_HEADERS)),
+            route("/workers", lambda *_: HTMLResponse(page.workers, headers=_HEADERS)),
+            route("/revision", lambda request, last: _revision(request, last, page.trouble)),
         ],
         middleware=guard if token is None else [],
         lifespan=following,

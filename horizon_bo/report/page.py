@@ -61,8 +61,7 @@ def report_page(
         study=figures.study,
         target=figures.study.target,
         equivalent=equivalent_flops(figures),
-        width=math.log2(figures.recommendation.interval_90[1])
-        - math.log2(figures.recommendation.interval_90[0]),
+        width=_octaves(*figures.recommendation.interval_90),
         record=recommendation_record(figures.recommendation),
         charts=charts(figures),
         config=config_text(figures, name),
@@ -141,6 +140,11 @@ def missing(figures: StudyFigures) -> str | None:
         "No run of this study has reported a loss yet. Everything below is the guess it started "
         "from; report the runs that are under way."
     )
+
+
+def _octaves(low: float, high: float) -> float:
+    """How many factors of two lie between two rates."""
+    return math.log2(high) - math.log2(low)
 
 
 def _per_doubling(curve: OptimumFigure) -> float:
