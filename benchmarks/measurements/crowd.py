@@ -7,7 +7,8 @@ in a queue, takes the next run, trains for as long as its compute takes, and rep
 who wait works out suggestions for all of them, with the runs under way pending, by the tuner's own
 policy; who waits longer than that is served next. Machines are preempted, which gives the run back
 at once, or die, which is noticed when the claim lapses; either way the next attempt goes on from
-the last checkpoint. Only the clock is made up: every suggestion and every answer is the product's.
+the last checkpoint. Who is advised to stop, or finds that nothing fits into the budget, ends. Only
+the clock is made up: every suggestion and every answer is the product's.
 
 Lines go to `benchmarks/results/crowd.jsonl`; one replay is written whole, and a further call makes
 those that are missing.
@@ -19,8 +20,8 @@ import math
 import random
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,7 +36,7 @@ from horizon_bo.evaluation.cases import Case, Problem, load_cases, load_problem
 from horizon_bo.evaluation.replay import affordable
 from horizon_bo.evaluation.score import outcome
 from horizon_bo.store.claims import LEASE_S
-from horizon_bo.study.trials import Study, Trial
+from horizon_bo.study.trials import Study, Suggestion, Trial
 
 RESULTS = Path(__file__).parents[1] / "results" / "crowd.jsonl"
 #: Cases that are simulated, in this order, and how many workers share each.
@@ -58,6 +59,10 @@ CHECKPOINT_S = 1800.0
 RETRIES, AT_ONCE = 1, 64
 
 
+#: What was believed, by the rows that were known.
+Beliefs = dict[tuple[int | None, ...], Belief]
+
+
 @dataclass
 class _Run:
     """A run under way: the outcome it will have, and how far its last checkpoint is."""
@@ -78,25 +83,28 @@ class _Crowd:
     Args:
         problem: The case and its rows.
         study: What is known, runs under way pending.
+        beliefs: What was believed before.
         generator: Of queues and failures.
         events: What happens next: time, order, what, and its facts.
         asking: Workers that wait for a suggestion.
         waiting: Runs that wait for a worker.
         thinking: Somebody works out suggestions.
-        over: Nothing that is left fits into the budget.
+        order: How many events there were: those of one moment come in the order of their making.
+        busy_s: How long machines have trained, or will have with what is under way, seconds.
+        known: The rows that were known when somebody last thought.
     """
 
     problem: Problem
     study: Study
+    beliefs: Beliefs
     generator: random.Random
     events: list[tuple[float, int, str, Any]] = field(default_factory=list)
     asking: int = 0
     waiting: list[_Run] = field(default_factory=list)
     thinking: bool = False
-    over: bool = False
     order: int = 0
     busy_s: float = 0.0
-    known: tuple[Trial, ...] | None = None
+    known: tuple[int | None, ...] | None = None
 
     def at(self, when_s: float, what: str, facts: Any = None) -> None:
         """Let something happen then."""
@@ -104,10 +112,19 @@ class _Crowd:
         heapq.heappush(self.events, (when_s, self.order, what, facts))
 
 
-def simulated(problem: Problem, workers: int, seed: int) -> Iterator[dict[str, Any]]:
-    """States of one simulation in order of the clock, one for each time that somebody thought."""
+def simulated(
+    problem: Problem, workers: int, seed: int, beliefs: Beliefs
+) -> Iterator[dict[str, Any]]:
+    """States of one simulation in order of the clock, one for each time that somebody thought.
+
+    Args:
+        problem: The case and its rows.
+        workers: How many.
+        seed: Of queues, failures and every choice.
+        beliefs: What was believed before in other simulations of this case and seed.
+    """
     study = problem.study(budget=BUDGET, prior_center=CENTER, seed=seed)
-    crowd = _Crowd(problem, study, random.Random(seed))
+    crowd = _Crowd(problem, study, beliefs, random.Random(seed))
     for _ in range(workers):
         crowd.at(crowd.generator.expovariate(1 / QUEUE_S), "free")
     clock_s, began = 0.0, time.perf_counter()
@@ -123,7 +140,7 @@ def simulated(problem: Problem, workers: int, seed: int) -> Iterator[dict[str, A
         else:
             _given_back(crowd, clock_s, facts)
         _think(crowd, clock_s)
-    last = _state(crowd, clock_s, workers, _belief(crowd.study))
+    last = _state(crowd, clock_s, workers, _belief(crowd, crowd.study))
     yield {**last, "wall_s": time.perf_counter() - began, "final": True}
 
 
@@ -131,7 +148,7 @@ def _free(crowd: _Crowd, clock_s: float) -> None:
     """A worker takes a run that waits, else it asks for one."""
     if crowd.waiting:
         _begun(crowd, clock_s, crowd.waiting.pop(0))
-    elif not crowd.over:
+    else:
         crowd.asking += 1
 
 
@@ -163,24 +180,21 @@ def _given_back(crowd: _Crowd, clock_s: float, run: _Run) -> None:
 
 def _think(crowd: _Crowd, clock_s: float) -> None:
     """One of those who wait works out suggestions for all of them, unless somebody does."""
-    if crowd.asking and not crowd.thinking and not crowd.over:
+    if crowd.asking and not crowd.thinking:
         crowd.thinking = True
-        news = crowd.study.informing != crowd.known
-        crowd.known = crowd.study.informing
+        rows = _rows(crowd.study)
+        news, crowd.known = rows != crowd.known, rows
         crowd.at(clock_s + (THINKING_S if news else CHOOSING_S), "published", crowd.study)
 
 
 def _published(crowd: _Crowd, clock_s: float, study: Study) -> Belief:
     """Runs for those who wait, from what was known when the thinking began."""
     crowd.thinking = False
-    belief = _belief(study)
-    pool = affordable(crowd.problem.pool, crowd.study)
-    try:
-        count = min(crowd.asking, AT_ONCE)
-        runs = policy.suggest(crowd.study, belief, n=count, pool=pool) if pool else ()
-    except BudgetExhaustedError:
-        runs = ()
-    crowd.over = not runs
+    belief, pool = _belief(crowd, study), affordable(crowd.problem.pool, crowd.study)
+    runs: tuple[Suggestion, ...] = ()
+    if pool and not policy.recommend(crowd.study, belief, pool).stop:
+        with suppress(BudgetExhaustedError):
+            runs = policy.suggest(crowd.study, belief, min(crowd.asking, AT_ONCE), pool)
     rows = {trial.row: trial for trial in pool}
     for run in runs:
         trial = replace(rows[run.row], id=len(crowd.study.trials))
@@ -188,7 +202,7 @@ def _published(crowd: _Crowd, clock_s: float, study: Study) -> Belief:
         crowd.study = crowd.study.with_trials(pending)
         crowd.asking -= 1
         _begun(crowd, clock_s, _Run(trial))
-    if crowd.over:
+    if not runs:  # the advice is to stop, or nothing fits into the budget: who asked goes home
         crowd.asking = 0
     return belief
 
@@ -216,15 +230,18 @@ def _state(crowd: _Crowd, clock_s: float, workers: int, belief: Belief) -> dict[
     }
 
 
-def _belief(study: Study) -> Belief:
-    """What a study's ended runs say; no other trial has a part in it."""
-    return _believed(replace(study, trials=tuple(t for t in study.trials if t.status != "pending")))
+def _belief(crowd: _Crowd, study: Study) -> Belief:
+    """What a study's ended runs say, worked out once for each set of them."""
+    rows = _rows(study)
+    if rows not in crowd.beliefs:
+        with one_thread():
+            crowd.beliefs[rows] = believe(study)
+    return crowd.beliefs[rows]
 
 
-@lru_cache(maxsize=4)
-def _believed(study: Study) -> Belief:
-    with one_thread():
-        return believe(study)
+def _rows(study: Study) -> tuple[int | None, ...]:
+    """The rows whose outcome is known."""
+    return tuple(trial.row for trial in study.informing)
 
 
 def done(results: Path) -> set[tuple[str, int, int]]:
@@ -241,10 +258,11 @@ def main(
     """Simulate what is missing, case by case."""
     known: dict[str, Case] = {case.name: case for case in load_cases(cases)}
     for name in CASES:
+        problem, beliefs = load_problem(known[name], cases.parent), {}
         for workers in WORKERS:
             if (name, workers, seed) in done(out):
                 continue
-            states = [*simulated(load_problem(known[name], cases.parent), workers, seed)]
+            states = [*simulated(problem, workers, seed, beliefs)]
             with out.open("a") as file:
                 file.writelines(json.dumps(state) + "\n" for state in states)
             print(name, workers, {k: states[-1][k] for k in ("clock_h", "regret", "overhead")})
