@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 #: How often the study is looked at with --watch, in seconds.
 _LOOK_S = 2.0
 
+#: Columns of the table of runs.
+_COLUMNS = (
+    *("run", "state", "worker", "attempt", "for", "heard"),
+    *("rate", "parameters", "tokens", "loss"),
+)
+
 Watching = Annotated[
     bool, typer.Option("--watch", help="Show it again whenever it has changed, until Ctrl-C.")
 ]
@@ -67,9 +73,7 @@ def _show(runs: "Sequence[RunStatus]", best: dict[str, Any], *, as_json: bool) -
             show_json(asdict(run))
         show_json(best)
         return
-    rows = [("run", "state", "worker", "attempt", "for", "heard", "rate")]
-    rows[0] += ("parameters", "tokens", "loss")
-    rows += [_row(run) for run in runs]
+    rows = [_COLUMNS, *map(_row, runs)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = [f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)]
