@@ -17,7 +17,7 @@ import typer
 
 from benchmarks.harness import bench
 from benchmarks.harness.ablations import ABLATIONS
-from benchmarks.measurements import averaging, exponents, proof
+from benchmarks.measurements import averaging, checks, exponents, proof
 from benchmarks.problems.synthetic import KINDS
 from benchmarks.report.standings import Replay, at_centers, load, twice
 from benchmarks.report.standings_figures import draw_extrapolation, draw_regret
@@ -131,6 +131,7 @@ def main(
         "proof": proof.table(),
         "exponents": exponents.text(),
         "averaging": averaging.table(),
+        "checks": checks.table(),
         "speeds": speeds(),
         "harder_budget": f"{HARDER_BUDGET:.0%}",
     }

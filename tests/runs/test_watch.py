@@ -151,7 +151,7 @@ def test_a_curve_that_cannot_be_read_says_what_is_missing(tmp_path):
     with pytest.raises(InvalidTableError, match="no column 'tokens'"):
         curve_points(frame, {}, None)
     with pytest.raises(InvalidTableError, match="4 points with tokens and a loss"):
-        curve_points(frame[:4], {}, BATCH)
+        curve_points(frame.head(4), {}, BATCH)
 
 
 def test_the_command_line_says_one_line_and_exits_with_one_where_something_is_wrong(

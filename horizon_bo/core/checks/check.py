@@ -180,9 +180,9 @@ def _rung(study: Study, max_cost: float) -> tuple[Trial, int]:
 def _rungs(study: Study) -> list[Trial]:
     """Every size and horizon of the space, as near to the target's batch and recipe as it has."""
     space, target = study.space, study.target
-    batch = target.batch_tokens
-    if space.batch_tokens is not None and batch is not None:
-        batch = min(space.batch_tokens, key=lambda b: abs(math.log(b / target.batch_tokens)))
+    batch = own = target.batch_tokens
+    if space.batch_tokens is not None and own is not None:
+        batch = min(space.batch_tokens, key=lambda b: abs(math.log(b / own)))
     named = lambda own, allowed: own if own in (allowed or (own,)) else allowed[0]  # noqa: E731
     return [
         Trial(
