@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from horizon_bo.cli.terminal import AsJson, StudyArgument, errors_as_exit_codes, example, show_json
+from horizon_bo.study.quantities import shown_rate
 
 if TYPE_CHECKING:
     from horizon_bo import HorizonTuner
@@ -84,7 +85,8 @@ def _show(runs: "Sequence[RunStatus]", best: dict[str, Any], *, as_json: bool) -
         f"spent   {best['spent']:.3g} FLOP, {share:.0%} of the budget, {target:.2%} of a target run"
     )
     typer.echo(
-        f"belief  rate {best['learning_rate']:.3g}, 90 % sure {low:.2g} to {high:.2g}, expected "
+        f"belief  rate {shown_rate(best['learning_rate'])}, 90 % sure {shown_rate(low)} to "
+        f"{shown_rate(high)}, expected "
         f"regret {1e3 * best['expected_regret']:.1f} mnat"
     )
     typer.echo(f"advice  {'stop' if best['stop'] else 'go on'}: {best['reason']}")
@@ -98,7 +100,7 @@ def _row(run: "RunStatus") -> tuple[str, ...]:
         "" if run.attempt is None else str(run.attempt),
         "" if run.since_s is None else f"{run.since_s:.0f} s",
         "" if run.heard_s is None else f"{run.heard_s:.0f} s ago",
-        f"{run.learning_rate:.3g}",
+        shown_rate(run.learning_rate),
         f"{run.params:.3g}",
         f"{run.tokens:.3g}",
         "" if run.loss is None else f"{run.loss:.4f}",

@@ -19,6 +19,7 @@ from horizon_bo.core.policy import Recommendation
 from horizon_bo.runs.cost import gpu_hours, run_gpu_hours
 from horizon_bo.runs.folder import last_progress
 from horizon_bo.runs.jobs import Flight, RunEvent, Watch, WatchedState
+from horizon_bo.study.quantities import shown_rate
 
 #: How many of the last events the live picture keeps.
 _KEPT_LINES = 5
@@ -74,7 +75,8 @@ def event_line(state: WatchedState, event: RunEvent) -> str:
     hours = run_gpu_hours(state.study, run, state.measured)
     price = "" if hours is None else f"{hours:.3g} GPU-hours, "
     return (
-        f"run {event.folder.name}: {event.line} (rate {run.learning_rate:.3g}, {run.params:.3g} "
+        f"run {event.folder.name}: {event.line} (rate {shown_rate(run.learning_rate)}, "
+        f"{run.params:.3g} "
         f"parameters, {run.tokens:.3g} tokens, {price}{share:.0%} of the budget spent"
         f"{where})"
     )
@@ -107,7 +109,8 @@ def belief_line(best: Recommendation) -> str:
     """What is believed about the target's rate, in one line; regret in thousandths."""
     low, high = best.interval_90
     return (
-        f"belief  rate {best.learning_rate:.3g}, 90 % sure {low:.2g} to {high:.2g}, expected "
+        f"belief  rate {shown_rate(best.learning_rate)}, 90 % sure {shown_rate(low)} to "
+        f"{shown_rate(high)}, expected "
         f"regret {1e3 * best.expected_regret:.1f} mnat, overhead {best.expected_overhead:.1%}"
     )
 
@@ -122,7 +125,7 @@ def _flights_table(flights: tuple[Flight, ...], now_s: float) -> Table:
         table.add_row(
             flight.folder.name,
             flight.where,
-            f"{run.learning_rate:.3g}",
+            shown_rate(run.learning_rate),
             f"{run.params:.3g}",
             f"{run.tokens:.3g}",
             "" if done is None else f"{done / run.tokens:.0%}",

@@ -67,6 +67,17 @@ def test_the_loop_ends_with_the_advice_to_stop_unless_told_to_use_the_budget(tmp
     assert "of the budget are left" in report.reason
 
 
+def test_runs_that_somebody_asked_for_are_made_first_whatever_the_advice(tmp_path):
+    tuner = small_tuner(regret_tolerance=10.0, study=tmp_path / "runs.db")
+    for rate in (1e-3, 4e-3):
+        tuner.enqueue(learning_rate=rate, params=6e7, tokens=1e9)
+    report = tuner.run(bowl, folder=tmp_path / "runs", watch=silent)
+    assert report.observed == (0, 1)
+    assert "the regret is at most 10" in report.reason
+    study = tuner.study
+    assert [t.loss for t in study.trials] == [bowl(suggestion([t], study)) for t in study.trials]
+
+
 def test_two_slots_really_overlap_and_a_freed_one_is_filled_at_once(tmp_path):
     tuner = tuner_with_pending(tmp_path / "runs.db", 3)
     folder = tmp_path / "runs"

@@ -10,6 +10,7 @@ import pytest
 from horizon_bo.errors import InvalidTrialError, StudyExistsError, UnknownTrialError
 from horizon_bo.study.extension import extended
 from horizon_bo.tuner import HorizonTuner
+from tests.bowl import bowl
 from tests.quick import quick_inference
 from tests.studies import SPACE, TARGET, logged, small_tuner, tuner_with_pending
 
@@ -85,6 +86,16 @@ def test_a_queued_run_in_memory_is_handed_out_next(monkeypatch):
     tuner.enqueue(**{**WANTED, "learning_rate": 2e-3})
     assert [run.learning_rate for run in (tuner.suggest(), tuner.suggest())] == [1e-3, 2e-3]
     assert tuner.suggest().id == 2
+
+
+def test_a_worker_makes_a_queued_run_first_and_leaves_a_withdrawn_one(tmp_path):
+    tuner = small_tuner(study=tmp_path / "runs.db")
+    for rate in (1e-3, 2e-3, 4e-3):
+        tuner.enqueue(**{**WANTED, "learning_rate": rate})
+    tuner.withdraw(0)
+    report = tuner.work(bowl, folder=tmp_path / "runs", max_runs=1, watch=lambda state, event: None)
+    assert report.observed == (1,)
+    assert [trial.state for trial in tuner.study.trials] == ["withdrawn", "completed", "queued"]
 
 
 def test_what_was_worked_out_for_another_question_is_not_handed_out(tmp_path, monkeypatch):
