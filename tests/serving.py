@@ -12,10 +12,10 @@ from horizon_bo.store.opening import study_store
 
 
 @contextmanager
-def served(page: LivePage, token: str | None = None) -> Iterator[str]:
+def served(page: LivePage, token: str | None = None, root_path: str = "") -> Iterator[str]:
     """The address of a page that a server in a thread serves meanwhile."""
     listener = listening("127.0.0.1", 0)
-    settings = uvicorn.Config(application(page, token), log_level="warning")
+    settings = uvicorn.Config(application(page, token, root_path), log_level="warning")
     server = uvicorn.Server(settings)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()

@@ -1,6 +1,7 @@
 """Command line, report and serve: show a study as a page, once or for as long as it runs."""
 
-import os
+import re
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from horizon_bo.cli.terminal import (
     StudyArgument,
     errors_as_exit_codes,
     example,
+    remark,
     show,
 )
 
@@ -36,6 +38,10 @@ Host = Annotated[
     str, typer.Option(metavar="ADDRESS", help="Address to listen at; others need a token.")
 ]
 Port = Annotated[int, typer.Option(metavar="P", help="Port to listen at; 0 takes a free one.")]
+RootPath = Annotated[
+    str,
+    typer.Option(metavar="PATH", help="What a proxy puts before the page's paths, as /tuning."),
+]
 Token = Annotated[
     str | None,
     typer.Option(
@@ -85,6 +91,7 @@ def serve(
     host: Host = "127.0.0.1",
     port: Port = 8765,
     token: Token = None,
+    root_path: RootPath = "",
     as_json: AsJson = False,
 ) -> None:
     """Show the page of `report` in a browser, kept up to date while runs come in, until Ctrl-C.
@@ -95,6 +102,7 @@ def serve(
         from horizon_bo.store.opening import study_store
 
         _refuse_open_door(host, token)
+        _refuse_path(root_path)
         store = study_store(study)
         store.sequence()  # before the wait for what follows, to say that there is no study
         live = _live()
@@ -107,8 +115,10 @@ def serve(
     record = {"address": address, "study": store.name, "needs_token": token is not None}
     said = f"{address}{'?token=…' if token else ''} shows {store.name}; Ctrl-C ends it"
     show(record, said, as_json=as_json)
+    if host not in LOOPBACK:
+        remark(["the page and the token travel unencrypted; put a proxy with TLS before it"])
     with suppress(KeyboardInterrupt):
-        live.serve_page(page, listener, token)
+        live.serve_page(page, listener, token, root_path)
 
 
 def _live() -> ModuleType:
@@ -136,6 +146,17 @@ def _refuse_open_door(host: str, token: str | None) -> None:
     if token is not None and len(token) < _LEAST_TOKEN:
         raise InvalidSpaceError(
             f"token has {len(token)} characters, expected {_LEAST_TOKEN} or more; {todo}"
+        )
+
+
+def _refuse_path(root_path: str) -> None:
+    """A path begins with a slash and ends without, and has nothing that addresses encode."""
+    from horizon_bo.errors import InvalidSpaceError
+
+    if root_path and not re.fullmatch(r"(/[\w.~-]+)+", root_path, re.ASCII):
+        raise InvalidSpaceError(
+            f"root path is {root_path!r}, expected a path such as /tuning; "
+            "give the one that the proxy puts before the page"
         )
 
 
@@ -182,9 +203,10 @@ def _write(path: Path, page: str) -> None:
     """Write the page whole or not at all."""
     from horizon_bo.errors import StorageError
 
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        unfinished.write_text(page, encoding="utf-8")
+        with unfinished.open("x", encoding="utf-8") as file:  # never through somebody's link
+            file.write(page)
         unfinished.replace(path)
     except OSError as error:
         unfinished.unlink(missing_ok=True)

@@ -6,7 +6,6 @@ reader nor the loop ever waits for the other.
 """
 
 import asyncio
-import secrets
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -16,14 +15,16 @@ from datetime import UTC, datetime
 import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Mount, Route
 
 from horizon_bo.core.inference import believe
 from horizon_bo.errors import HorizonBOError, StorageError
-from horizon_bo.report.page import Live, report_page, workers_part
+from horizon_bo.report.door import HEADERS, Door
+from horizon_bo.report.page import Live, report_page, security_policy, workers_part
 from horizon_bo.report.series import State, state_of, study_figures
 from horizon_bo.store.events import StoredStudy, StudyStore
 from horizon_bo.store.status import under_way
@@ -36,13 +37,8 @@ POLL_S = 2.0
 #: somebody else's that has had its name point here.
 _LOOPBACK_NAMES = ["127.0.0.1", "localhost", "[::1]"]
 
-#: The page's address may hold the token: tell it to nobody, keep nothing.
-_HEADERS = {
-    "Cache-Control": "no-store",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-}
+#: What a policy may say in a header and not in a page.
+_IN_HEADERS_ONLY = "; frame-ancestors 'none'"
 
 Told = Callable[[int, int], None]
 
@@ -119,34 +115,36 @@ def listening(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def serve_page(page: LivePage, listener: socket.socket, token: str | None) -> None:
+def serve_page(page: LivePage, listener: socket.socket, token: str | None, root_path: str) -> None:
     """Serve a live page, renewed once already, until the process is told to end.
 
     Args:
         page: The page.
         listener: The socket to listen at.
         token: As in `application`.
+        root_path: As in `application`.
     """
-    settings = uvicorn.Config(application(page, token), log_level="warning", access_log=False)
+    served = application(page, token, root_path)
+    settings = uvicorn.Config(served, log_level="warning", access_log=False)
     uvicorn.Server(settings).run(sockets=[listener])
 
 
-def application(page: LivePage, token: str | None) -> Starlette:
+def application(page: LivePage, token: str | None, root_path: str = "") -> Starlette:
     """The web application that serves a live page, renewed once already.
 
     Args:
         page: The page.
         token: What a reader must show, as `?token=` or as a bearer; `None` serves readers on
             this machine only.
+        root_path: What stands before the page's paths at a proxy, whether it takes that off or not.
     """
+    door = Door(token, root_path)
+    headers = {**HEADERS, "Content-Security-Policy": security_policy(live=True) + _IN_HEADERS_ONLY}
 
     def route(path: str, answer: Callable[[Request, Rendered], Response]) -> Route:
         async def answered(request: Request) -> Response:
-            if token is not None and not _shows(request, token):
-                said = "401: add ?token=… to the address, or send it as a bearer token\n"
-                return PlainTextResponse(said, 401, {"WWW-Authenticate": "Bearer", **_HEADERS})
             assert page.last is not None, "a page is renewed before it is served"
-            return answer(request, page.last)
+            return door.refusal(request) or answer(request, page.last)
 
         return Route(path, answered, methods=["GET"])
 
@@ -160,14 +158,15 @@ def application(page: LivePage, token: str | None) -> Starlette:
                 task.cancel()
 
     guard = [Middleware(TrustedHostMiddleware, allowed_hosts=_LOOPBACK_NAMES)]
+    routes = [
+        route("/", lambda _, last: HTMLResponse(last.page, headers=headers)),
+        route("/main", lambda _, last: HTMLResponse(last.update, headers=headers)),
+        route("/workers", lambda *_: HTMLResponse(page.workers, headers=headers)),
+        route("/revision", lambda request, last: _revision(request, last, page.trouble)),
+    ]
     return Starlette(
-        routes=[
-            route("/", lambda _, last: HTMLResponse(last.page, headers=_HEADERS)),
-            route("/main", lambda _, last: HTMLResponse(last.update, headers=_HEADERS)),
-            route("/workers", lambda *_: HTMLResponse(page.workers, headers=_HEADERS)),
-            route("/revision", lambda request, last: _revision(request, last, page.trouble)),
-        ],
-        middleware=guard if token is None else [],
+        routes=[*routes, *([Mount(root_path, routes=routes)] if root_path else [])],
+        middleware=[*(guard if token is None else []), Middleware(GZipMiddleware)],
         lifespan=following,
     )
 
@@ -175,17 +174,10 @@ def application(page: LivePage, token: str | None) -> Starlette:
 def _revision(request: Request, last: Rendered, trouble: str | None) -> Response:
     """The revision of the page, or word that it is the one the reader knows."""
     tag = f'"{last.revision}{"!" if trouble else ""}"'
-    headers = {**_HEADERS, "Cache-Control": "no-cache", "ETag": tag}
+    headers = {**HEADERS, "Cache-Control": "no-cache", "ETag": tag}
     if request.headers.get("if-none-match") == tag:
         return Response(status_code=304, headers=headers)
     return JSONResponse({"revision": last.revision, "trouble": trouble}, headers=headers)
-
-
-def _shows(request: Request, token: str) -> bool:
-    """Whether a request comes with the token, compared in constant time."""
-    bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
-    given = request.query_params.get("token") or bearer
-    return secrets.compare_digest(given.encode(), token.encode())
 
 
 async def _follow(page: LivePage, part: Callable[[], None]) -> None:

@@ -7,9 +7,11 @@ Plotly's basic bundle, a quarter of the whole, which has every kind of trace tha
 
 import json
 import math
+from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cache
+from hashlib import sha256
 from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
@@ -26,6 +28,7 @@ from horizon_bo.report.numbers import lasting, numeral, plain_count, plain_rate,
 from horizon_bo.store.status import RunStatus
 
 _HERE = "horizon_bo.report"
+_LIBRARY, _SCRIPT = "plotly-basic.min.js", "report.js"
 
 
 @dataclass(frozen=True)
@@ -81,9 +84,25 @@ def report_page(
         written=written,
         version=version("horizon-bo"),
         live=live,
-        library=Markup(_text("plotly-basic.min.js")) if library else None,
+        policy=security_policy(live=live is not None),
+        library=_text(_LIBRARY) if library else None,
         style=_text("report.css"),
-        script=_text("report.js"),
+        script=_text(_SCRIPT),
+    )
+
+
+@cache
+def security_policy(*, live: bool) -> str:
+    """What a browser may do with the page: run its two scripts, which are named by their hashes.
+
+    Styles are not held to that, since the chart library writes its own.
+    """
+    hashes = [sha256(_text(name).encode()).digest() for name in (_LIBRARY, _SCRIPT)]
+    own = "'self'" if live else "'none'"
+    scripts = " ".join(f"'sha256-{b64encode(each).decode()}'" for each in hashes)
+    return (
+        f"default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; "
+        f"img-src data: blob:; connect-src {own}; base-uri 'none'; form-action 'none'"
     )
 
 
@@ -109,7 +128,7 @@ def config_text(figures: StudyFigures, name: str) -> str:
     low, high = (shown(end, "rate") for end in best.interval_90)
     batch = target.batch_tokens
     lines = [
-        f"# horizon-bo {version('horizon-bo')}, study {name}",
+        f"# horizon-bo {version('horizon-bo')}, study {_one_line(name)}",
         f"# 90 % interval of the best rate: {low} to {high}",
         f"learning_rate: {plain_rate(best.learning_rate)}",
         f"params: {plain_count(target.params)}",
@@ -119,6 +138,11 @@ def config_text(figures: StudyFigures, name: str) -> str:
         f"averaging: {json.dumps(target.averaging)}",
     ]
     return "\n".join(lines)
+
+
+def _one_line(text: str) -> str:
+    """The text without what would end a comment, or steer a terminal."""
+    return "".join(char if char.isprintable() else " " for char in text)
 
 
 def missing(figures: StudyFigures) -> str | None:

@@ -1,6 +1,8 @@
 """Opening: where does a new study go, and which one is meant by an address?"""
 
+import os
 from collections.abc import Sequence
+from contextlib import suppress
 from os import PathLike, fspath
 from pathlib import Path
 from uuid import uuid4
@@ -72,6 +74,8 @@ def _created(
         connection.execute(insert(STUDIES), {"id": store.id, "name": store.study_name})
         connection.execute(insert(EVENTS), event_row(store.id, 0, "created", payload, call))
 
+    if place.path is not None:
+        _make_owners(place.path)
     database.write(work, FIRST_PATIENCE_S)
     return store, StoredStudy(study, 0, call)
 
@@ -85,6 +89,12 @@ def names_study(text: object) -> bool:
     if url:
         return scheme.partition("+")[0] in ("sqlite", "postgres", "postgresql")
     return Path(where.partition("#")[0]).suffix in STUDY_SUFFIXES
+
+
+def _make_owners(path: Path) -> None:
+    """Make a file that is its owner's alone; why there can be none, the database says."""
+    with suppress(OSError):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
 def study_store(address: str | PathLike[str], name: str | None = None) -> StudyStore:

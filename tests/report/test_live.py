@@ -1,5 +1,7 @@
 """The live page follows a study that others write, reads only, and is shown to whom it may be."""
 
+import gzip
+import http.client
 import json
 import os
 import re
@@ -9,13 +11,19 @@ import sys
 import threading
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
+from collections.abc import Mapping
+from contextlib import closing
+from typing import NamedTuple
 
 import pytest
+from starlette.requests import Request
 from typer.testing import CliRunner
 
 from horizon_bo.cli.app import app
 from horizon_bo.errors import MissingExtraError, StorageError
+from horizon_bo.report.door import Door
 from horizon_bo.report.live import LivePage, Rendered, listening
 from horizon_bo.store.opening import study_store
 from horizon_bo.tuner import HorizonTuner
@@ -29,11 +37,12 @@ PATIENCE_S = 60.0
 
 
 def asked(address: str, method: str = "GET", **headers: str) -> tuple[int, str, dict[str, str]]:
-    """Status, body and headers of an answer."""
+    """Status, body and headers of an answer to a reader who keeps cookies for as long."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     request = urllib.request.Request(address, headers=named, method=method)
+    reader = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
     try:
-        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
+        with reader.open(request, timeout=PATIENCE_S) as answer:
             return answer.status, answer.read().decode(), dict(answer.headers)
     except urllib.error.HTTPError as error:
         with error:
@@ -125,6 +134,99 @@ def test_without_the_token_nothing_is_told(tmp_path):
             assert asked(address + part, Authorization=f"Bearer {TOKEN[:-1]}")[0] == 401
             assert asked(f"{address}{part}?token={TOKEN}")[0] == 200
             assert asked(address + part, Authorization=f"Bearer {TOKEN}")[0] == 200
+
+
+class Answer(NamedTuple):
+    """What came back."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def unfollowed(address: str, **headers: str) -> Answer:
+    """The answer itself, without going where it points to."""
+    parts = urllib.parse.urlsplit(address)
+    connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=PATIENCE_S)
+    with closing(connection):
+        connection.request("GET", f"{parts.path}?{parts.query}", headers=headers)
+        said = connection.getresponse()
+        return Answer(said.status, said.headers, said.read())
+
+
+def test_a_token_in_the_address_becomes_a_cookie_and_leaves_it(tmp_path):
+    with served(blank(tmp_path / "runs.db"), TOKEN) as address:
+        answer = unfollowed(f"{address}?token={TOKEN}")
+        assert (answer.status, answer.headers["location"]) == (303, "./")
+        cookie, *rules = answer.headers["set-cookie"].split("; ")
+        assert TOKEN not in cookie
+        assert {"HttpOnly", "Path=/", "SameSite=lax"} == set(rules)
+        assert unfollowed(address, Cookie=cookie).body == b"the page"
+        assert unfollowed(address, Cookie="horizon_bo=other").status == 401
+        assert unfollowed(f"{address}main?token={TOKEN}").headers["location"] == "main"
+
+
+def test_who_guesses_tokens_is_not_listened_to_for_a_minute(tmp_path):
+    with served(blank(tmp_path / "runs.db"), TOKEN) as address:
+        cookie = unfollowed(f"{address}?token={TOKEN}").headers["set-cookie"].split(";")[0]
+        said = [asked(f"{address}?token=wrong{k}")[0] for k in range(12)]
+        assert said == [401] * 10 + [429] * 2
+        status, _, headers = asked(f"{address}?token={TOKEN}")
+        assert (status, headers["retry-after"]) == (429, "60")
+        assert unfollowed(address, Cookie=cookie).status == 200  # who is in, stays in
+
+
+def test_wrong_tokens_are_forgotten_after_a_minute_and_so_are_too_many_readers(tmp_path):
+    clock = [0.0]
+    door = Door(TOKEN, now=lambda: clock[0])
+
+    def shown(token: str, client: str = "10.0.0.1") -> int | None:
+        query = urllib.parse.urlencode({"token": token}).encode()
+        scope = {"type": "http", "path": "/", "query_string": query, "headers": []}
+        refused = door.refusal(Request({**scope, "client": (client, 1), "server": ("here", 80)}))
+        return None if refused is None else refused.status_code
+
+    assert [shown("wrong") for _ in range(11)][-2:] == [401, 429]
+    assert shown(TOKEN, "10.0.0.2") == 303
+    clock[0] = 61.0
+    assert shown(TOKEN) == 303
+    for k in range(5000):
+        shown("wrong", f"client {k}")
+    assert len(door.wrong) == 4096
+
+
+def test_it_is_compressed_and_runs_no_script_but_its_own(tmp_path):
+    page = blank(tmp_path / "runs.db")
+    page.last = Rendered(0, "the page " * 1000, "the update")
+    with served(page) as address:
+        answer = unfollowed(address, **{"Accept-Encoding": "gzip"})
+        assert answer.headers["content-encoding"] == "gzip"
+        assert gzip.decompress(answer.body).decode() == "the page " * 1000
+        rules = dict(
+            rule.split(" ", 1) for rule in answer.headers["content-security-policy"].split("; ")
+        )
+    assert "unsafe" not in rules["script-src"]
+    assert rules["script-src"].count("sha256-") == 2
+    assert rules["default-src"] == rules["frame-ancestors"] == rules["base-uri"] == "'none'"
+
+
+def test_behind_a_proxy_it_is_found_whether_that_takes_its_path_off_or_not(tmp_path):
+    with served(blank(tmp_path / "runs.db"), TOKEN, "/tuning") as address:
+        answer = unfollowed(f"{address}tuning/?token={TOKEN}")
+        assert answer.headers["location"] == "./"
+        assert "Path=/tuning/" in answer.headers["set-cookie"]
+        for place in ("", "main", "revision", "tuning/", "tuning/main", "tuning/revision"):
+            assert unfollowed(address + place, Authorization=f"Bearer {TOKEN}").status == 200
+
+
+@pytest.mark.parametrize("path", ["tuning", "/tuning/", "/a b", "/a;b", "//", "/\n"])
+def test_a_path_that_is_none_is_refused(tmp_path, path):
+    small_tuner(study=tmp_path / "runs.db")
+    given = ["serve", str(tmp_path / "runs.db"), "--root-path", path]
+    result = CliRunner().invoke(app, given)
+    assert result.exit_code == 2
+    assert "expected a path such as /tuning" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
 
 
 def test_a_name_that_others_pointed_at_this_machine_is_refused(tmp_path):

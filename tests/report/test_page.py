@@ -136,6 +136,12 @@ def test_a_rate_in_a_config_is_a_number_to_yaml(rate):
     assert yaml.safe_load(f"x: {plain_rate(rate)}") == {"x": rate}
 
 
+@pytest.mark.parametrize("end", ["\n", "\r", "\x85", "\u2028", "\x0b", "\x00"])
+def test_a_name_with_line_breaks_writes_nothing_into_the_config(figures, end):
+    plain = config_text(figures, "runs learning_rate: 1")
+    assert config_text(figures, f"runs{end}learning_rate: 1") == plain
+
+
 def test_a_rate_in_a_config_has_four_digits():
     assert plain_rate(0.000590712345) == "0.0005907"
     assert plain_rate(5.9071234e-5) == "5.907e-05"

@@ -159,6 +159,24 @@ def test_a_live_page_shows_who_makes_which_run_and_that_a_worker_fell_silent(bro
     assert said == []
 
 
+def test_a_live_page_draws_under_its_policy_and_keeps_no_token_in_its_address(browser, tmp_path):
+    path = tmp_path / "runs.db"
+    small_tuner(study=path, prior_center=1.5e-3)
+    with served(renewed(path), "0123456789abcdef") as address:
+        tab, said = opened(browser, f"{address}?token=0123456789abcdef", viewport=DESK)
+        assert tab.url == address
+        assert said == []
+        # the policy lets no other script run
+        tab.evaluate(
+            "document.body.append(Object.assign(document.createElement('script'), "
+            "{textContent: 'window.foreign = true'}))"
+        )
+        assert tab.evaluate("window.foreign === undefined")
+        assert said
+        assert all("Content Security Policy" in line for line in said)
+        tab.context.close()
+
+
 @pytest.mark.alone
 @pytest.mark.slow
 def test_the_page_of_200_runs_costs_less_than_two_seconds_with_all_charts_drawn(browser, tmp_path):

@@ -1,5 +1,7 @@
 """Addresses: which database, which study, and never a password."""
 
+import os
+
 import pytest
 
 from horizon_bo.errors import HorizonBOError, StorageError
@@ -30,6 +32,13 @@ def test_a_file_that_has_a_hash_in_its_name_is_found(tmp_path):
     path = tmp_path / "runs#1.db"
     path.touch()
     assert address_of(path).path == path
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the system has no such permissions")
+def test_the_file_of_a_new_study_is_its_owners_alone(tmp_path):
+    small_tuner(study=tmp_path / "runs.db").observe(logged())
+    for path in (tmp_path / "runs.db", *tmp_path.glob("runs.db-*")):
+        assert path.stat().st_mode & 0o077 == 0, path
 
 
 def test_names_that_differ_are_refused():

@@ -138,11 +138,11 @@ async function follow() {
   const said = document.getElementById("live");
   const main = document.querySelector("main");
   try {
-    const answer = await fetch("revision" + location.search, { cache: "no-cache" });
+    const answer = await fetch("revision", { cache: "no-cache" });
     if (!answer.ok) throw new Error(answer.statusText);
     const { revision, trouble } = await answer.json();
     if (String(revision) !== main.dataset.revision) {
-      const text = await (await fetch("main" + location.search)).text();
+      const text = await (await fetch("main")).text();
       const page = new DOMParser().parseFromString(text, "text/html");
       for (const part of ["header", "main"]) {
         document.querySelector(part).replaceWith(page.querySelector(part));
@@ -151,7 +151,7 @@ async function follow() {
       draw();
       listen();
     }
-    const workers = await fetch("workers" + location.search);
+    const workers = await fetch("workers");
     if (workers.ok) {
       const part = new DOMParser().parseFromString(await workers.text(), "text/html");
       document.getElementById("workers").replaceChildren(...part.body.childNodes);
