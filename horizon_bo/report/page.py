@@ -69,10 +69,7 @@ def report_page(
         charts=charts(figures),
         config=config_text(figures, name),
         missing=missing(figures),
-        per_doubling={
-            "tokens": _per_doubling(figures.over_tokens),
-            "params": _per_doubling(figures.over_params),
-        },
+        per_doubling=_per_doublings(figures),
         counts=_counts(figures),
         opinions=_opinions(figures),
         runs=_runs(figures),
@@ -169,6 +166,13 @@ def missing(figures: StudyFigures) -> str | None:
 def _octaves(low: float, high: float) -> float:
     """How many factors of two lie between two rates."""
     return math.log2(high) - math.log2(low)
+
+
+def _per_doublings(figures: StudyFigures) -> dict[str, float]:
+    return {
+        "tokens": _per_doubling(figures.over_tokens),
+        "params": _per_doubling(figures.over_params),
+    }
 
 
 def _per_doubling(curve: OptimumFigure) -> float:
