@@ -218,8 +218,13 @@ def take_over(store: StudyStore) -> None:
 
 
 def lapsed(row: Row, now_s: float) -> bool:
-    """Whether a run that is claimed has lost its worker."""
-    return row.state == "running" and (row.expires < now_s or gone(row.owner))
+    """Whether a run that is claimed has lost its worker.
+
+    A claim that lasts longer than any does was made before the clock was set back.
+    """
+    if row.state != "running":
+        return False
+    return not now_s <= row.expires <= now_s + 2 * LEASE_S or gone(row.owner)
 
 
 def _row(store: StudyStore, run_id: int) -> ColumnElement[bool]:

@@ -224,7 +224,8 @@ def _elected(store: StudyStore, asker: str, connection: Connection, now_s: float
 
 
 def _free(lease: Row, now_s: float) -> bool:
-    return lease.holder is None or lease.expires < now_s or gone(lease.holder)
+    held = now_s <= lease.expires <= now_s + 2 * _LEASE_S  # a clock may have been set back
+    return lease.holder is None or not held or gone(lease.holder)
 
 
 def _waiting(store: StudyStore, ask: Ask, connection: Connection, now_s: float) -> list[Row]:

@@ -14,12 +14,14 @@ from sqlalchemy import Table, select, update
 import horizon_bo.tuner as tuner_module
 from horizon_bo.errors import InvalidObjectiveError, StudyBusyError, TrainingFailedError
 from horizon_bo.runs.folder import locked, read_json
-from horizon_bo.store.claims import claim_waiting, tell
+from horizon_bo.store.claims import Claim, claim_waiting, renew, tell
 from horizon_bo.store.events import StudyStore
 from horizon_bo.store.opening import study_store
 from horizon_bo.store.owners import new_owner
 from horizon_bo.store.schema import ASKS, CLAIMS, SUGGESTERS
 from horizon_bo.store.status import RunStatus, run_statuses
+from horizon_bo.store.suggesting import Ask, suggested, working_out
+from horizon_bo.study.branches import run_of
 from horizon_bo.study.changes import observe
 from horizon_bo.study.trials import Suggestion
 from horizon_bo.tuner import HorizonTuner
@@ -190,6 +192,27 @@ def test_the_first_outcome_of_a_run_counts_and_a_late_one_is_kept_in_the_history
     assert not counts
     assert known.study.trials[0].loss == 3.0
     assert tell(store, known, second, "loss 4", told(4.0))[0].study.trials == known.study.trials
+
+
+def test_a_clock_that_jumps_neither_loses_a_run_nor_holds_one_for_ever(path, monkeypatch):
+    store, (far, here) = study_store(path), ("node-7/1/42/9/" + 8 * letter for letter in "01")
+    known = store.read()
+    ask = Ask(claims=True, asker=far)
+    known, _ = suggested(store, known, ask, working_out(ask, lambda study: None))
+    first = Claim(run=run_of(known.study, 0), attempt=1, lost=0, owner=far)
+    jump = lambda seconds: monkeypatch.setattr(  # noqa: E731
+        "horizon_bo.store.claims.clock", lambda connection: time.time() + seconds
+    )
+    jump(86_400.0)
+    known, second = claim_waiting(store, known, here, retries=3)
+    assert second is not None
+    assert not renew(store, first)  # it is told, and what it made counts all the same
+    jump(0.0)
+    assert states(path) == ["lapsed"]  # not held until tomorrow
+    told = lambda loss: lambda study: observe(study, 0, loss=loss)  # noqa: E731
+    assert tell(store, known, first, "loss 3", told(3.0))[1]
+    assert not tell(store, known, second, "loss 4", told(4.0))[1]
+    assert [run.loss for run in statuses(store)] == [3.0]
 
 
 def silence(store: StudyStore) -> None:
