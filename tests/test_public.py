@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib.metadata import version
 
 import horizon_bo
 
@@ -12,6 +13,10 @@ def test_all_is_sorted_and_importable():
     assert horizon_bo.__all__ == sorted(horizon_bo.__all__)
     for name in horizon_bo.__all__:
         assert getattr(horizon_bo, name).__name__ == name
+
+
+def test_the_version_is_said_in_one_place():
+    assert version("horizon-bo") == horizon_bo.__version__
 
 
 def test_all_names_everything_that_can_be_imported_from_the_package():

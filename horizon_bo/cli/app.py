@@ -69,7 +69,21 @@ Branch = Annotated[
 ]
 
 
-@app.callback()
+#: What one wants, and the commands for it.
+AIMS = {
+    "tune": "init, suggest, observe, recommend, run, worker, enqueue, extend",
+    "make good": "correct, forget, withdraw",
+    "learn from logs": "import, prior",
+    "before the large run": "check, watch",
+    "look": "status, trials, report, serve, export",
+    "would it have worked": "backtest, replay, score, demo",
+    "published laws": "law, transfer, audit, recipes",
+}
+
+
+@app.callback(
+    epilog="\b\nBy what you want:\n" + "\n".join(f"  {k:<22}{v}" for k, v in AIMS.items())
+)
 def main() -> None:
     """Choose the learning rate of one large training run from a few small ones."""
 

@@ -81,7 +81,7 @@ def report_page(
         written=written,
         version=version("horizon-bo"),
         live=live,
-        policy=security_policy(live=live is not None),
+        policy=Markup(security_policy(live=live is not None)),
         library=_text(_LIBRARY) if library else None,
         style=_text("report.css"),
         script=_text(_SCRIPT),

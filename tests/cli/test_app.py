@@ -110,6 +110,12 @@ def test_every_help_ends_with_an_example_and_offers_json(name):
     assert "--json" in result.stdout or name in ("law", "prior")
 
 
+def test_the_help_names_every_command_once_under_what_one_wants():
+    said = call("--help").stdout.split("By what you want:")[1]
+    named = [word.strip(",") for line in said.splitlines() for word in line[24:].split()]
+    assert sorted(named) == sorted(COMMANDS)
+
+
 def test_the_help_of_replay_names_every_method():
     text = " ".join(call("replay --help").stdout.split())
     assert ", ".join(METHODS) in text
