@@ -14,7 +14,7 @@ SELECT ?= not gpu
 # then those that need the machine for themselves.
 define tests
 $(BIN)/pytest -q --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder $(2) -m "($(1)) and not alone"
-$(BIN)/pytest -q $(2) -m "($(1)) and alone" $$(grep -rl 'mark\.alone' tests)
+$(BIN)/pytest -q $(2) -m "($(1)) and alone" $$(grep -rl --include='*.py' 'mark\.alone' tests)
 endef
 BEGAN := $(shell date +%s)
 took = @echo "make $@: $$(( $$(date +%s) - $(BEGAN) )) s"
