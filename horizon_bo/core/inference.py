@@ -16,7 +16,7 @@ from torch import Tensor
 
 from horizon_bo.core.center import Center, study_center
 from horizon_bo.core.hierarchy import Hierarchy, Population, hierarchy
-from horizon_bo.core.points import Points, Runs, assign_cells
+from horizon_bo.core.points import Points, Runs, assign_cells, farthest_first
 from horizon_bo.core.priors import Priors, study_priors
 from horizon_bo.core.sampler import Posterior, sample
 from horizon_bo.core.seeds import BELIEF, study_generator
@@ -26,10 +26,14 @@ from horizon_bo.study.trials import Study, Trial, log_inputs
 
 #: Typical loss before the first run, nats per token; any observed loss replaces it.
 LOSS_BEFORE_DATA = 2.5
+#: Distance between runs of two recipes, or of one that blew up and one that did not.
+_APART = 2.0
 #: Draws of the target cell's departures per coefficient set.
 _DRAWS = 8
 #: Runs beyond this are condensed, within bins of ln η of this width or wider.
 MOST_RUNS, _BIN, _WIDEST_BIN = 200, 0.1, 1.0
+#: Of more runs than this in more than a few cells, so many are kept that are spread out.
+MOST_SCATTERED, _FEW_CELLS = 100, 10
 
 
 @dataclass(frozen=True)
@@ -125,26 +129,42 @@ def finished_runs(study: Study) -> tuple[Runs, tuple[str, ...], float]:
     known = torch.tensor([t.loss_sd or 0.0 for t in trials], dtype=torch.float64) / loss_scale
     cell, cells = assign_cells(points)
     runs = Runs(points, loss, known.square(), torch.ones_like(loss), cell, cells)
-    return condensed(runs), recipes, loss_scale
+    return thinned(condensed(runs)), recipes, loss_scale
 
 
 def condensed(runs: Runs, most: int = MOST_RUNS) -> Runs:
-    """The same runs where there are few; else neighbours in rate, of one cell, become one.
+    """The same runs where there are few; else neighbours in rate, of one place, become one.
 
     Neighbours lie within a bin of ln η that starts at a tenth and doubles until at most `most`
-    runs are left. The bowl bends by less than 10⁻³ of its curvature within such a bin. A bin is
+    runs are left, and stays there where it never comes to that. The bowl bends by less than 10⁻³ of its curvature within such a bin. A bin is
     represented by its median loss, so that an outlier in it does not count.
     """
-    width = _BIN
+    labels = torch.cat([runs.points.log_scales, runs.points.source[:, None]], 1)
+    _, place = torch.unique(labels, dim=0, return_inverse=True)
+    narrow, width = None, _BIN
     while len(runs) > most and width < _WIDEST_BIN:
-        keys = torch.stack(
-            [runs.cell, (runs.points.log_lr / width).round().long(), runs.diverged.long()]
-        )
+        bins = (runs.points.log_lr / width).round().long()
+        keys = torch.stack([place, bins, runs.diverged.long()])
         groups, group = torch.unique(keys, dim=1, return_inverse=True)
-        if groups.shape[1] <= most:
-            return _merged(runs, group, groups.shape[1])
-        width *= 2
-    return runs
+        found = _merged(runs, group, groups.shape[1])
+        if len(found) <= most:
+            return found
+        narrow, width = narrow or found, 2 * width
+    return narrow or runs
+
+
+def thinned(runs: Runs, most: int = MOST_SCATTERED) -> Runs:
+    """The same runs where few or in few cells; else some that are spread out, from the target on.
+
+    A belief costs the third power of three departures a cell, and the runs times their square.
+    """
+    if len(runs) <= most or len(runs.cell.unique()) <= _FEW_CELLS:
+        return runs
+    points = runs.points
+    labels = torch.stack([points.source, runs.diverged], 1) * _APART
+    places = torch.cat([points.log_lr[:, None], points.log_scales, labels], 1)
+    nearest = int(points.log_scales.norm(dim=1).argmin())
+    return runs.select(farthest_first(places, most, nearest).sort().values)
 
 
 def _merged(runs: Runs, group: Tensor, groups: int) -> Runs:

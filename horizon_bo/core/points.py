@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 #: Cells with departures of their own; more are merged with their nearest.
-MOST_CELLS = 40
+MOST_CELLS = 20
 #: Added to the distance between two labels that differ: none of them is ever the nearest.
 _APART = 1e3
 
@@ -99,19 +99,30 @@ class Candidates:
 def assign_cells(points: Points) -> tuple[Int[Tensor, "run"], Cells]:
     """The cell of each run, and the cells with the target first.
 
-    Where there are more than `MOST_CELLS`, the farthest from all chosen before becomes a cell in
-    turn, and every run joins its nearest (Gonzalez, 1985).
+    Where there are more than `MOST_CELLS`, some that are spread out are kept, and every run joins
+    its nearest.
     """
     keys = _keys(points.log_scales, points.source[:, None])
     distinct = torch.unique(torch.cat([torch.zeros(1, 4, dtype=torch.float64), keys]), dim=0)
-    chosen = [torch.zeros(4, dtype=torch.float64)]
-    distance = (distinct - chosen[0]).norm(dim=1)
-    while len(chosen) < min(MOST_CELLS, len(distinct)) and float(distance.max()) > 0:
-        chosen.append(distinct[distance.argmax()])
-        distance = torch.minimum(distance, (distinct - chosen[-1]).norm(dim=1))
-    nodes = torch.stack(chosen)
+    target = int(distinct.norm(dim=1).argmin())
+    nodes = distinct[farthest_first(distinct, MOST_CELLS, target)]
     cells = Cells(nodes[:, :3], (nodes[:, 3] / _APART).round().long())
     return nearest_cell(points, cells), cells
+
+
+def farthest_first(
+    places: Float[Tensor, "place coordinate"], most: int, first: int
+) -> Int[Tensor, "chosen"]:
+    """Which places to keep so that none is far from a kept one, the farthest next in turn.
+
+    Source: Gonzalez (1985), Theoretical Computer Science 38:293-306.
+    """
+    chosen = [first]
+    distance = (places - places[first]).norm(dim=1)
+    while len(chosen) < most and float(distance.max()) > 0:
+        chosen.append(int(distance.argmax()))
+        distance = torch.minimum(distance, (places - places[chosen[-1]]).norm(dim=1))
+    return torch.tensor(chosen)
 
 
 def nearest_cell(points: Points, cells: Cells) -> Int[Tensor, "run"]:

@@ -14,12 +14,14 @@ from horizon_bo.core.decision import decide
 from horizon_bo.core.inference import (
     LOSS_BEFORE_DATA,
     MOST_RUNS,
+    MOST_SCATTERED,
     Belief,
     belief_center,
     believe,
     condensed,
     finished_runs,
     target_draws,
+    thinned,
 )
 from horizon_bo.core.policy import recommend, suggest
 from horizon_bo.core.priors import coefficients
@@ -255,6 +257,25 @@ def test_many_runs_are_condensed_within_cells_and_a_narrow_range_of_rates():
     # the loss is that of a rate in the same tenth of ln η, on a bowl of slope up to 0.03
     assert (fewer.loss - mean)[ended].abs().max() < 0.1 * 0.03
     close(fewer.variance, 1e-4 / fewer.count)
+
+
+def test_scattered_runs_are_thinned_out_with_repeats_merged_and_none_far_from_a_kept_one():
+    generator = torch.Generator().manual_seed(0)
+    places = -5 * torch.rand(400, 3, dtype=torch.float64, generator=generator)
+    log_lr = -9 + 4 * torch.rand(400, dtype=torch.float64, generator=generator)
+    twice = torch.cat([log_lr, log_lr])
+    runs = runs_at(twice.tolist(), places.repeat(2, 1).tolist(), [1.0] * 400 + [1.2] * 400)
+    kept = thinned(condensed(runs))
+    assert len(kept) == MOST_SCATTERED
+    close(kept.loss, torch.full_like(kept.loss, 1.1))
+    assert set(kept.count.tolist()) == {2.0}
+    at = torch.cat([kept.points.log_lr[:, None], kept.points.log_scales], 1)
+    everything = torch.cat([log_lr[:, None], places], 1)
+    reach = torch.cdist(everything, at).amin(1).max()
+    apart = torch.cdist(at, at).fill_diagonal_(torch.inf).min()
+    assert reach <= apart  # what farthest-first promises
+    few = runs.select(torch.arange(MOST_SCATTERED))
+    assert thinned(few) is few
 
 
 def test_before_the_first_run_the_optimum_is_the_prior_with_its_drift():
