@@ -136,8 +136,9 @@ def condensed(runs: Runs, most: int = MOST_RUNS) -> Runs:
     """The same runs where there are few; else neighbours in rate, of one place, become one.
 
     Neighbours lie within a bin of ln η that starts at a tenth and doubles until at most `most`
-    runs are left, and stays there where it never comes to that. The bowl bends by less than 10⁻³ of its curvature within such a bin. A bin is
-    represented by its median loss, so that an outlier in it does not count.
+    runs are left, and stays there where it never comes to that. The bowl bends by less than 10⁻³
+    of its curvature within such a bin. A bin is represented by its median loss, so that an
+    outlier in it does not count.
     """
     labels = torch.cat([runs.points.log_scales, runs.points.source[:, None]], 1)
     _, place = torch.unique(labels, dim=0, return_inverse=True)
