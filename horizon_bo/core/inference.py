@@ -129,7 +129,27 @@ def finished_runs(study: Study) -> tuple[Runs, tuple[str, ...], float]:
     known = torch.tensor([t.loss_sd or 0.0 for t in trials], dtype=torch.float64) / loss_scale
     cell, cells = assign_cells(points)
     runs = Runs(points, loss, known.square(), torch.ones_like(loss), cell, cells)
-    return thinned(condensed(runs)), recipes, loss_scale
+    return thinned(condensed(without_repeats(runs))), recipes, loss_scale
+
+
+def without_repeats(runs: Runs) -> Runs:
+    """Runs of one rate at one place become one that knows their number.
+
+    What the bowl's shape errs by at a rate is the same in all of them, and that one of them did
+    not blow up is hardly more than another one told: a hundred say little more than one.
+    """
+    keys = torch.stack([_places(runs), _same(runs.points.log_lr[:, None]), runs.diverged.long()])
+    groups, group = torch.unique(keys, dim=1, return_inverse=True)
+    return runs if groups.shape[1] == len(runs) else _merged(runs, group, groups.shape[1])
+
+
+def _places(runs: Runs) -> Tensor:
+    """A number for each size, tokens, batch and recipe."""
+    return _same(torch.cat([runs.points.log_scales, runs.points.source[:, None]], 1))
+
+
+def _same(rows: Tensor) -> Tensor:
+    return torch.unique(rows, dim=0, return_inverse=True)[1] if len(rows) else torch.arange(0)
 
 
 def condensed(runs: Runs, most: int = MOST_RUNS) -> Runs:
@@ -140,8 +160,7 @@ def condensed(runs: Runs, most: int = MOST_RUNS) -> Runs:
     of its curvature within such a bin. A bin is represented by its median loss, so that an
     outlier in it does not count.
     """
-    labels = torch.cat([runs.points.log_scales, runs.points.source[:, None]], 1)
-    _, place = torch.unique(labels, dim=0, return_inverse=True)
+    place = _places(runs)
     narrow, width = None, _BIN
     while len(runs) > most and width < _WIDEST_BIN:
         bins = (runs.points.log_lr / width).round().long()

@@ -22,6 +22,7 @@ from horizon_bo.core.inference import (
     finished_runs,
     target_draws,
     thinned,
+    without_repeats,
 )
 from horizon_bo.core.policy import recommend, suggest
 from horizon_bo.core.priors import coefficients
@@ -257,6 +258,26 @@ def test_many_runs_are_condensed_within_cells_and_a_narrow_range_of_rates():
     # the loss is that of a rate in the same tenth of ln η, on a bowl of slope up to 0.03
     assert (fewer.loss - mean)[ended].abs().max() < 0.1 * 0.03
     close(fewer.variance, 1e-4 / fewer.count)
+
+
+def test_repeats_of_a_run_become_one_that_knows_their_number():
+    rates, losses = [-6.0, -6.0, -5.0, -6.0, -5.0], [1.0, 1.2, 1.1, math.nan, 1.3]
+    one = without_repeats(runs_at(rates, [[-1.0, -1.0, 0.0]] * 4 + [[-2.0, -1.0, 0.0]], losses))
+    told = sorted(zip(one.points.log_lr.tolist(), one.count.tolist(), strict=True))
+    assert told == [(-6.0, 1.0), (-6.0, 2.0), (-5.0, 1.0), (-5.0, 1.0)]
+    assert one.loss[one.count == 2].tolist() == pytest.approx([1.1])
+    different = runs_at(rates[1:4], [[-1.0, -1.0, 0.0]] * 3, losses[1:4])
+    assert without_repeats(different) is different
+
+
+@pytest.mark.slow
+def test_a_hundred_copies_of_a_run_say_little_more_than_one():
+    def octaves(copies: int) -> float:
+        study = study_of([logged(loss=3.2)] * copies)
+        low, high = recommend(study, believe(study)).interval_90
+        return math.log2(high / low)
+
+    assert octaves(100) > octaves(1) - 1.0
 
 
 def test_scattered_runs_are_thinned_out_with_repeats_merged_and_none_far_from_a_kept_one():
