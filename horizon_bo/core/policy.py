@@ -193,12 +193,17 @@ def _offered(
     study: Study, pool: Sequence[Trial] | None, limits: Limits | None
 ) -> tuple[Study, list[Trial]]:
     """The study with what may still be spent, and the runs that may be made and fit into that."""
-    runs = pool_of_space(study) if pool is None else pool
+    runs = _own_readings(study, pool_of_space(study)) if pool is None else pool
     if limits is not None:
         study = replace(study, budget=min(study.budget, study.spent + limits.flops))
         runs = [run for run in runs if run.tokens <= limits.tokens.get(run.params, math.inf)]
     most = study.remaining + _ROUNDING * study.target.flops
     return study, [run for run in runs if run.flops <= most]
+
+
+def _own_readings(study: Study, runs: Sequence[Trial]) -> Sequence[Trial]:
+    """A reading of another averaging costs as much and tells less, if the target's may be taken."""
+    return [run for run in runs if run.averaging == study.target.averaging] or runs
 
 
 def _plan(

@@ -1,17 +1,14 @@
-"""Learn: what do old sweeps add to the evidence, and where is it kept?"""
+"""Learn: what do old sweeps, and sweeps of one's own, add to the evidence?"""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.resources import files
-from os import PathLike
 from pathlib import Path
-from typing import Any
 
-from horizon_bo.errors import InvalidTableError, StorageError
+from horizon_bo.errors import InvalidTableError
 from horizon_bo.learning.corpus import Recipe, corpus
 from horizon_bo.learning.identified import evidence_of
-from horizon_bo.published.evidence import Evidence, evidence_from, evidence_record
+from horizon_bo.published.evidence import Evidence
 from horizon_bo.study.trials import LoggedRun, Study, Trial
 
 #: A team's own sweep is nearer to its next run than a stranger's, and counts for two of those.
@@ -113,29 +110,3 @@ def _logged(trial: Trial) -> LoggedRun:
         loss_sd=trial.loss_sd,
         diverged=trial.status == "diverged",
     )
-
-
-def read_prior(path: str | PathLike[str]) -> dict[str, Any]:
-    """What `write_evidence` wrote, as a study keeps it, checked."""
-    try:
-        record = json.loads(Path(path).read_text())
-    except (OSError, ValueError, RecursionError) as error:
-        raise StorageError(
-            f"{path} cannot be read as a prior ({error}), expected a file that horizon-bo prior "
-            "learn wrote; name one"
-        ) from error
-    evidence_from(record, str(path))
-    return record
-
-
-def write_evidence(path: Path, evidence: Sequence[Evidence]) -> None:
-    """Keep evidence in a file, a recipe a line."""
-    record = evidence_record(evidence)
-    recipes = ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in record.pop("recipes"))
-    head = json.dumps(record, ensure_ascii=False)[:-1]
-    try:
-        path.write_text(f'{head}, "recipes": [\n{recipes}\n]}}\n')
-    except OSError as error:
-        raise StorageError(
-            f"{path} cannot be written ({error}), expected a writable file; name another"
-        ) from error

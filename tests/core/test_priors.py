@@ -28,7 +28,7 @@ SIZE = len(NAMES)
 
 def test_shapes_and_dtypes_are_checked_at_run_time():
     with pytest.raises(TypeCheckError, match="coefficients"):
-        coefficients(torch.zeros(2, len(NAMES), dtype=torch.int64))
+        coefficients(torch.zeros(2, len(NAMES), dtype=torch.int64), PRIORS)
 
 
 def value_of(c: Coefficients, name: str) -> torch.Tensor:

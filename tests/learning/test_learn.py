@@ -14,12 +14,16 @@ from horizon_bo.errors import InvalidSpaceError, InvalidTableError
 from horizon_bo.learning.learn import (
     learnt,
     own_recipes,
-    read_prior,
     recipes_of_study,
-    write_evidence,
 )
 from horizon_bo.learning.opinions import opinions
-from horizon_bo.published.evidence import COEFFICIENTS, evidence_from, shipped
+from horizon_bo.published.evidence import (
+    COEFFICIENTS,
+    evidence_from,
+    read_prior,
+    shipped,
+    write_evidence,
+)
 from horizon_bo.study.changes import import_runs
 from horizon_bo.study.trials import LoggedRun
 from horizon_bo.tuner import HorizonTuner
