@@ -18,7 +18,7 @@ from horizon_bo.core.checks.rehearsal import Check
 from horizon_bo.core.inference import Belief, believe
 from horizon_bo.core.threads import one_thread
 from horizon_bo.errors import BudgetExhaustedError, InvalidSpaceError
-from horizon_bo.published.evidence import read_prior
+from horizon_bo.learning.kept import read_prior
 from horizon_bo.runs import making
 from horizon_bo.runs.watch import watch
 from horizon_bo.store import revisions

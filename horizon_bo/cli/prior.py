@@ -102,8 +102,8 @@ def learn_prior(
     about = {"optimizer": optimizer, "parametrization": parametrization, "experts": experts}
     with errors_as_exit_codes():
         from horizon_bo.core.threads import one_thread
+        from horizon_bo.learning.kept import write_evidence
         from horizon_bo.learning.learn import learnt, public_recipes
-        from horizon_bo.published.evidence import write_evidence
 
         recipes = [*(public_recipes(public) if public else ()), *_own(sweeps or (), mapped, about)]
         recipes += _old(from_study or ())
@@ -119,7 +119,8 @@ def learn_prior(
 
 
 def _evidence(file: Path | None) -> "tuple[Evidence, ...]":
-    from horizon_bo.published.evidence import evidence_from, read_prior, shipped
+    from horizon_bo.learning.kept import read_prior
+    from horizon_bo.published.evidence import evidence_from, shipped
 
     return shipped() if file is None else evidence_from(read_prior(file), str(file))
 

@@ -161,7 +161,11 @@ def init(
 
 
 def _start(
-    logged: "LoggedTable | None", about: dict[str, Any], figure: Path | None, *, as_json: bool
+    logged: "LoggedTable | None",
+    about: dict[str, Any],
+    figure: RecommendationFigure,
+    *,
+    as_json: bool,
 ) -> None:
     from horizon_bo import HorizonTuner
 

@@ -11,19 +11,14 @@ import pytest
 from horizon_bo.core.hierarchy import hierarchy
 from horizon_bo.core.inference import study_evidence, study_population
 from horizon_bo.errors import InvalidSpaceError, InvalidTableError
+from horizon_bo.learning.kept import read_prior, write_evidence
 from horizon_bo.learning.learn import (
     learnt,
     own_recipes,
     recipes_of_study,
 )
 from horizon_bo.learning.opinions import opinions
-from horizon_bo.published.evidence import (
-    COEFFICIENTS,
-    evidence_from,
-    read_prior,
-    shipped,
-    write_evidence,
-)
+from horizon_bo.published.evidence import COEFFICIENTS, evidence_from, shipped
 from horizon_bo.study.changes import import_runs
 from horizon_bo.study.trials import LoggedRun
 from horizon_bo.tuner import HorizonTuner
