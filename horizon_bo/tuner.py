@@ -142,9 +142,10 @@ class HorizonTuner:
             return self.believed(self.refresh())
 
     def believed(self, study: Study) -> Belief:
-        """What a study's ended runs say, worked out once for each set of them."""
-        if self._belief is None or self._belief[0].informing != study.informing:
-            self._belief = (study, believe(study))
+        """What a study's ended runs say, worked out once for each set of them and each question."""
+        known = replace(study, trials=study.informing)
+        if self._belief is None or self._belief[0] != known:
+            self._belief = (known, believe(study))
         return self._belief[1]
 
     @overload

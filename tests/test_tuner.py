@@ -219,3 +219,12 @@ def test_the_callers_number_of_threads_changes_nothing_and_is_kept():
         finally:
             torch.set_num_threads(before)
     assert answers[0] == answers[1]
+
+
+def test_a_study_that_is_asked_something_else_is_believed_anew(tmp_path):
+    tuner = small_tuner(study=tmp_path / "runs.db", prior_center=1e-3)
+    tuner.observe(logged())
+    before = tuner.recommend()
+    tuner.extend(prior_center=4e-3)
+    assert tuner.recommend() != before
+    assert tuner.recommend() == HorizonTuner.open(tmp_path / "runs.db").recommend()
