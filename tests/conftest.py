@@ -1,6 +1,7 @@
 """Test-wide settings: reproducible examples, no wall-clock flakiness, public sweeps where given."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,10 @@ install_import_hook(
     ["horizon_bo.core", "horizon_bo.published"],
     "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
 )
+
+# A shell that starts the tests in the background has Ctrl-C ignored by all that they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LONG = ("slow", "calibration", "notebook", "kills")
 #: Where shapes are checked: quick tests of the mathematics and of a tuner's whole life. All others

@@ -58,10 +58,12 @@ def test_leaving_one_out_is_what_conditioning_on_all_runs_but_one_says():
 
 def test_the_bowl_is_lowest_at_the_recommendation_by_its_expected_regret(figures):
     bowl, best = figures.bowl, figures.recommendation
-    lowest = int(bowl.expected_regret.argmin())
-    assert bowl.learning_rate[lowest] == pytest.approx(best.learning_rate, rel=1e-12)
-    assert bowl.expected_regret[lowest] == pytest.approx(best.expected_regret, rel=1e-12)
-    assert bowl.divergence[lowest] == pytest.approx(best.divergence_probability, rel=1e-9)
+    at = int(np.abs(bowl.learning_rate - best.learning_rate).argmin())
+    assert bowl.learning_rate[at] == pytest.approx(best.learning_rate, rel=1e-12)
+    assert bowl.expected_regret[at] == pytest.approx(best.expected_regret, rel=1e-12)
+    # the figure's rates lie between those that the recommendation was chosen among
+    assert bowl.expected_regret.min() >= 0.999 * best.expected_regret
+    assert bowl.divergence[at] == pytest.approx(best.divergence_probability, rel=1e-9)
     assert (bowl.low >= 0).all()
     assert (bowl.low <= bowl.median).all()
     assert (bowl.median <= bowl.high).all()

@@ -46,7 +46,8 @@ def waiting(path: Path) -> HorizonTuner:
 
 def informed_tuner(**changes) -> HorizonTuner:
     """A tuner that would rather branch than not."""
-    tuner = small_tuner(**WSD, prior_center=1.5e-3, seed=1, **changes)
+    cheap = {**WSD, "space": replace(SPACE, tokens=(5e8, 4e9), cooldown=0.05)}
+    tuner = small_tuner(**cheap, prior_center=1.5e-3, seed=1, **changes)
     tuner.import_runs(WORLD.sweep([CELL], STRADDLING))
     return tuner
 
@@ -134,7 +135,7 @@ def test_a_suggestion_in_words_names_its_cooldown_and_branches(tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     informed_tuner(study="runs.db")
     lines = [" ".join(line.split()) for line in call("suggest runs.db").stdout.splitlines()]
-    assert "cooldown the last 20.0%" in lines
+    assert "cooldown the last 5.0%" in lines
     assert any(line.startswith("read at 5e+08, 1e+09") for line in lines)
 
 

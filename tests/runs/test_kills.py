@@ -67,7 +67,7 @@ def kill_loops(folder: Path, kills: int, runs: int) -> None:
     for path in studies:
         small_tuner(study=path, budget=1e4 * TARGET.flops)
     for kill in range(kills):
-        loop = child(lambda: looped(studies[0], said, 10 * runs))
+        loop = child(lambda: looped(studies[0], said, 10_000 * runs))
         if kill == 0:
             eventually(lambda: said.exists() and said.read_text() != "")
         time.sleep(generator.uniform(0.0, 0.6))

@@ -97,7 +97,8 @@ def test_every_branch_is_a_trial_of_its_own_length_and_the_longest_carries_the_t
 
 
 def test_a_reading_has_the_recipe_and_the_place_of_an_ordinary_run():
-    study = start(wsd_study(), [ordinary(1e9), branched()])
+    other = replace(ordinary(1e9), learning_rate=2 * ordinary().learning_rate)
+    study = start(wsd_study(), [other, branched()])
     study = observe(study, 0, loss=3.0)
     for tokens, loss in zip(BRANCHES, (3.0, 2.9, 2.8), strict=True):
         study = observe(study, 1, loss=loss, branch=tokens)
