@@ -1,6 +1,5 @@
 """Many processes on one study: all are served, nothing is lost, nothing is counted twice."""
 
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -46,24 +45,13 @@ def test_64_writers_are_served_and_no_two_make_the_same_run(address, tmp_path, m
     many_writers(address, tmp_path, 64, 5)
 
 
-@pytest.mark.slow  # a matter of seconds, on a machine that has nothing else to do
-def test_64_workers_each_get_a_run_within_five_seconds(address, tmp_path, monkeypatch):
+@pytest.mark.slow  # how long they wait is measured by benchmarks.measurements.store
+def test_64_workers_that_ask_at_once_each_get_a_run_of_their_own(address, tmp_path, monkeypatch):
     quick_inference(monkeypatch, THINKING_S)
     small_tuner(study=address, budget=1e4 * TARGET.flops)
 
-    def work(_: int) -> list:
-        tuner, began_s = HorizonTuner.open(address), time.monotonic()
-        return [tuner.suggest().id, time.monotonic() - began_s]
-
-    longest_s, given = [], []
-    for _ in range(3):  # the machine may be busy for a while
-        said = together(tmp_path, 64, work)
-        given += [run_id for run_id, _ in said]
-        longest_s.append(max(waited_s for _, waited_s in said))
-        if longest_s[-1] < 5:
-            break
-    assert sorted(given) == list(range(len(given)))
-    assert min(longest_s) < 5, longest_s
+    given = together(tmp_path, 64, lambda _: HorizonTuner.open(address).suggest().id)
+    assert sorted(given) == list(range(64))
 
 
 def test_observers_of_runs_nobody_suggested_lose_nothing(address, tmp_path):
