@@ -240,7 +240,9 @@ def test_the_amplitude_of_the_fall_with_tokens_is_its_dense_posterior_mean(arran
 
 @settings(max_examples=30)
 @given(
-    st.lists(st.tuples(st.integers(-6, 2), st.integers(-6, 2)), min_size=1, max_size=30),
+    st.lists(
+        st.tuples(st.integers(-6, 2), st.integers(-6, 2)), min_size=1, max_size=MOST_CELLS - 1
+    ),
     st.integers(0, 1),
 )
 def test_up_to_a_limit_every_place_and_recipe_is_a_cell_of_its_own(corners, recipe):
