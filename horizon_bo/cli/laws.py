@@ -13,6 +13,7 @@ import typer
 from horizon_bo.cli.law_view import show_record
 from horizon_bo.cli.terminal import (
     AsJson,
+    command_group,
     errors_as_exit_codes,
     example,
     names,
@@ -66,12 +67,9 @@ Law = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file to the application."""
-    law = typer.Typer(
-        no_args_is_help=True,
-        add_completion=False,
-        rich_markup_mode=None,
-        help="What the published laws say, and what your own runs say of them.",
-        epilog=example("horizon-bo law eval step --params 1e9 --tokens 1e11"),
+    law = command_group(
+        "What the published laws say, and what your own runs say of them.",
+        example("horizon-bo law eval step --params 1e9 --tokens 1e11"),
     )
     law.command("list", epilog=example("horizon-bo law list --kind rate"))(list_laws)
     law.command("show", epilog=example("horizon-bo law show step"))(show)

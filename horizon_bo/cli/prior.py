@@ -7,28 +7,30 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from horizon_bo.cli.tables import Mapped, checked_table
-from horizon_bo.cli.terminal import AsJson, errors_as_exit_codes, example, remark, show
+from horizon_bo.cli.terminal import (
+    AsJson,
+    Experts,
+    Optimizer,
+    Parametrization,
+    command_group,
+    errors_as_exit_codes,
+    example,
+    remark,
+    show,
+)
 from horizon_bo.errors import InvalidSpaceError
 
 if TYPE_CHECKING:
     from horizon_bo.learning.corpus import Recipe
     from horizon_bo.published.evidence import Evidence
 
-Optimizer = Annotated[str, typer.Option(metavar="NAME", help="Optimizer whose rate is tuned.")]
-Parametrization = Annotated[str, typer.Option(help="standard or mup.")]
-Experts = Annotated[
-    bool, typer.Option("--experts", help="Sizes are the active ones of a mixture of experts.")
-]
 Without = Annotated[
     list[str] | None,
     typer.Option(metavar="DATA", help="Data that must not speak, nor what is related to it."),
 ]
-group = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    help="What public sweeps, and your own, say of the next one.",
-    epilog=example("horizon-bo prior show --compare"),
+group = command_group(
+    "What public sweeps, and your own, say of the next one.",
+    example("horizon-bo prior show --compare"),
 )
 
 
@@ -132,18 +134,22 @@ def _own(
     from horizon_bo.learning.learn import own_recipes
 
     tables = [str(find_sweep(name)) if "." in name and ":" not in name else name for name in sweeps]
-    parts = [
-        own_recipes(Path(name).stem, checked_table(name, mapped).runs, **about) for name in tables
+    return [
+        recipe
+        for name in tables
+        for recipe in own_recipes(Path(name).stem, checked_table(name, mapped).runs, **about)
     ]
-    return [recipe for part in parts for recipe in part]
 
 
 def _old(studies: Sequence[str]) -> "list[Recipe]":
     from horizon_bo import HorizonTuner
     from horizon_bo.learning.learn import recipes_of_study
 
-    parts = [recipes_of_study(HorizonTuner.open(name).study, Path(name).stem) for name in studies]
-    return [recipe for part in parts for recipe in part]
+    return [
+        recipe
+        for name in studies
+        for recipe in recipes_of_study(HorizonTuner.open(name).study, Path(name).stem)
+    ]
 
 
 def _told(each: "Evidence") -> None:

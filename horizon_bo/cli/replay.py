@@ -9,6 +9,7 @@ import typer
 
 from horizon_bo.cli.terminal import (
     AsJson,
+    Experts,
     errors_as_exit_codes,
     example,
     option,
@@ -58,9 +59,6 @@ OnlyParams = Annotated[
 ]
 Optimizer = Annotated[
     str | None, typer.Option(metavar="NAME", help="Optimizer of the runs; left out: adamw.")
-]
-Experts = Annotated[
-    bool, typer.Option("--experts", help="Sizes are the active ones of a mixture of experts.")
 ]
 Methods = Annotated[
     str,

@@ -11,6 +11,9 @@ from horizon_bo.cli.answer import RecommendationFigure, show_recommendation
 from horizon_bo.cli.tables import By, ImportedTable, LastOf, Mapped, Repeats, checked_table
 from horizon_bo.cli.terminal import (
     AsJson,
+    Experts,
+    Optimizer,
+    Parametrization,
     StudyArgument,
     errors_as_exit_codes,
     example,
@@ -57,13 +60,6 @@ LearningRate = Annotated[Any, option("--learning-rate", "LO,HI", "Peak learning 
 Budget = Annotated[
     float,
     option("--budget", "F", "Compute to spend in all, in target runs: 0.02 or 2%.", target_runs),
-]
-Parametrization = Annotated[str, typer.Option(help="standard or mup.")]
-Optimizer = Annotated[
-    str, typer.Option(metavar="NAME", help="Optimizer whose rate is tuned, e.g. adamw or muon.")
-]
-Experts = Annotated[
-    bool, typer.Option("--experts", help="Sizes are the active ones of a mixture of experts.")
 ]
 Prior = Annotated[
     Path | None,

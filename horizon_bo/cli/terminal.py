@@ -18,6 +18,13 @@ from horizon_bo.errors import HorizonBOError, InvalidSpaceError, UnknownTrialErr
 from horizon_bo.study.quantities import quantity, quoted
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
+Parametrization = Annotated[str, typer.Option(help="standard or mup.")]
+Optimizer = Annotated[
+    str, typer.Option(metavar="NAME", help="Optimizer whose rate is tuned, e.g. adamw or muon.")
+]
+Experts = Annotated[
+    bool, typer.Option("--experts", help="Sizes are the active ones of a mixture of experts.")
+]
 StudyArgument = Annotated[
     str,
     typer.Argument(
@@ -37,6 +44,13 @@ def errors_as_exit_codes() -> Iterator[None]:
         line = " ".join(str(error).split())
         typer.secho(f"error: {line}", fg=typer.colors.RED, err=True)
         raise typer.Exit(code=2) from error
+
+
+def command_group(help_: str, epilog: str = "") -> typer.Typer:
+    """A command with commands of its own."""
+    return typer.Typer(
+        no_args_is_help=True, add_completion=False, rich_markup_mode=None, help=help_, epilog=epilog
+    )
 
 
 def example(*lines: str) -> str:

@@ -7,15 +7,13 @@ import math
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from horizon_bo.core.center import Center
 from horizon_bo.core.decision import Decision, octaves
-from horizon_bo.core.inference import Belief, belief_center
+from horizon_bo.core.inference import Belief, study_expectation
 from horizon_bo.core.normal import remaining
-from horizon_bo.core.oddities import oddities
-from horizon_bo.core.surrogate import level_mean, loss_covariance
+from horizon_bo.core.oddities import measured, oddities
 from horizon_bo.study.trials import Study
 
 #: Below these the sampler has not mixed.
@@ -63,16 +61,13 @@ def _horizon_error(belief: Belief) -> float | None:
     Coefficients are those of all runs, so this asks whether the cells agree, not the law's power
     to extrapolate; a value above 3 means that one cell does not fit the others.
     """
-    runs, fit = belief.runs, belief.posterior.fit
+    runs = belief.runs
     finite = (~runs.diverged).nonzero().squeeze(-1)
     finite = finite[:: 1 + len(finite) // _CHECKED_RUNS]
     cells = runs.cell[finite].unique()
     if len(cells) < 2:
         return None
-    pick = belief.posterior.some(_CHECKED_SETS)
-    covariance = _loss_covariance(belief, pick, finite)
-    mean = level_mean(fit.coefficients, runs.points.log_scales) + fit.features.mean
-    residual = (runs.loss - mean)[pick][:, finite]
+    residual, covariance = measured(belief, belief.posterior.some(_CHECKED_SETS), finite)
     scores = [_left_out(covariance, residual, runs.cell[finite] == cell) for cell in cells]
     return float(torch.stack(scores).abs().max())
 
@@ -86,15 +81,6 @@ def _left_out(covariance: Tensor, residual: Tensor, out: Tensor) -> Tensor:
     spread = remaining(covariance[:, out][:, :, out], cross, factor)
     scale = spread.mean((-1, -2)).clamp_min(1e-300).sqrt()
     return (error.mean(-1) / scale).mean()
-
-
-def _loss_covariance(belief: Belief, pick: Tensor, index: Tensor) -> Float[Tensor, "set run run"]:
-    """Covariance of measured losses under some coefficient sets, noise included."""
-    fit, points = belief.posterior.fit, belief.runs.points.select(index)
-    own = (fit.features.basis[pick][:, index], points)
-    covariance = loss_covariance(fit.coefficients.select(pick), own, own)
-    noise = fit.features.variance[pick] * belief.posterior.noise_scale[pick]
-    return covariance + torch.diag_embed(noise[:, index])
 
 
 def warnings(study: Study, belief: Belief, decision: Decision) -> tuple[str, ...]:
@@ -171,7 +157,7 @@ def _conflict(study: Study, belief: Belief, decision: Decision) -> str | None:
 def _conflict_with_laws(study: Study, belief: Belief, decision: Decision) -> str | None:
     if study.prior_center is None:
         return None  # the prior is the laws' own
-    laws = belief_center(replace(study, prior_center=None))
+    laws, _ = study_expectation(replace(study, prior_center=None))
     return _far_from(laws, decision, "the consensus of published laws")
 
 

@@ -81,8 +81,8 @@ def believe_with(
         sampler: Draws coefficient sets given runs.
     """
     runs, recipes, loss_scale = finished_runs(study)
-    center = belief_center(study)
-    priors = priors_of(study_priors(center.log_lr, center.log_sd, study_population(study)))
+    center, population = study_expectation(study)
+    priors = priors_of(study_priors(center.log_lr, center.log_sd, population))
     informed = replace(study, trials=study.informing)  # what has not ended changes nothing
     generator = study_generator(informed, BELIEF)
     posterior = sampler(runs, priors, generator)
@@ -102,15 +102,13 @@ def _hierarchy(evidence: tuple[Evidence, ...]) -> Hierarchy:
     return hierarchy(evidence)
 
 
-def study_population(study: Study) -> Population:
-    """What the study's own recipe may be like, after what other recipes said."""
-    learnt = _hierarchy(study_evidence(study))
-    return learnt.population(study.optimizer, study.parametrization, experts=study.experts)
-
-
-def belief_center(study: Study) -> Center:
-    """The guess of the best rate that the study starts from."""
-    return study_center(study, study_evidence(study), study_population(study))
+def study_expectation(study: Study) -> tuple[Center, Population]:
+    """Where the study's best rate may be before any run, and what its recipe may be like."""
+    evidence = study_evidence(study)
+    population = _hierarchy(evidence).population(
+        study.optimizer, study.parametrization, experts=study.experts
+    )
+    return study_center(study, evidence, population), population
 
 
 def finished_runs(study: Study) -> tuple[Runs, tuple[str, ...], float]:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from horizon_bo.core.inference import Belief
@@ -18,7 +19,7 @@ from horizon_bo.study.trials import Study, Trial
 #: Student's t with four degrees of freedom: one run in 800 is as far by chance.
 _ODD = 8.0
 #: Oddities of a kind that are named; coefficient sets and runs that are looked at.
-_NAMED, _SETS, _MOST_RUNS = 3, 16, 200
+_NAMED, _SETS, _LEAST_RUNS, _MOST_RUNS = 3, 16, 4, 200
 #: Ratios of rates, and of sizes and tokens, that count as different.
 _APART, _LARGER = 4.0, 2.0
 #: Losses of a cell within this share of each other ignore their rates; a rise must be larger.
@@ -34,11 +35,11 @@ def oddities(study: Study, belief: Belief) -> list[str]:
 def _far_from_expected(study: Study, belief: Belief) -> Iterator[str]:
     """Losses that the other runs would not have foretold, those furthest out first."""
     trials = study.informing
-    if len(trials) != len(belief.runs) or not 4 <= len(trials) <= _MOST_RUNS:
-        return  # many runs were condensed into fewer, or few have nothing to agree on
     finite = (~belief.runs.diverged).nonzero().squeeze(-1)
-    if len(finite) < 4:
-        return
+    if len(trials) != len(belief.runs) or not (
+        _LEAST_RUNS <= len(finite) <= len(trials) <= _MOST_RUNS
+    ):
+        return  # runs were condensed into fewer, or few have nothing to agree on
     error, sd = left_out(belief, finite)
     away = (error / sd).abs()
     for k in away.argsort(descending=True)[:_NAMED].tolist():
@@ -59,21 +60,31 @@ def left_out(belief: Belief, finite: Tensor) -> tuple[Tensor, Tensor]:
 
     Source: Rasmussen & Williams (2006), Gaussian Processes for Machine Learning, eq. 5.12.
     """
-    runs, fit = belief.runs, belief.posterior.fit
     pick = belief.posterior.some(_SETS)
-    points = runs.points.select(finite)
-    own = (fit.features.basis[pick][:, finite], points)
-    ordinary = fit.features.variance[pick][:, finite]
+    residual, covariance = measured(belief, pick, finite)
+    ordinary = belief.posterior.fit.features.variance[pick][:, finite]
     noise = ordinary * belief.posterior.noise_scale[pick][:, finite]
-    covariance = loss_covariance(fit.coefficients.select(pick), own, own)
-    precision = torch.linalg.inv(covariance + torch.diag_embed(noise))
-    mean = level_mean(fit.coefficients, runs.points.log_scales) + fit.features.mean
-    residual = (runs.loss - mean)[pick][:, finite]
+    precision = torch.linalg.inv(covariance)
     diagonal = precision.diagonal(dim1=-2, dim2=-1)
     error = (precision @ residual.unsqueeze(-1)).squeeze(-1) / diagonal
     variance = (1 / diagonal - noise).clamp_min(0.0) + ordinary
     spread = variance.mean(0) + error.var(0, unbiased=False)
     return error.mean(0), spread.sqrt()
+
+
+def measured(
+    belief: Belief, pick: Int[Tensor, "set"], index: Int[Tensor, "run"]
+) -> tuple[Float[Tensor, "set run"], Float[Tensor, "set run run"]]:
+    """Residuals of some measured losses under some coefficient sets, and their covariance.
+
+    The residuals are those of the law alone; departures from it and noise are in the covariance.
+    """
+    runs, fit = belief.runs, belief.posterior.fit
+    own = (fit.features.basis[pick][:, index], runs.points.select(index))
+    covariance = loss_covariance(fit.coefficients.select(pick), own, own)
+    noise = (fit.features.variance[pick] * belief.posterior.noise_scale[pick])[:, index]
+    mean = level_mean(fit.coefficients, runs.points.log_scales) + fit.features.mean
+    return (runs.loss - mean)[pick][:, index], covariance + torch.diag_embed(noise)
 
 
 def _cells(study: Study) -> dict[tuple[float, float, float | None], list[Trial]]:

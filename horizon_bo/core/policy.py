@@ -23,9 +23,6 @@ from horizon_bo.errors import BudgetExhaustedError
 from horizon_bo.study.branches import branch_flops, suggestion
 from horizon_bo.study.trials import Study, Suggestion, Trial
 
-#: Rounding may make the last affordable run seem dearer than what is left.
-_ROUNDING = 1e-9
-
 
 @dataclass(frozen=True, kw_only=True)
 class Recommendation:
@@ -197,7 +194,7 @@ def _offered(
     if limits is not None:
         study = replace(study, budget=min(study.budget, study.spent + limits.flops))
         runs = [run for run in runs if run.tokens <= limits.tokens.get(run.params, math.inf)]
-    most = study.remaining + _ROUNDING * study.target.flops
+    most = study.affordable
     return study, [run for run in runs if run.flops <= most]
 
 
@@ -226,7 +223,7 @@ def _plan(
     plan = acquisition.best_plan(
         linearized(known, offered.select(seen)),
         offered.cost[kept],
-        study.remaining + _ROUNDING * study.target.flops,
+        study.affordable,
         repeatable,
         least,
         trunks.among(seen),

@@ -23,9 +23,6 @@ from horizon_bo.study.trials import Study, Trial
 
 Answer = policy.Recommendation | Readout
 
-#: Rounding may make the last row seem dearer than what is left, by a few units in the last place.
-_ROUNDING = 1e-9
-
 
 @dataclass(frozen=True)
 class Method:
@@ -119,5 +116,5 @@ def replay(
 def affordable(pool: Sequence[Trial], study: Study) -> list[Trial]:
     """Rows that have not been bought and fit into what is left of the budget."""
     bought = {trial.row for trial in study.trials}
-    most = study.remaining + _ROUNDING * study.target.flops
+    most = study.affordable
     return [trial for trial in pool if trial.row not in bought and trial.flops <= most]

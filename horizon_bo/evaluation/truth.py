@@ -7,7 +7,7 @@ the noise of its seed. The truth is the bowl through them,
 
 `laws.linex` fitted robustly. A loss counts less the higher it lies, because the bowl's shape errs
 by a share of its height: its variance is σ² + (share · κ h)². Weak priors on the asymmetry and the
-curvature, stand in for what few rates cannot say.
+curvature stand in for what few rates cannot say.
 """
 
 import math

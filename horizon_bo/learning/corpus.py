@@ -5,7 +5,7 @@ data are: a sweep's runs, a table of optima, or published exponents.
 """
 
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -84,7 +84,11 @@ def _recipes(entry: Mapping[str, Any], folders: tuple[Path, ...]) -> Iterator[Re
 
 def sweep_runs(frame: pd.DataFrame) -> tuple[LoggedRun, ...]:
     """The rows of one recipe's table as runs, whatever their `source` and `schedule` say."""
-    runs = logged_table(frame.reset_index(drop=True)).runs
+    return unlabelled(logged_table(frame.reset_index(drop=True)).runs)
+
+
+def unlabelled(runs: Iterable[LoggedRun]) -> tuple[LoggedRun, ...]:
+    """Runs that are of one recipe, without the labels that would tell them apart."""
     return tuple(replace(run, source=None, schedule=None, averaging=None) for run in runs)
 
 

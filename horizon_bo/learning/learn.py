@@ -1,12 +1,11 @@
 """Learn: what do old sweeps, and sweeps of one's own, add to the evidence?"""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
 from horizon_bo.errors import InvalidTableError
-from horizon_bo.learning.corpus import Recipe, corpus
+from horizon_bo.learning.corpus import Recipe, corpus, unlabelled
 from horizon_bo.learning.identified import evidence_of
 from horizon_bo.published.evidence import Evidence
 from horizon_bo.study.trials import LoggedRun, Study, Trial
@@ -87,7 +86,7 @@ def own_recipes(
             experts=experts,
             weight=OWN_WEIGHT / len(parts),
             source="our own",
-            runs=tuple(replace(run, source=None, schedule=None, averaging=None) for run in part),
+            runs=unlabelled(part),
         )
         for labels, part in parts.items()
     ]

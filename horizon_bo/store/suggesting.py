@@ -40,8 +40,6 @@ _KEPT_S = 86_400.0
 _LOOKS_PER_S, _LOOKS_OF_ONE = 50.0, 5.0
 #: Runs worked out at once at most, unless one asker wants more.
 _MOST_AT_ONCE = 64
-#: Rounding may make the last affordable run seem dearer than what is left, in target runs.
-_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -353,7 +351,7 @@ def _started(
     """The study with an asker's runs pending, those that still fit into the budget; their ids."""
     study, ids = now.study, []
     for run in runs:
-        if run.flops > study.remaining + _ROUNDING * study.target.flops:
+        if run.flops > study.affordable:
             break
         ids.append(len(study.trials))
         study = changes.start(study, [run])

@@ -21,8 +21,6 @@ _KEPT = (
     *("status", "loss", "loss_sd", "flops", "charged", "learning_rate", "params", "tokens"),
     *("batch_tokens", "schedule", "averaging", "source"),
 )
-#: Rounding may make the last affordable run seem dearer than what is left, in target runs.
-_ROUNDING = 1e-9
 
 
 def correct(
@@ -151,7 +149,7 @@ def enqueue(
     known = next((s for s in study.space.scales if s.params == size), None)
     scale = known or Scale(params=size)
     flops = scale.flops(length)
-    if flops > study.remaining + _ROUNDING * target.flops:
+    if flops > study.affordable:
         raise BudgetExhaustedError(
             f"the run costs {flops:.3g} FLOP and {study.remaining:.3g} FLOP of the budget are "
             "left, expected it to fit; extend the budget, or ask for a smaller run"

@@ -27,6 +27,8 @@ STATUSES: tuple[str, ...] = ("pending", "completed", "diverged", "failed")
 
 #: Source of a run made under the study's own recipe.
 OWN_SOURCE = "study"
+#: Rounding of what runs cost, in target runs.
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,6 +264,11 @@ class Study:
     def remaining(self) -> float:
         """Training compute that may still be spent, in FLOP."""
         return max(0.0, self.budget - self.spent)
+
+    @property
+    def affordable(self) -> float:
+        """Most training compute of the next run, FLOP: rounding must not make the last too dear."""
+        return self.remaining + _ROUNDING * self.target.flops
 
     @property
     def informing(self) -> tuple[Trial, ...]:

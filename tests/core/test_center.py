@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from horizon_bo.core.center import GUESS_SD, Center
-from horizon_bo.core.inference import belief_center, believe, study_evidence
+from horizon_bo.core.inference import believe, study_evidence, study_expectation
 from horizon_bo.core.policy import recommend
 from horizon_bo.published.evidence import shipped
 from horizon_bo.published.prior import prior_center
@@ -20,28 +20,28 @@ def study(optimizer: str = "adamw", **given: object) -> Study:
 
 def test_a_guess_is_the_centre_whatever_the_optimizer():
     for optimizer in ("adamw", "muon", "ours"):
-        center = belief_center(study(optimizer, prior_center=2e-3))
+        center = study_expectation(study(optimizer, prior_center=2e-3))[0]
         assert center == Center(math.log(2e-3), GUESS_SD, ("your prior_center",))
 
 
 def test_adamw_without_a_guess_asks_the_published_laws():
     laws = prior_center(study().target)
-    center = belief_center(study())
+    center = study_expectation(study())[0]
     assert center.log_lr == pytest.approx(math.log(laws.learning_rate))
     assert center.log_sd == laws.log_sd
 
 
 def test_muon_without_a_guess_is_centred_on_sweeps_made_with_muon():
-    center = belief_center(study("muon"))
+    center = study_expectation(study("muon"))[0]
     assert all("muon" in name for name in center.sources)
     assert center.known
-    assert center.log_sd > belief_center(study()).log_sd
+    assert center.log_sd > study_expectation(study())[0].log_sd
 
 
 def test_an_optimizer_that_no_sweep_knows_gets_a_wide_prior_and_is_told_so():
-    center = belief_center(study("ours"))
+    center = study_expectation(study("ours"))[0]
     assert not center.known
-    assert center.log_sd > belief_center(study("muon")).log_sd
+    assert center.log_sd > study_expectation(study("muon"))[0].log_sd
     unknown = study("ours")
     words = " ".join(recommend(unknown, believe(unknown)).warnings)
     assert "no sweep behind the prior was made with ours" in words
@@ -58,7 +58,7 @@ def test_the_centre_before_any_run_holds_each_recipes_best_rate_without_it_and_i
         about = {"parametrization": each.parametrization, "experts": each.experts}
         alone = replace(study(each.optimizer), target=target, excluded_data=each.data, **about)
         assert not {other.group for other in study_evidence(alone)} & {each.group}
-        center = belief_center(alone)
+        center = study_expectation(alone)[0]
         away = abs(math.log(best.learning_rate) - center.log_lr)
         held.append(away < 1.645 * math.hypot(center.log_sd, best.log_sd))
     assert sum(held) >= 0.85 * len(held)

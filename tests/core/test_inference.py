@@ -16,10 +16,10 @@ from horizon_bo.core.inference import (
     MOST_RUNS,
     MOST_SCATTERED,
     Belief,
-    belief_center,
     believe,
     condensed,
     finished_runs,
+    study_expectation,
     target_draws,
     thinned,
     without_repeats,
@@ -108,10 +108,10 @@ def test_a_known_error_of_a_loss_adds_to_the_noise():
 
 def test_without_a_guess_the_prior_centre_is_that_of_published_laws():
     published = prior_center(TARGET, "standard")
-    center = belief_center(small_study())
+    center = study_expectation(small_study())[0]
     assert center.log_lr == math.log(published.learning_rate)
     assert center.log_sd == published.log_sd
-    guessed = belief_center(small_study(prior_center=4e-4))
+    guessed = study_expectation(small_study(prior_center=4e-4))[0]
     assert guessed.log_lr == math.log(4e-4)
     assert guessed.log_sd == GUESS_SD
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from horizon_bo import LoggedRun
-from horizon_bo.core.inference import belief_center
+from horizon_bo.core.inference import study_expectation
 from horizon_bo.errors import InvalidSpaceError, InvalidTableError
 from horizon_bo.evaluation.cases import Case, find_sweep, load_cases, load_problem, problem_on
 from horizon_bo.evaluation.least_squares import law_readout
@@ -354,5 +354,5 @@ def test_the_public_cases_can_be_loaded(data_folder):
 def test_a_law_fitted_to_the_replayed_sweep_has_no_say_in_the_prior(data_folder: Path):
     case = next(c for c in load_cases(data_folder / "cases.json") if c.name == "same-537M-50B-b256")
     study = load_problem(case, data_folder).study(budget=0.1, prior_center=None, seed=0)
-    assert "step" not in belief_center(study).sources
-    assert "step" in belief_center(replace(study, excluded_data=())).sources
+    assert "step" not in study_expectation(study)[0].sources
+    assert "step" in study_expectation(replace(study, excluded_data=()))[0].sources

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from horizon_bo.core.hierarchy import hierarchy
-from horizon_bo.core.inference import study_evidence, study_population
+from horizon_bo.core.inference import study_evidence, study_expectation
 from horizon_bo.errors import InvalidSpaceError, InvalidTableError
 from horizon_bo.learning.kept import read_prior, write_evidence
 from horizon_bo.learning.learn import (
@@ -57,12 +57,12 @@ def test_a_sweep_of_ones_own_is_read_as_what_it_is(ours):
 def test_a_study_with_ones_own_prior_expects_what_it_says_and_keeps_it(ours, tmp_path):
     given = {"target": TARGET, "space": SPACE, "budget": 0.05 * TARGET.flops}
     tuner = HorizonTuner(**given, prior=ours, study=tmp_path / "runs.db")
-    expected = study_population(tuner.study)
-    assert not np.allclose(expected.mean, study_population(small_study()).mean, atol=1e-3)
+    expected = study_expectation(tuner.study)[1]
+    assert not np.allclose(expected.mean, study_expectation(small_study())[1].mean, atol=1e-3)
     ours.rename(tmp_path / "gone.json")
     again = HorizonTuner.open(tmp_path / "runs.db")
     (tmp_path / "gone.json").rename(ours)
-    assert np.array_equal(study_population(again.study).mean, expected.mean)
+    assert np.array_equal(study_expectation(again.study)[1].mean, expected.mean)
     assert again.study == tuner.study
 
 
@@ -72,7 +72,7 @@ def test_a_study_on_ones_own_sweep_does_not_hear_what_it_said(ours):
     alone = replace(study, excluded_data=("ours",))
     assert "ours" not in {each.name for each in study_evidence(alone)}
     assert np.array_equal(
-        study_population(alone).mean,
+        study_expectation(alone)[1].mean,
         hierarchy(shipped()).population("adamw", "standard", experts=False).mean,
     )
 
