@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from horizon_bo.cli.terminal import option, positive_numbers, remark, show_fields, show_json
+from horizon_bo.cli.terminal import positive_number, remark, show_fields, show_json
 from horizon_bo.errors import InvalidSpaceError
 from horizon_bo.study.horizons import training_flops
 from horizon_bo.study.quantities import shown_rate
@@ -24,35 +24,42 @@ RecommendationFigure = Annotated[
 
 
 OtherTarget = Annotated[
-    Sequence[float] | None,
-    option(
+    str | None,
+    typer.Option(
         "--target",
-        "N,D[,B]",
-        "Another target: parameters, training tokens (counts, as 7B,200B) and perhaps tokens per "
-        "step.",
-        positive_numbers,
+        metavar="N,D[,B]",
+        help="Another target: parameters or a shape of the built-in trainer, training tokens "
+        "(counts, as 7B,200B) and perhaps tokens per step.",
     ),
 ]
 
 
-def other_target(target: "Horizon", sizes: Sequence[float]) -> "Horizon":
-    """A target of these sizes, as `--target` gives them, in all else the study's own."""
-    if len(sizes) not in (2, 3):
+def other_target(target: "Horizon", text: str) -> "Horizon":
+    """A target of the sizes that `--target` gives, in all else the study's own."""
+    from horizon_bo.runs.builtin import is_shape, shaped_horizon
+
+    size, *counts = text.split(",")
+    if len(counts) not in (1, 2):
         raise InvalidSpaceError(
-            f"--target has {len(sizes)} numbers, expected N,D or N,D,B; give parameters and tokens"
+            f"--target has {len(counts) + 1} numbers, expected N,D or N,D,B; give parameters and "
+            "tokens"
         )
-    params, tokens = sizes[:2]
+    tokens, *batch = (positive_number(count, "--target") for count in counts)
+    recipe: dict[str, Any] = {"schedule": target.schedule, "averaging": target.averaging}
+    recipe["batch_tokens"] = batch[0] if batch else target.batch_tokens
+    if is_shape(size):
+        return shaped_horizon(size, tokens, **recipe)
+    params = positive_number(size, "--target")
     as_planned = target.flops / training_flops(target.params, target.tokens)
-    batch = sizes[2] if len(sizes) == 3 else target.batch_tokens
     flops = training_flops(params, tokens) * as_planned
-    return replace(target, params=params, tokens=tokens, batch_tokens=batch, flops=flops)
+    return replace(target, params=params, tokens=tokens, flops=flops, **recipe)
 
 
 def show_recommendation(
     tuner: "HorizonTuner",
     without: Sequence[float],
     figure: str | None,
-    target: Sequence[float] | None = None,
+    target: str | None = None,
     *,
     as_json: bool,
 ) -> None:

@@ -1,14 +1,25 @@
 """Command line, revisions: mistakes are corrected, minds changed, and all trials shown."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from horizon_bo.cli.answer import OtherTarget, other_target
-from horizon_bo.cli.start import PriorCenter, scales_from
+from horizon_bo.cli.start import (
+    SCALES,
+    TARGET_AVERAGING,
+    TARGET_SCHEDULE,
+    Averagings,
+    Batches,
+    Cooldown,
+    LearningRate,
+    PriorCenter,
+    Schedules,
+    Tokens,
+    space_options,
+)
 from horizon_bo.cli.terminal import (
     AsJson,
     StudyArgument,
@@ -16,7 +27,6 @@ from horizon_bo.cli.terminal import (
     errors_as_exit_codes,
     example,
     option,
-    pair,
     remark,
     show,
     show_json,
@@ -26,7 +36,7 @@ from horizon_bo.cli.terminal import (
 from horizon_bo.study.quantities import shown_count, shown_rate
 
 if TYPE_CHECKING:
-    from horizon_bo import SearchSpace, Study, Trial
+    from horizon_bo import Study, Trial
 
 Id = Annotated[int, typer.Argument(metavar="ID", help="Id of the trial.", parser=trial_id)]
 Ids = Annotated[
@@ -43,7 +53,7 @@ Diverged = Annotated[bool, typer.Option("--diverged", help="Training blew up.")]
 Failed = Annotated[bool, typer.Option("--failed", help="The run says nothing.")]
 Flops = Annotated[float | None, option("--flops", "C", "Compute it really took, FLOP.")]
 Refund = Annotated[bool, typer.Option("--refund", help="Charge their compute no longer.")]
-LearningRate = Annotated[float, option("--learning-rate", "X", "Peak learning rate.")]
+RunRate = Annotated[float, option("--learning-rate", "X", "Peak learning rate.")]
 Params = Annotated[float, option("--params", "N", "Non-embedding parameters, a count.")]
 RunTokens = Annotated[float, option("--tokens", "D", "Training tokens, a count.")]
 BatchTokens = Annotated[
@@ -68,10 +78,6 @@ Budget = Annotated[
         target_runs,
     ),
 ]
-Scales = Annotated[str | None, typer.Option(metavar="N1,N2,…|FILE.json", help="As for init.")]
-# typer takes a tuple for two arguments, so a pair is declared as any value
-Tokens = Annotated[Any, option("--tokens", "LO,HI", "Training tokens of small runs.", pair)]
-Rates = Annotated[Any, option("--learning-rate", "LO,HI", "Peak learning rates.", pair)]
 
 
 def register(app: typer.Typer) -> None:
@@ -136,7 +142,7 @@ def withdraw(study: StudyArgument, run: Id, reason: Reason = None, as_json: AsJs
 
 def enqueue(
     study: StudyArgument,
-    learning_rate: LearningRate,
+    learning_rate: RunRate,
     params: Params,
     tokens: RunTokens,
     batch_tokens: BatchTokens = None,
@@ -168,26 +174,37 @@ def extend(
     study: StudyArgument,
     budget: Budget = None,
     target: OtherTarget = None,
-    scales: Scales = None,
+    target_schedule: Annotated[str | None, TARGET_SCHEDULE] = None,
+    target_averaging: Annotated[str | None, TARGET_AVERAGING] = None,
+    scales: Annotated[str | None, SCALES] = None,
     tokens: Tokens = None,
-    learning_rate: Rates = None,
+    learning_rate: LearningRate = None,
+    batches: Batches = None,
+    schedules: Schedules = None,
+    averagings: Averagings = None,
+    cooldown: Cooldown = None,
     prior_center: PriorCenter = None,
     as_json: AsJson = False,
 ) -> None:
     """Change what a study asks: more budget, a larger target, other small runs, another guess.
 
-    Its runs stay, and all that is believed is worked out anew from them.
+    Its runs stay, and all that is believed is worked out anew from them. What is left out stays.
     """
+    recipe = {"schedule": target_schedule, "averaging": target_averaging}
+    recipe = {name: value for name, value in recipe.items() if value is not None}
+    space = (scales, tokens, learning_rate, batches, schedules, averagings, cooldown)
     with errors_as_exit_codes():
         from horizon_bo import HorizonTuner
 
         tuner = HorizonTuner.open(study)
-        other = None if target is None else other_target(tuner.study.target, target)
-        flops = (other or tuner.study.target).flops
+        before = tuner.study
+        other = before.target if target is None else other_target(before.target, target)
+        other = replace(other, **recipe)
+        changed = space_options(*space)
         tuner.extend(
-            budget=None if budget is None else budget * flops,
-            target=other,
-            space=_space(tuner.study, scales, tokens, learning_rate),
+            budget=None if budget is None else budget * other.flops,
+            target=other if target is not None or recipe else None,
+            space=replace(before.space, **changed) if changed else None,
             prior_center=prior_center,
         )
     _show_extended(tuner.study, as_json)
@@ -250,19 +267,6 @@ def _show_extended(study: "Study", as_json: bool) -> None:
 
     record = {"budget_flops": study.budget, "target_flops": study.target.flops}
     show({**record, "spent": study.spent}, summary(study), as_json=as_json)
-
-
-def _space(
-    study: "Study",
-    scales: str | None,
-    tokens: tuple[float, float] | None,
-    learning_rate: Sequence[float] | None,
-) -> "SearchSpace | None":
-    """The study's space with what was given, `None` where nothing was."""
-    given: dict[str, Any] = {"tokens": tokens, "learning_rate": learning_rate}
-    given |= {"scales": None if scales is None else scales_from(scales)}
-    given = {name: value for name, value in given.items() if value is not None}
-    return replace(study.space, **given) if given else None
 
 
 def _settings(text: str | None) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from horizon_bo.cli.terminal import (
 )
 
 if TYPE_CHECKING:
-    from horizon_bo import Horizon, Scale, SearchSpace, Study
+    from horizon_bo import Horizon, Scale, Study
     from horizon_bo.tables.logged import LoggedTable
 
 TargetParams = Annotated[
@@ -45,15 +45,12 @@ TargetTokens = Annotated[
 BatchTokens = Annotated[
     float | None, option("--batch-tokens", "B", "Tokens per optimizer step of the target.")
 ]
-Scales = Annotated[
-    str,
-    typer.Option(
-        metavar="N1,N2,…|FILE.json",
-        help="Models for small runs: parameter counts, shapes of the built-in trainer such as "
-        "32x2,64x2 (width x depth), or a JSON list of objects with params, flops_per_token (FLOP) "
-        "and settings.",
-    ),
-]
+SCALES = typer.Option(
+    metavar="N1,N2,…|FILE.json",
+    help="Models for small runs: parameter counts, shapes of the built-in trainer such as "
+    "32x2,64x2 (width x depth), or a JSON list of objects with params, flops_per_token (FLOP) "
+    "and settings.",
+)
 # typer takes a tuple for two arguments, so a pair is declared as any value
 Tokens = Annotated[Any, option("--tokens", "LO,HI", "Training tokens of small runs.", pair)]
 LearningRate = Annotated[Any, option("--learning-rate", "LO,HI", "Peak learning rates.", pair)]
@@ -69,16 +66,19 @@ PriorCenter = Annotated[
     float | None, option("--prior-center", "X", "Guess of the target's best learning rate.")
 ]
 Seed = Annotated[int, typer.Option(metavar="S", help="Seed of every random choice.")]
-TargetSchedule = Annotated[
-    str,
-    typer.Option(
-        "--target-schedule", metavar="NAME", help="Schedule that the target is trained under."
-    ),
-]
-TargetAveraging = Annotated[
-    str,
-    typer.Option(
-        "--target-averaging", metavar="NAME", help="Weight averaging that the target is read with."
+TARGET_SCHEDULE = typer.Option(
+    "--target-schedule", metavar="NAME", help="Schedule that the target is trained under."
+)
+TARGET_AVERAGING = typer.Option(
+    "--target-averaging", metavar="NAME", help="Weight averaging that the target is read with."
+)
+Batches = Annotated[
+    Sequence[float] | None,
+    option(
+        "--batches",
+        "B1,B2,…",
+        "Tokens per optimizer step of small runs; left out: the target's.",
+        positive_numbers,
     ),
 ]
 Schedules = Annotated[
@@ -118,7 +118,7 @@ def init(
     study: StudyArgument,
     target_params: TargetParams,
     target_tokens: TargetTokens,
-    scales: Scales,
+    scales: Annotated[str, SCALES],
     tokens: Tokens,
     learning_rate: LearningRate,
     budget: Budget,
@@ -130,8 +130,9 @@ def init(
     prior_center: PriorCenter = None,
     seed: Seed = 0,
     regret_tolerance: RegretTolerance = None,
-    schedule: TargetSchedule = "cosine",
-    averaging: TargetAveraging = "none",
+    schedule: Annotated[str, TARGET_SCHEDULE] = "cosine",
+    averaging: Annotated[str, TARGET_AVERAGING] = "none",
+    batches: Batches = None,
     schedules: Schedules = None,
     averagings: Averagings = None,
     cooldown: Cooldown = None,
@@ -149,10 +150,15 @@ def init(
     about |= {"parametrization": parametrization, "prior": prior, "prior_center": prior_center}
     about["regret_tolerance"] = regret_tolerance
     with errors_as_exit_codes():
+        from horizon_bo import SearchSpace
+
         logged = None if table is None else checked_table(table, mapped, **how)
         target = _target(target_params, target_tokens, batch_tokens, schedule, averaging)
-        space = _space(learning_rate, scales, tokens, schedules, averagings, cooldown)
-        about |= {"target": target, "space": space, "budget": budget * target.flops}
+        space = space_options(
+            scales, tokens, learning_rate, batches, schedules, averagings, cooldown
+        )
+        about |= {"target": target, "space": SearchSpace(**space)}
+        about |= {"budget": budget * target.flops}
         _start(logged, about | {"study": study}, figure, as_json=as_json)
 
 
@@ -189,27 +195,23 @@ def _target(
     return Horizon(params=positive_number(size, "--target-params"), tokens=tokens, **given)
 
 
-def _space(
-    learning_rate: tuple[float, float],
-    scales: str,
-    tokens: tuple[float, float],
+def space_options(
+    scales: str | None,
+    tokens: tuple[float, float] | None,
+    learning_rate: tuple[float, float] | None,
+    batches: Sequence[float] | None,
     schedules: Sequence[str] | None,
     averagings: Sequence[str] | None,
     cooldown: float | None,
-) -> "SearchSpace":
-    from horizon_bo import SearchSpace
-
-    return SearchSpace(
-        learning_rate=learning_rate,
-        scales=scales_from(scales),
-        tokens=tokens,
-        schedules=schedules,
-        averagings=averagings,
-        cooldown=cooldown,
-    )
+) -> dict[str, Any]:
+    """What options say of the runs that may be made, as fields of a `SearchSpace`."""
+    given: dict[str, Any] = {"tokens": tokens, "learning_rate": learning_rate}
+    given |= {"batch_tokens": batches, "schedules": schedules, "averagings": averagings}
+    given |= {"scales": None if scales is None else _scales(scales), "cooldown": cooldown}
+    return {name: value for name, value in given.items() if value is not None}
 
 
-def scales_from(text: str) -> "list[Scale]":
+def _scales(text: str) -> "list[Scale]":
     """The models that `--scales` names."""
     from horizon_bo import Scale
     from horizon_bo.errors import InvalidSpaceError

@@ -1,11 +1,14 @@
 """Mistakes and changes of mind, on the command line."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from typer.testing import Result
 
+from horizon_bo import HorizonTuner
+from horizon_bo.runs.builtin import shaped_horizon
 from tests.cli.test_app import call, example
 from tests.quick import quick_inference
 from tests.studies import logged, tuner_with_pending
@@ -71,7 +74,11 @@ def test_every_example_of_a_revision_works_and_trials_show_what_was_done(study):
         "extend runs.db --budget 1e-9",
         "extend runs.db --target 1e7,2e10",
         "extend runs.db --target 1e9",
+        "extend runs.db --target 1e9,fast",
         "extend runs.db --scales 5e9",
+        "extend runs.db --schedules cosine,,wsd",
+        "extend runs.db --batches 0",
+        "extend runs.db --cooldown 2",
         "recommend runs.db --target 1e7,2e10",
         "recommend runs.db --target 2e9,2e10 --figure f.png",
         "import runs.db lost.db",
@@ -97,6 +104,38 @@ def test_a_study_of_last_month_goes_to_a_larger_target_with_more_budget_in_two_c
     best = json.loads(done("recommend runs.db --json").stdout)
     again = json.loads(done("recommend runs.db --target 2e9,4e10 --json").stdout)
     assert again == best
+
+
+SPACE = (
+    "--scales 6e7,1.2e8,3e8 --tokens 5e8,2e9 --learning-rate 1e-5,1e-2 "
+    "--batches 131072,262144 --schedules wsd,cosine --averagings none,ema --cooldown 0.2"
+)
+TARGET = "--target-schedule wsd --target-averaging ema"
+
+
+def test_a_study_extended_by_options_is_the_one_that_was_given_them_at_init(study):
+    done("forget runs.db 0")
+    done("withdraw runs.db 1")
+    done(f"extend runs.db {SPACE} {TARGET} --budget 4% --prior-center 2e-3")
+    sizes = "--target-params 1e9 --target-tokens 2e10 --batch-tokens 262144"
+    done(f"init new.db {sizes} {SPACE} {TARGET} --budget 4% --prior-center 2e-3")
+    late, early = HorizonTuner.open("runs.db").study, HorizonTuner.open("new.db").study
+    assert replace(late, trials=()) == early
+    assert early.space.batch_tokens == (131_072.0, 262_144.0)
+    assert (early.space.schedules, early.space.cooldown) == (("wsd", "cosine"), 0.2)
+
+
+def test_what_an_extension_leaves_out_stays(study):
+    done(f"extend runs.db {SPACE}")
+    before = HorizonTuner.open("runs.db").study.space
+    done("extend runs.db --schedules wsd")
+    assert HorizonTuner.open("runs.db").study.space == replace(before, schedules=("wsd",))
+
+
+def test_a_shape_of_the_built_in_trainer_is_a_target_with_its_measured_compute(study):
+    done("extend runs.db --target 1024x96,4e10")
+    target = HorizonTuner.open("runs.db").study.target
+    assert target == shaped_horizon("1024x96", 4e10, batch_tokens=262_144.0)
 
 
 def test_a_new_study_starts_from_the_runs_of_an_old_one(study):
