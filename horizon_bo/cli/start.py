@@ -145,33 +145,29 @@ def init(
     as_json: AsJson = False,
 ) -> None:
     """Start a study on disk; with --import and --figure it recommends at once from those runs."""
-    how: dict[str, Any] = {"last_of": last_of, "by": by, "repeats": repeats}
     about: dict[str, Any] = {"optimizer": optimizer, "experts": experts, "seed": seed}
     about |= {"parametrization": parametrization, "prior": prior, "prior_center": prior_center}
-    about["regret_tolerance"] = regret_tolerance
+    about |= {"study": study, "regret_tolerance": regret_tolerance}
+    small = (scales, tokens, learning_rate, batches, schedules, averagings, cooldown)
     with errors_as_exit_codes():
-        from horizon_bo import SearchSpace
-
+        how: dict[str, Any] = {"last_of": last_of, "by": by, "repeats": repeats}
         logged = None if table is None else checked_table(table, mapped, **how)
         target = _target(target_params, target_tokens, batch_tokens, schedule, averaging)
-        space = space_options(
-            scales, tokens, learning_rate, batches, schedules, averagings, cooldown
-        )
-        about |= {"target": target, "space": SearchSpace(**space)}
-        about |= {"budget": budget * target.flops}
-        _start(logged, about | {"study": study}, figure, as_json=as_json)
+        about |= {"target": target, "budget": budget * target.flops}
+        _start(logged, about, space_options(*small), figure, as_json=as_json)
 
 
 def _start(
     logged: "LoggedTable | None",
     about: dict[str, Any],
+    space: dict[str, Any],
     figure: RecommendationFigure,
     *,
     as_json: bool,
 ) -> None:
-    from horizon_bo import HorizonTuner
+    from horizon_bo import HorizonTuner, SearchSpace
 
-    tuner = HorizonTuner(**about)
+    tuner = HorizonTuner(**about, space=SearchSpace(**space))
     remark(() if logged is None else tuner.import_runs(logged))
     runs = None if logged is None else len(logged.runs)
     _show_started(about["study"], tuner.study, runs, as_json)
