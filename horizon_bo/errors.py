@@ -17,6 +17,10 @@ class InvalidTableError(HorizonBOError, ValueError):
     """A table of runs lacks a column or holds a value that cannot be read."""
 
 
+class UnfinishedCurveError(InvalidTableError):
+    """A learning curve has too few points so far; later it may have more."""
+
+
 class UnknownTrialError(HorizonBOError, LookupError):
     """No pending trial answers to that id."""
 

@@ -1,8 +1,10 @@
 """Command line, watch: does the large run that has begun look as the study's runs foretell?"""
 
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,8 +16,12 @@ from horizon_bo.cli.terminal import (
     errors_as_exit_codes,
     example,
     option,
+    remark,
     show,
 )
+
+if TYPE_CHECKING:
+    from horizon_bo.core.checks.watch import Watched
 
 #: Exit code where something speaks against going on.
 _WARNING = 1
@@ -33,6 +39,16 @@ Rate = Annotated[
     float | None,
     option("--learning-rate", "R", "Peak rate of the large run; left out: the recommended one."),
 ]
+Follow = Annotated[
+    bool,
+    typer.Option(
+        "--follow",
+        help="Go on until the run has ended or Ctrl-C; a line where the verdict changes.",
+    ),
+]
+Every = Annotated[
+    float, option("--every", "S", "Seconds between looks at a curve that is followed.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -46,6 +62,8 @@ def watch(
     learning_rate: Rate = None,
     columns: Mapped = None,
     folder: Folder = None,
+    follow: Follow = False,
+    every: Every = 10.0,
     as_json: AsJson = False,
 ) -> None:
     """Hold the beginning of the large run against what the study foretells, in one line.
@@ -57,12 +75,39 @@ def watch(
 
         tuner = HorizonTuner.open(study)
         place = default_folder(study) if folder is None and "://" not in study else folder
-        found = tuner.watch(
+        look = partial(
+            tuner.watch,
             curve,
             learning_rate=learning_rate,
             columns=mapping_of(columns),
             folder=None if place is None else Path(place),
         )
-    show(asdict(found), found.sentence, as_json=as_json)
-    if not found.fine:
+        if follow:
+            fine = _followed(look, Path(curve), tuner.study.target.tokens, every, as_json)
+        else:
+            found = look()
+            fine = found.fine
+            show(asdict(found), found.sentence, as_json=as_json)
+    if not fine:
         raise typer.Exit(code=_WARNING)
+
+
+def _followed(
+    look: Callable[[], "Watched"], curve: Path, target_tokens: float, every_s: float, as_json: bool
+) -> bool:
+    """Print each new verdict, and on stderr every further per cent; whether the last is fine."""
+    from horizon_bo.runs.watch import followed
+
+    word, percent, fine = "", 0, True
+    remark([] if curve.is_file() else [f"{curve} is not there yet: waiting for it"])
+    try:
+        for found in followed(look, curve, target_tokens, every_s):
+            now = int(100 * found.tokens / target_tokens)
+            if found.word != word:
+                show(asdict(found), found.sentence, as_json=as_json)
+            elif now > percent:
+                remark([f"{now}% of the target's tokens, loss {found.loss:.4g}: {word}"])
+            word, percent, fine = found.word, max(now, percent), found.fine
+    except KeyboardInterrupt:
+        remark(["no longer followed; the run goes on"])
+    return fine

@@ -5,9 +5,10 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from os import PathLike
 from pathlib import Path
+from time import sleep
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,13 +16,16 @@ import torch
 from horizon_bo.core.checks.watch import Curve, Watched, watched
 from horizon_bo.core.decision import decide
 from horizon_bo.core.threads import one_thread
-from horizon_bo.errors import InvalidSpaceError
+from horizon_bo.errors import InvalidSpaceError, UnfinishedCurveError
 from horizon_bo.runs.plan import Tuner
 from horizon_bo.study.horizons import positive
 from horizon_bo.study.trials import Study
 
 if TYPE_CHECKING:
     import pandas as pd
+
+#: A last point so near to the target's tokens is the last one: steps do not end on them.
+_ENDED = 0.999
 
 
 def watch(
@@ -55,6 +59,37 @@ def watch(
         todo = "give the large run's peak rate"
         rate = positive(learning_rate, "learning_rate", InvalidSpaceError, todo)
         return watched(study, belief, points, rate, recorded)
+
+
+def followed(
+    look: Callable[[], Watched], curve: Path, target_tokens: float, every_s: float
+) -> Iterator[Watched]:
+    """What is seen each time that a curve's file has grown, until its run has ended.
+
+    It has ended at the target's tokens, or once a `result.json` lies beside the curve.
+
+    Args:
+        look: Reads the curve and judges it.
+        curve: Its file, which need not be there yet.
+        target_tokens: Tokens at which the run ends, a count.
+        every_s: Seconds between looks.
+    """
+    seen = None
+    while True:
+        ended = (curve.parent / "result.json").is_file()
+        size = curve.stat().st_size if curve.is_file() else 0
+        if size and size != seen:
+            seen = size
+            try:
+                found = look()
+            except UnfinishedCurveError:
+                found = None
+            if found is not None:
+                yield found
+                ended |= found.tokens >= _ENDED * target_tokens
+        if ended:
+            return
+        sleep(every_s)
 
 
 def recorded_curves(study: Study, folder: Path) -> Mapping[int, Curve]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from horizon_bo.errors import InvalidTableError
+from horizon_bo.errors import UnfinishedCurveError
 from horizon_bo.tables.cells import readable, refuse, words
 from horizon_bo.tables.columns import AUTO, ours
 from horizon_bo.tables.curves import step_column
@@ -42,6 +42,7 @@ def curve_points(
         name = fspath(table)
         found = read_file(Path(name))
         frame, remarks = found.frame, found.remarks
+    _refuse_few(len(frame), name)
     given = {"loss": AUTO, **(columns or {})}
     if "tokens" not in given and "tokens" not in map(str.lower, map(str, frame.columns)):
         step = step_column(frame)
@@ -57,10 +58,14 @@ def curve_points(
         values.append(numbers)
     tokens, losses = values
     counted = tokens > 0  # a point before the first step has seen none
-    if counted.sum() < _FEWEST or not all(map(math.isfinite, tokens)):
-        raise InvalidTableError(
-            f"{name} has {int(counted.sum())} points with tokens and a loss, expected at least "
-            f"{_FEWEST}; wait for more of the run"
-        )
+    _refuse_few(int(counted.sum()) if all(map(math.isfinite, tokens)) else 0, name)
     order = np.argsort(tokens[counted], kind="stable")
     return tokens[counted][order], losses[counted][order], (*remarks, *mapped.remarks)
+
+
+def _refuse_few(count: int, name: str) -> None:
+    if count < _FEWEST:
+        raise UnfinishedCurveError(
+            f"{name} has {count} points with tokens and a loss, expected at least {_FEWEST}; wait "
+            "for more of the run"
+        )

@@ -2,7 +2,9 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +14,7 @@ import torch
 from horizon_bo import HorizonTuner
 from horizon_bo.core.checks.watch import Curve, Watched, watched
 from horizon_bo.errors import InvalidTableError
+from horizon_bo.runs import watch
 from horizon_bo.tables.points import curve_points
 from tests.beliefs import CELLS, STRADDLING, WORLD, informed
 from tests.cli.test_app import call
@@ -171,3 +174,63 @@ def test_the_command_line_says_one_line_and_exits_with_one_where_something_is_wr
     assert call("watch runs.db --curve curve.csv").exit_code == 1
     assert call("watch runs.db --curve none.csv").exit_code == 2
     assert HorizonTuner.open("runs.db").study == tuner.study
+
+
+def growing(path: Path, monkeypatch, *stages: Any) -> None:
+    """A file that grows by a stage each time that somebody waits for it; then Ctrl-C."""
+    rest = iter(stages)
+
+    def wait(_: float) -> None:
+        stage = next(rest, KeyboardInterrupt)
+        if not isinstance(stage, str):
+            raise stage
+        with path.open("a") as file:
+            file.write(stage)
+
+    monkeypatch.setattr(watch, "sleep", wait)
+
+
+def lines(values: np.ndarray, first: int, last: int) -> str:
+    """Points of a curve as they are logged."""
+    return "".join(f"{STEPS[k]},{values[k]}\n" for k in range(first, last))
+
+
+def test_a_run_that_is_followed_is_spoken_of_when_the_verdict_changes_and_until_it_ends(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    target = replace(TARGET, tokens=STEPS[-1] * BATCH)
+    tuner = small_tuner(study=Path("runs.db"), target=target, prior_center=1.5e-3)
+    tuner.import_runs(WORLD.sweep(CELLS, STRADDLING))
+    values = losses()
+    values[220:230] += 1.0
+    values[260:270] += 1.0
+    stages = ["step,loss\n", lines(values, 0, 3), lines(values, 3, 100), lines(values, 100, 200)]
+    stages += [lines(values, 200, 300), lines(values, 300, 400)]
+    growing(Path("curve.csv"), monkeypatch, *stages)
+    said = call("watch runs.db --curve curve.csv --learning-rate 1.5e-3 --follow")
+    assert said.exit_code == 1, said.output
+    assert [line.partition(":")[0] for line in said.stdout.splitlines()] == [
+        "fine",
+        "rate too high",
+    ]
+    notes = said.stderr.splitlines()
+    assert notes[0] == "note: curve.csv is not there yet: waiting for it"
+    assert [line.partition("%")[0] for line in notes[1:]] == ["note: 50", "note: 100"]
+    assert notes[2].endswith(": rate too high")
+
+
+def test_a_run_that_is_followed_no_longer_exits_by_its_last_verdict(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    small_tuner(study=Path("runs.db"), prior_center=1.5e-3).import_runs(
+        WORLD.sweep(CELLS, STRADDLING)
+    )
+    growing(Path("curve.csv"), monkeypatch, "step,loss\n", lines(losses(), 0, 200))
+    said = call("watch runs.db --curve curve.csv --follow --json")
+    assert said.exit_code == 0, said.output
+    assert json.loads(said.stdout)["word"] == "fine"
+    assert said.stderr.splitlines()[-1] == "note: no longer followed; the run goes on"
+    Path("result.json").write_text("{}")
+    assert call("watch runs.db --curve curve.csv --follow").exit_code == 0
+    Path("curve.csv").write_text("colour,loss\n" + lines(losses(), 0, 9))
+    assert call("watch runs.db --curve curve.csv --follow").exit_code == 2

@@ -61,6 +61,7 @@ class Watched:
 
     Args:
         fine: Nothing speaks against going on.
+        word: The verdict, with which the sentence begins.
         sentence: What was seen, in one line.
         tokens: Tokens so far, a count.
         loss: Median of the last losses, in the study's unit.
@@ -70,6 +71,7 @@ class Watched:
     """
 
     fine: bool
+    word: str
     sentence: str
     tokens: float
     loss: float
@@ -107,6 +109,7 @@ def watched(
         band = f"expected {least}{'' if least else 'at most '}{high:.4g} ({source})"
     return Watched(
         fine=word == "fine",
+        word=word,
         sentence=f"{word}: {what}; {where}, {band}, at rate {shown_rate(learning_rate)}",
         tokens=at,
         loss=loss,
