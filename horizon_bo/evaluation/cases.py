@@ -40,7 +40,7 @@ class Case:
         max_tokens_ratio: Longest row relative to the target; `None` means any.
         only_params: Buy rows of this size alone; `None` means any.
         max_run_cost: Dearest row, in target runs; `None` means any.
-        optimizer: Whose rate it is, by name.
+        optimizer: Whose rate it is, by name; `None` takes the one of the target's rows, else AdamW.
         parametrization: `"standard"` or `"mup"`.
         experts: Whether sizes are the active ones of a mixture of experts.
         recipe: Source, schedule and averaging (`recipe_of`) of the target and of every row to
@@ -58,7 +58,7 @@ class Case:
     max_tokens_ratio: float | None = None
     only_params: float | None = None
     max_run_cost: float | None = None
-    optimizer: str = "adamw"
+    optimizer: str | None = None
     parametrization: str = "standard"
     experts: bool = False
     recipe: tuple[str, str, str] | None = None
@@ -80,6 +80,7 @@ class Problem:
     """
 
     case: Case
+    optimizer: str
     target: Horizon
     space: SearchSpace
     source: str
@@ -91,7 +92,7 @@ class Problem:
         Neither laws fitted to the sweep nor what was learnt from it and its relatives get a say.
         """
         return Study(
-            optimizer=self.case.optimizer,
+            optimizer=self.optimizer,
             parametrization=self.case.parametrization,
             experts=self.case.experts,
             target=self.target,
@@ -165,12 +166,15 @@ def problem_on(case: Case, runs: Sequence[LoggedRun]) -> Problem:
         )
     space = _space_of([run for _, run in pool], target)
     source = _commonest(own, "source") or OWN_SOURCE
-    study = Study(target=target, space=space, budget=target.flops, source=source)
+    optimizer = case.optimizer or _commonest(own, "optimizer") or "adamw"
+    study = Study(
+        optimizer=optimizer, target=target, space=space, budget=target.flops, source=source
+    )
     trials = tuple(
         study.trial_from(run, trial_id=position, charged=True, row=row)
         for position, (row, run) in enumerate(pool)
     )
-    return Problem(case, target, space, source, trials)
+    return Problem(case, optimizer, target, space, source, trials)
 
 
 @lru_cache(maxsize=8)

@@ -89,7 +89,9 @@ def sweep_runs(frame: pd.DataFrame) -> tuple[LoggedRun, ...]:
 
 def unlabelled(runs: Iterable[LoggedRun]) -> tuple[LoggedRun, ...]:
     """Runs that are of one recipe, without the labels that would tell them apart."""
-    return tuple(replace(run, source=None, schedule=None, averaging=None) for run in runs)
+    return tuple(
+        replace(run, source=None, optimizer=None, schedule=None, averaging=None) for run in runs
+    )
 
 
 def _rows(frame: pd.DataFrame, entry: Mapping[str, Any]) -> pd.DataFrame:

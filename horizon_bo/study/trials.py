@@ -5,6 +5,7 @@ learning rates, sizes and horizons reach the core.
 """
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -43,6 +44,7 @@ class LoggedRun:
         batch_tokens: Tokens per step; `None` takes the target's.
         flops: Training compute in FLOP; `None` takes 6 · params · tokens.
         source: The recipe it was made under; `None` means the study's own.
+        optimizer: Its optimizer, by name; `None` means the study's. Another one is another recipe.
         schedule: Learning-rate schedule; `None` means the target's.
         averaging: Weight averaging; `None` means the target's.
         loss_sd: Known standard deviation of `loss`, added to the inferred noise.
@@ -59,6 +61,7 @@ class LoggedRun:
     batch_tokens: float | None = None
     flops: float | None = None
     source: str | None = None
+    optimizer: str | None = None
     schedule: str | None = None
     averaging: str | None = None
     loss_sd: float | None = None
@@ -334,7 +337,7 @@ class Study:
             flops=flops,
             schedule=run.schedule or self.target.schedule,
             averaging=run.averaging or self.target.averaging,
-            source=run.source or self.source,
+            source=self.source_of(run),
             status="diverged" if run.diverged else "failed" if run.failed else "pending",
             charged=charged,
             row=row,
@@ -349,6 +352,13 @@ class Study:
                 "mark it diverged or failed, or drop it"
             )
         return trial.completed(run.loss, run.loss_sd)
+
+    def source_of(self, run: LoggedRun) -> str:
+        """What a logged run was made under; another optimizer is another recipe."""
+        source = run.source or self.source
+        if run.optimizer is None or _plain(run.optimizer) == _plain(self.optimizer):
+            return source
+        return f"{source} · {run.optimizer.strip()}"
 
     def recipe(self, trial: Trial) -> str | None:
         """The label of a recipe other than the study's own, or `None` for the study's own.
@@ -365,6 +375,16 @@ class Study:
             if part != own
         ]
         return " · ".join(parts) if parts else None
+
+
+def _plain(optimizer: str) -> str:
+    """An optimizer's name without case and maker: AdamW has many, and many say Adam for it."""
+    name = optimizer.strip().lower().replace("-", "_")
+    return (
+        "adamw"
+        if re.fullmatch(r"(fused_?|torch_?)?adamw?(_(torch|fused|apex|8bit))*", name)
+        else name
+    )
 
 
 def log_inputs(trial: "Trial | Suggestion", target: Horizon) -> tuple[float, float, float, float]:

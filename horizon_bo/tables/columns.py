@@ -28,7 +28,7 @@ NEEDED = ("learning_rate", "params", "tokens", "loss")
 #: Columns of numbers that must be positive where they are given.
 POSITIVE = ("learning_rate", "params", "tokens", "batch_tokens", "flops", "loss_sd")
 NUMBERS = (*POSITIVE, "loss")
-LABELS = ("source", "schedule", "averaging")
+LABELS = ("source", "optimizer", "schedule", "averaging")
 COLUMNS = tuple(dict.fromkeys((*NEEDED, *POSITIVE, *LABELS, "diverged", "status")))
 
 #: In a mapping: take what names and values suggest.

@@ -112,7 +112,7 @@ def _recipes(runs: Sequence[LoggedRun], study: Study) -> tuple[str, ...]:
     """How many runs are of another recipe than the target's, in one line."""
     own = (study.source, study.target.schedule, study.target.averaging)
     labels = [
-        (run.source or own[0], run.schedule or own[1], run.averaging or own[2]) for run in runs
+        (study.source_of(run), run.schedule or own[1], run.averaging or own[2]) for run in runs
     ]
     others = [label for label in labels if label != own]
     if not others:
@@ -125,8 +125,8 @@ def _recipes(runs: Sequence[LoggedRun], study: Study) -> tuple[str, ...]:
     more = f" and {len(kinds) - 3} more" if len(kinds) > 3 else ""
     advice = "they tell how the optimum moves, not where it lies"
     if len(others) == len(runs):
-        advice += "; leave the columns source, schedule and averaging out if the runs were made as "
-        advice += "yours will be"
+        advice += "; leave the columns source, optimizer, schedule and averaging out if the runs "
+        advice += "were made as yours will be"
     return (
         f"{len(others)} of {len(runs)} rows are of another recipe than the target's, {len(kinds)} "
         f"in all ({named}{more}): {advice}",

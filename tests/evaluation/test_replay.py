@@ -139,6 +139,18 @@ def test_the_study_is_of_the_targets_source_schedule_and_batch():
     assert study.recipe(problem.pool[0]) == "old · cosine"
 
 
+def test_the_optimizer_is_the_one_that_the_targets_rows_name():
+    case = replace(SMALL, optimizer=None)
+    plain = load_problem(case)
+    assert plain.optimizer == "adamw"
+    table = logged_table(find_sweep(case.sweep)).runs
+    muon = problem_on(case, [replace(run, optimizer="muon") for run in table])
+    assert muon.study(budget=0.1, prior_center=None, seed=0).optimizer == "muon"
+    assert {trial.source for trial in muon.pool} == {trial.source for trial in plain.pool}
+    said = problem_on(replace(case, optimizer="lion"), table)
+    assert said.study(budget=0.1, prior_center=None, seed=0).optimizer == "lion"
+
+
 def test_a_target_with_several_batches_asks_for_one():
     case = Case(name="c", sweep="", target_params=1e9, target_tokens=2e10)
     with pytest.raises(InvalidSpaceError, match="give --batch-tokens"):

@@ -110,10 +110,13 @@ def test_an_outcome_is_recorded_once():
         ({"source": "old"}, "old"),
         ({"schedule": "wsd"}, "wsd"),
         ({"averaging": "lawa"}, "lawa"),
+        ({"optimizer": "Muon"}, "study · Muon"),
+        ({"optimizer": "AdamW"}, None),
+        ({"optimizer": "adamw_torch_fused"}, None),
         ({"source": "old", "averaging": "lawa"}, "old · lawa"),
     ],
 )
-def test_another_source_schedule_or_averaging_is_another_recipe(changes, recipe):
+def test_another_source_optimizer_schedule_or_averaging_is_another_recipe(changes, recipe):
     study = small_study()
     trial = study.trial_from(logged(**changes), trial_id=0, charged=False)
     assert study.recipe(trial) == recipe

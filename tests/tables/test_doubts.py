@@ -179,9 +179,7 @@ def test_a_second_rate_that_varies_is_said():
         logged_table(frame, columns="auto")
 
 
-@pytest.mark.parametrize(
-    "name", ["weight_decay", "optim.beta2", "config/warmup_steps", "optimizer"]
-)
+@pytest.mark.parametrize("name", ["weight_decay", "optim.beta2", "config/warmup_steps", "optim"])
 def test_a_setting_that_varies_and_is_not_used_is_said(name):
     (said,) = logged_table(sweep(**{name: [0.1, 0.2, 0.1, 0.2]})).remarks
     assert name in said
