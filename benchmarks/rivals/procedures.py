@@ -20,11 +20,16 @@ import numpy as np
 
 from benchmarks.rivals.protocol import Answer, Entry, Job, Point, best_at_largest
 from horizon_bo.published.fits.optimum import weighted_regression
+from horizon_bo.published.learning_rate import LEARNING_RATE_LAWS, LearningRateLaw
 from horizon_bo.published.transfer import transfer
 from horizon_bo.study.horizons import Horizon
 
 #: Rates of a grid are a factor of two apart, as people choose them.
 LOG_SPACING = math.log(2)
+
+#: Runs that a bowl takes where rates are freely chosen: two on either side of the best, and one
+#: more where the guess was off.
+BOWL_RUNS = 6
 
 #: Two rates of a sweep that rounding has moved apart count as the wanted spacing still.
 _SLACK = 0.9
@@ -41,11 +46,12 @@ class Grid:
 
     cell: Cell
     points: tuple[Point, ...]
+    runs: int
 
     @property
     def cost(self) -> float:
-        """Training FLOPs of the whole grid."""
-        return sum(point.cost for point in self.points)
+        """Training FLOPs of the runs that will be made of it."""
+        return sum(point.cost for point in self.points[: self.runs])
 
     @property
     def horizon(self) -> Horizon:
@@ -64,7 +70,10 @@ def grids(job: Job) -> list[Grid]:
     for point in job.points:
         if point.batch_tokens == batch:
             cells.setdefault(point.cell, []).append(point)
-    found = [Grid(cell, _spaced(points, job.center)) for cell, points in cells.items()]
+    found = []
+    for cell, points in cells.items():
+        spaced = _spaced(points, job.center)
+        found.append(Grid(cell, spaced, BOWL_RUNS if job.between else len(spaced)))
     return sorted(found, key=lambda grid: grid.cost)
 
 
@@ -101,9 +110,22 @@ class Procedure:
         payable = set(affordable)
         while self._planned:
             point = self._planned.pop(0)
-            if point in payable:
+            if point in payable and not (self._job.between and self._bracketed(point)):
                 return point
         return None
+
+    def _bracketed(self, point: Point) -> bool:
+        """Whether two rates lie between this one and the best of its cell already."""
+        tried = [
+            (failed, loss, run.learning_rate)
+            for (run, loss), failed in zip(self._runs, self._diverged, strict=True)
+            if run.cell == point.cell
+        ]
+        if not tried:
+            return False
+        best = min(tried)[2]
+        low, high = sorted((best, point.learning_rate))
+        return sum(low <= rate <= high and rate != best for _, _, rate in tried) >= 2
 
     def observe(self, point: Point, loss: float, *, diverged: bool) -> None:
         """Keep a run."""
@@ -190,6 +212,16 @@ def by_token_horizon(job: Job, optima: Sequence[tuple[Horizon, float]]) -> float
     return transfer(rate, horizon, job.target, laws=("bjorck",)).learning_rate
 
 
+def by_law(law: LearningRateLaw) -> Carry:
+    """The last optimum moved by the ratio of a published law's rates there and at the target."""
+
+    def carried(job: Job, optima: Sequence[tuple[Horizon, float]]) -> float:
+        horizon, rate = optima[-1]
+        return rate * law.learning_rate(job.target) / law.learning_rate(horizon)
+
+    return carried
+
+
 def spread(job: Job) -> Sequence[Grid]:
     """The two or three grids within the budget whose law has the least variance at the target.
 
@@ -245,6 +277,12 @@ ENTRIES = (
         dearest,
         by_token_horizon,
         "Optimum of the dearest cell whose grid fits the budget, Bjorck's law",
+    ),
+    _entry(
+        "deepseek-checked",
+        dearest,
+        by_law(LEARNING_RATE_LAWS["deepseek"]),
+        "Optimum of the dearest cell whose grid fits the budget, moved by DeepSeek's law",
     ),
     _entry("mutransfer", cheapest, unchanged, "Cheapest cell's optimum reused"),
     _entry(

@@ -50,6 +50,7 @@ class Job:
         prior_center: A guess of the best rate at the target; `None`: there is none.
         divergence_loss: The loss a user would report for a diverged run: worse than all others.
         seed: Seed of every random choice.
+        between: Whether any rate, size and tokens between the points may be run, too.
     """
 
     target: Horizon
@@ -58,6 +59,7 @@ class Job:
     prior_center: float | None
     divergence_loss: float
     seed: int
+    between: bool = False
 
     @cached_property
     def ranges(self) -> Mapping[str, tuple[float, float]]:

@@ -97,7 +97,12 @@ class AtProxy:
     def suggest(self, affordable: Sequence[Point]) -> Point | None:
         """The row of the proxy cell nearest to what the library asks; `None` once it is used up."""
         left = [point for point in affordable if point.cell == self._cell]
-        return nearest_rate(left, self._search.ask()["learning_rate"]) if left else None
+        if not left:
+            return None
+        rate = self._search.ask()["learning_rate"]
+        return (
+            replace(left[0], learning_rate=rate) if self._job.between else nearest_rate(left, rate)
+        )
 
     def observe(self, point: Point, loss: float, *, diverged: bool) -> None:
         """Tell the library the rate that was really run."""
@@ -128,7 +133,10 @@ class Joint:
         if not left:
             return None
         held = {name: getattr(self._allowed[0], name) for name in INPUTS}
-        asked = self._job.vector(Point(**{**held, **self._search.ask()}))
+        proposal = Point(**{**held, **self._search.ask()})
+        if self._job.between and proposal.cost <= max(point.cost for point in left):
+            return proposal
+        asked = self._job.vector(proposal)
         return min(left, key=lambda point: math.dist(asked, self._job.vector(point)))
 
     def observe(self, point: Point, loss: float, *, diverged: bool) -> None:
