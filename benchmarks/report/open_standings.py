@@ -59,7 +59,7 @@ class Race:
 
 def load(folder: Path) -> list[Race]:
     """The finished races of a folder; one that failed ends with the last thing it said."""
-    held: dict[tuple[Any, ...], list[Line]] = defaultdict(list)
+    held: dict[tuple[str, str, str, int], list[Line]] = defaultdict(list)
     for file in sorted(folder.glob("*.jsonl")):
         for line in read_lines(file):
             held[(line["method"], line["group"], line["case"], line["seed"])].append(line)
@@ -161,7 +161,8 @@ def agreement(ours: Mapping[str, float], theirs: Mapping[str, float]) -> tuple[f
     both = sorted(set(ours) & set(theirs))
     if len(both) < 3:
         return math.nan, len(both)
-    return float(spearmanr([ours[m] for m in both], [theirs[m] for m in both])[0]), len(both)
+    found = spearmanr([ours[m] for m in both], [theirs[m] for m in both])
+    return float(found.statistic), len(both)  # type: ignore[attr-defined]  # scipy has no stubs
 
 
 def table(races: Sequence[Race]) -> str:
