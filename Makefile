@@ -128,6 +128,13 @@ bench: $(READY)  ## Replay every method that is installed on all cases; hours, g
 	$(BIN)/python -m benchmarks.harness.cache pack build/bench
 	$(BIN)/python -m benchmarks.report.page $(CASES) build/*/cases.json
 
+# A part of it elsewhere: make bench-open SHARE=2/5; join the lines of build/open afterwards.
+SHARE ?= 1/1
+.PHONY: bench-open
+bench-open: $(READY)  ## Race on emulators of the public sweeps, where anything may be run; hours, goes on
+	$(BIN)/python -m benchmarks.emulators build
+	$(BIN)/python -m benchmarks.harness.open_race --share $(SHARE) --out build/open
+
 .PHONY: bench-smoke
 bench-smoke: $(READY)  ## Every method of the core environment once, on the sweep that ships
 	rm -rf build/smoke
