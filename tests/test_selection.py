@@ -61,6 +61,24 @@ def test_long_tests_run_where_what_they_test_has_changed(checkout, changed, left
     assert set(words) == left_out
 
 
+@pytest.mark.parametrize("base", [(), ("HEAD",), ("0" * 40,)])
+def test_a_merge_is_compared_with_what_it_was_merged_into(checkout, base):
+    git(checkout, "checkout", "-qb", "work")
+    (checkout / "README.md").write_text("new\n")
+    git(checkout, "add", ".")
+    git(checkout, "commit", "-qm", "second")
+    git(checkout, "checkout", "-q", "-")
+    (checkout / "constraints.txt").write_text("meanwhile on the main branch\n")
+    git(checkout, "add", ".")
+    git(checkout, "commit", "-qm", "third")
+    git(checkout, "merge", "-q", "--no-ff", "-m", "merge", "work")
+    assert chosen(checkout, *base).count(" and not ") == 3  # all that can be left out is
+
+
+def test_a_commit_that_is_compared_with_itself_runs_everything(checkout):
+    assert chosen(checkout, "HEAD") == "not gpu"
+
+
 def test_every_path_and_marker_that_the_script_names_exists():
     text = SCRIPT.read_text()
     named = " ".join(re.findall(r"(?:unless_changed \w+ |always=')((?:[\w./ ]|\\\n)+)", text))
