@@ -258,6 +258,14 @@ def transfer(
     depth_ratio: Annotated[
         float | None, option("--depth-ratio", "M", "µP: target's layers over the proxy's.")
     ] = None,
+    expert_width_ratio: Annotated[
+        float | None,
+        option("--expert-width-ratio", "M", "µP: an expert's hidden features; left out: width's."),
+    ] = None,
+    active_ratio: Annotated[
+        float | None,
+        option("--active-ratio", "M", "µP: experts that a token passes, target's over proxy's."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Carry a tuned rate to another run, by one law or by all with their spread."""
@@ -268,8 +276,15 @@ def transfer(
         end = _run(params or from_params, tokens or from_tokens, batch_tokens or from_batch_tokens)
         found = carry(learning_rate, start, end, law)
         record = asdict(found)
-        if width_ratio is not None or depth_ratio is not None:
-            record["mup_factors"] = _mup(start, end, width_ratio, depth_ratio)
+        ratios = {
+            "width": width_ratio,
+            "depth": depth_ratio,
+            "expert_width": expert_width_ratio,
+            "active_experts": active_ratio,
+        }
+        given = {name: ratio for name, ratio in ratios.items() if ratio is not None}
+        if given:
+            record["mup_factors"] = _mup(start, end, given)
     remarks = dict.fromkeys(text for answer in found.laws for text in answer.remarks)
     _show(record, (*remarks, *found.left_out), as_json)
 
@@ -334,20 +349,17 @@ def _run(params: float | None, tokens: float | None, batch_tokens: float | None)
     return Horizon(params=params, tokens=tokens, batch_tokens=batch_tokens)
 
 
-def _mup(
-    start: "Horizon", end: "Horizon", width: float | None, depth: float | None
-) -> dict[str, float]:
+def _mup(start: "Horizon", end: "Horizon", ratios: Mapping[str, float]) -> dict[str, float]:
     from horizon_bo.published.mup import Growth, transfer_factors
 
     batch = 1.0
     if start.batch_tokens is not None and end.batch_tokens is not None:
         batch = end.batch_tokens / start.batch_tokens
     growth = Growth(
-        width=width or 1.0,
-        depth=depth or 1.0,
         batch_tokens=batch,
         tokens=end.tokens / start.tokens,
         params=end.params / start.params,
+        **ratios,
     )
     return asdict(transfer_factors(growth))
 
