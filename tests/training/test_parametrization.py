@@ -43,7 +43,9 @@ def test_factors_are_those_of_the_published_transfer_rules():
 def test_factors_of_experts_are_those_of_the_published_rules_from_a_dense_base():
     shape = {"head_dim": 16, "base_width": 48, "base_depth": 2, "parametrization": "mup"}
     base = ModelConfig(width=48, depth=2, **shape)
-    model = ModelConfig(width=192, depth=2, experts=16, active_experts=3, shared_expert=True, **shape)
+    model = ModelConfig(
+        width=192, depth=2, experts=16, active_experts=3, shared_expert=True, **shape
+    )
     assert (base.hidden, model.hidden) == (128, 128)
     here = {part.name: part for part in weights(model, Recipe(), 1000)}
     there = {part.name: part for part in weights(base, Recipe(), 1000)}
