@@ -14,7 +14,6 @@ import torch
 
 from horizon_bo.training.config import ModelConfig, Recipe, RunConfig
 from horizon_bo.training.corpus import Corpus
-from horizon_bo.training.flops import flops_per_token
 from horizon_bo.training.loop import train
 
 #: Octaves around the lowest mean loss in which a curve is taken for a parabola.
@@ -29,9 +28,8 @@ def losses(
     tokens: int,
     text: Corpus,
     device: str,
-    branches: Sequence[int] = (),
-) -> tuple[dict[int, np.ndarray], float]:
-    """Held-out losses of every rate × seed, all in one stack, by horizon; also the FLOP of all.
+) -> tuple[np.ndarray, float]:
+    """Held-out losses of every rate × seed, all in one stack; also the FLOP of all.
 
     Diverged runs are infinite.
     """
@@ -42,37 +40,27 @@ def losses(
         learning_rates=tuple(rate for rate, _ in pairs),
         seeds=tuple(seed for _, seed in pairs),
         tokens=tokens,
-        branches=tuple(branches),
     )
     with torch.compiler.set_stance("force_eager"):  # compiling each shape would take longer
         outcome = train(config, text, device=device)
-    ended = "wsd" if branches else recipe.schedule
-    found: dict[int, list[float]] = {}
-    for reading in outcome.readings:
-        if reading["schedule"] == ended:
-            loss = reading["loss"]
-            found.setdefault(reading["tokens"], []).append(np.inf if loss is None else loss)
-    shape = (len(rates), len(seeds))
-    return {t: np.reshape(values, shape) for t, values in found.items()}, len(pairs) * outcome.flops
-
-
-def cost(model: ModelConfig, tokens: float) -> float:
-    """FLOP of a run."""
-    return flops_per_token(model) * tokens
-
-
-def parabola(log_rates: np.ndarray, loss: np.ndarray) -> np.ndarray:
-    """Coefficients of a parabola through the finite losses near the lowest, highest power first."""
-    near = np.abs(log_rates - log_rates[np.argmin(loss)]) <= NEAR * np.log(2)
-    use = near & np.isfinite(loss)
-    return np.polyfit(log_rates[use], loss[use], 2)
+    found = [reading["loss"] for reading in outcome.readings]
+    loss = np.array([np.inf if value is None else value for value in found])
+    return loss.reshape(len(rates), len(seeds)), len(pairs) * outcome.flops
 
 
 def vertex(log_rates: np.ndarray, loss: np.ndarray) -> float:
-    """Natural log of the best rate: a parabola's vertex, inside the rates that were tried."""
-    curvature, slope, _ = parabola(log_rates, loss)
+    """Natural log of the best rate: a parabola's vertex, inside the rates that were tried.
+
+    The parabola goes through the finite losses near the lowest; fewer than three of them, or a
+    curve that bends down, leave the lowest itself.
+    """
+    lowest = log_rates[np.argmin(loss)]
+    use = np.isfinite(loss) & (np.abs(log_rates - lowest) <= NEAR * np.log(2))
+    if use.sum() < 3:
+        return float(lowest)
+    curvature, slope, _ = np.polyfit(log_rates[use], loss[use], 2)
     if curvature <= 0:
-        return float(log_rates[np.argmin(loss)])
+        return float(lowest)
     return float(np.clip(-slope / (2 * curvature), log_rates[0], log_rates[-1]))
 
 

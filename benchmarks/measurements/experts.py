@@ -4,7 +4,7 @@
     python -m benchmarks.measurements.experts benchmarks/results/experts_cpu.jsonl --small
     python -m benchmarks.measurements.experts FILE --show
 
-About three minutes on one H200, or fifteen of one CPU thread with `--small`. Needs torch and
+Meant for about three minutes of one H200; not run yet. `--small` is for a CPU. Needs torch and
 numpy alone. One line per model: the held-out loss of every rate × seed. Models in the file already
 are skipped. The last command prints the table: octaves between the highest and the lowest best
 rate over the models, and 90 % intervals from seeds drawn anew at every rate.
@@ -61,8 +61,7 @@ def measure(path: Path, device: str, small: bool) -> None:
             continue
         began = time.perf_counter()
         recipe = Recipe(batch_tokens=batch_tokens)
-        found, flops = losses(model, recipe, RATES, SEEDS, tokens, text, device)
-        (grid,) = found.values()
+        grid, flops = losses(model, recipe, RATES, SEEDS, tokens, text, device)
         seconds = time.perf_counter() - began
         record = {"rates": RATES, "seeds": SEEDS, "tokens": tokens, "batch_tokens": batch_tokens}
         record = {**record, "loss": grid.tolist(), "flops": flops, "seconds": round(seconds, 1)}

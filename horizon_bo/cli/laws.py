@@ -63,6 +63,20 @@ Seed = Annotated[int, typer.Option(metavar="S", help="Seed of the resampling.")]
 Law = Annotated[
     list[str] | None, typer.Option(metavar="NAME", help="A law to ask; repeat for several.")
 ]
+WidthRatio = Annotated[
+    float | None, option("--width-ratio", "M", "µP: target's width over the proxy's.")
+]
+DepthRatio = Annotated[
+    float | None, option("--depth-ratio", "M", "µP: target's layers over the proxy's.")
+]
+ExpertWidthRatio = Annotated[
+    float | None,
+    option("--expert-width-ratio", "M", "µP: an expert's hidden features; left out: width's."),
+]
+ActiveRatio = Annotated[
+    float | None,
+    option("--active-ratio", "M", "µP: experts that a token passes, target's over proxy's."),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -252,20 +266,10 @@ def transfer(
     ] = None,
     batch_tokens: Batch = None,
     law: Law = None,
-    width_ratio: Annotated[
-        float | None, option("--width-ratio", "M", "µP: target's width over the proxy's.")
-    ] = None,
-    depth_ratio: Annotated[
-        float | None, option("--depth-ratio", "M", "µP: target's layers over the proxy's.")
-    ] = None,
-    expert_width_ratio: Annotated[
-        float | None,
-        option("--expert-width-ratio", "M", "µP: an expert's hidden features; left out: width's."),
-    ] = None,
-    active_ratio: Annotated[
-        float | None,
-        option("--active-ratio", "M", "µP: experts that a token passes, target's over proxy's."),
-    ] = None,
+    width_ratio: WidthRatio = None,
+    depth_ratio: DepthRatio = None,
+    expert_width_ratio: ExpertWidthRatio = None,
+    active_ratio: ActiveRatio = None,
     as_json: AsJson = False,
 ) -> None:
     """Carry a tuned rate to another run, by one law or by all with their spread."""
