@@ -63,6 +63,20 @@ Seed = Annotated[int, typer.Option(metavar="S", help="Seed of the resampling.")]
 Law = Annotated[
     list[str] | None, typer.Option(metavar="NAME", help="A law to ask; repeat for several.")
 ]
+WidthRatio = Annotated[
+    float | None, option("--width-ratio", "M", "µP: target's width over the proxy's.")
+]
+DepthRatio = Annotated[
+    float | None, option("--depth-ratio", "M", "µP: target's layers over the proxy's.")
+]
+ExpertWidthRatio = Annotated[
+    float | None,
+    option("--expert-width-ratio", "M", "µP: an expert's hidden features; left out: width's."),
+]
+ActiveRatio = Annotated[
+    float | None,
+    option("--active-ratio", "M", "µP: experts that a token passes, target's over proxy's."),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -252,12 +266,10 @@ def transfer(
     ] = None,
     batch_tokens: Batch = None,
     law: Law = None,
-    width_ratio: Annotated[
-        float | None, option("--width-ratio", "M", "µP: target's width over the proxy's.")
-    ] = None,
-    depth_ratio: Annotated[
-        float | None, option("--depth-ratio", "M", "µP: target's layers over the proxy's.")
-    ] = None,
+    width_ratio: WidthRatio = None,
+    depth_ratio: DepthRatio = None,
+    expert_width_ratio: ExpertWidthRatio = None,
+    active_ratio: ActiveRatio = None,
     as_json: AsJson = False,
 ) -> None:
     """Carry a tuned rate to another run, by one law or by all with their spread."""
@@ -268,8 +280,15 @@ def transfer(
         end = _run(params or from_params, tokens or from_tokens, batch_tokens or from_batch_tokens)
         found = carry(learning_rate, start, end, law)
         record = asdict(found)
-        if width_ratio is not None or depth_ratio is not None:
-            record["mup_factors"] = _mup(start, end, width_ratio, depth_ratio)
+        ratios = {
+            "width": width_ratio,
+            "depth": depth_ratio,
+            "expert_width": expert_width_ratio,
+            "active_experts": active_ratio,
+        }
+        given = {name: ratio for name, ratio in ratios.items() if ratio is not None}
+        if given:
+            record["mup_factors"] = _mup(start, end, given)
     remarks = dict.fromkeys(text for answer in found.laws for text in answer.remarks)
     _show(record, (*remarks, *found.left_out), as_json)
 
@@ -334,20 +353,17 @@ def _run(params: float | None, tokens: float | None, batch_tokens: float | None)
     return Horizon(params=params, tokens=tokens, batch_tokens=batch_tokens)
 
 
-def _mup(
-    start: "Horizon", end: "Horizon", width: float | None, depth: float | None
-) -> dict[str, float]:
+def _mup(start: "Horizon", end: "Horizon", ratios: Mapping[str, float]) -> dict[str, float]:
     from horizon_bo.published.mup import Growth, transfer_factors
 
     batch = 1.0
     if start.batch_tokens is not None and end.batch_tokens is not None:
         batch = end.batch_tokens / start.batch_tokens
     growth = Growth(
-        width=width or 1.0,
-        depth=depth or 1.0,
         batch_tokens=batch,
         tokens=end.tokens / start.tokens,
         params=end.params / start.params,
+        **ratios,
     )
     return asdict(transfer_factors(growth))
 

@@ -5,7 +5,7 @@ Each rule maps ratios between target and proxy to factors on the proxy's setting
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import Literal
 
@@ -25,6 +25,8 @@ class Growth:
         tokens: Ratio of training tokens.
         params: Ratio of parameters; used by the weight-decay rule alone.
         experts: Ratio of experts per layer, at equal active experts.
+        active_experts: Ratio of experts that one token passes, a shared one included.
+        expert_width: Ratio of an expert's hidden features; `None` is that of `width`.
     """
 
     width: float = 1.0
@@ -33,15 +35,23 @@ class Growth:
     tokens: float = 1.0
     params: float = 1.0
     experts: float = 1.0
+    active_experts: float = 1.0
+    expert_width: float | None = None
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if not (math.isfinite(value) and value > 0):
+            if value is not None and not (math.isfinite(value) and value > 0):
                 raise InvalidSpaceError(
                     f"ratio of {field.name} is {value!r}, expected a finite number > 0; "
                     "give target over proxy"
                 )
+
+    @property
+    def active_width(self) -> float:
+        """Ratio of hidden features that one token passes in a layer of experts."""
+        own = self.width if self.expert_width is None else self.expert_width
+        return self.active_experts * own
 
     @property
     def steps(self) -> float:
@@ -54,12 +64,19 @@ class Factors:
     """What to multiply the proxy's settings by.
 
     Args:
-        hidden_rate: Rate of hidden matrices, experts included.
+        hidden_rate: Rate of hidden matrices, experts' input matrices included.
         embedding_rate: Rate of embeddings, biases and norms.
         output_multiplier: Multiplier on the logits.
         hidden_init: Standard deviation of hidden matrices at the start.
         residual_multiplier: Multiplier on every residual branch.
-        weight_decay: λ of hidden matrices, when the optimizer multiplies it by the rate.
+        weight_decay: λ of hidden matrices, when the optimizer multiplies it by the rate; of the
+            router too.
+        expert_out_rate: Rate of experts' output matrices, a shared expert's included.
+        expert_out_init: Standard deviation of experts' output matrices at the start.
+        expert_out_decay: λ of experts' output matrices.
+        gate_multiplier: Multiplier on gates that sum to one; a shared expert has none.
+        router_rate: Rate of the router.
+        router_init: Standard deviation of the router at the start.
     """
 
     hidden_rate: float = 1.0
@@ -68,6 +85,12 @@ class Factors:
     hidden_init: float = 1.0
     residual_multiplier: float = 1.0
     weight_decay: float = 1.0
+    expert_out_rate: float = 1.0
+    expert_out_init: float = 1.0
+    expert_out_decay: float = 1.0
+    gate_multiplier: float = 1.0
+    router_rate: float = 1.0
+    router_init: float = 1.0
 
     def times(self, other: "Factors") -> "Factors":
         """Both applied."""
@@ -118,8 +141,12 @@ def transfer_factors(growth: Growth, rules: Sequence[str] = DEFAULT_RULES) -> Fa
             factors = factors.times(_factors(name, growth))
     if "weight-decay" in rules:
         per_param = (growth.tokens / growth.params) ** -TIMESCALE_EXPONENT
-        decay = growth.batch_tokens * per_param / (factors.hidden_rate * growth.tokens)
-        factors = factors.times(Factors(weight_decay=decay / factors.weight_decay))
+        kept = growth.batch_tokens * per_param / growth.tokens  # rate · decay, over the proxy's
+        factors = replace(
+            factors,
+            weight_decay=kept / factors.hidden_rate,
+            expert_out_decay=kept / factors.expert_out_rate,
+        )
     return factors
 
 
@@ -133,12 +160,25 @@ def _factors(rule: str, growth: Growth) -> Factors:
         return Factors(residual_multiplier=1 / growth.depth)
     if rule == "depth-half":
         root = growth.depth**-0.5
-        return Factors(residual_multiplier=root, hidden_rate=root)
+        return replace(_all_matrices(root), residual_multiplier=root)
     if rule == "batch":
         root = growth.batch_tokens**0.5
-        return Factors(hidden_rate=root, embedding_rate=root, weight_decay=root)
+        every = replace(_all_matrices(root), embedding_rate=root)
+        return replace(every, weight_decay=root, expert_out_decay=root)
     if rule == "horizon":
         root = growth.tokens**-0.5  # at equal batch, steps grow as tokens
-        return Factors(hidden_rate=root, embedding_rate=root)
+        return replace(_all_matrices(root), embedding_rate=root)
     assert rule == "moe", f"rule {rule} has no factors"
-    return Factors()
+    a = growth.active_width
+    return Factors(
+        expert_out_rate=1 / a,
+        expert_out_init=a**-0.5,
+        expert_out_decay=a,
+        gate_multiplier=growth.active_experts,
+        router_rate=1 / growth.width,
+        router_init=1 / growth.width,
+    )
+
+
+def _all_matrices(rate: float) -> Factors:
+    return Factors(hidden_rate=rate, expert_out_rate=rate, router_rate=rate)

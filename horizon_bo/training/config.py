@@ -80,21 +80,24 @@ class ModelConfig:
             )
 
     @property
+    def feeds(self) -> int:
+        """Feed-forward layers that one token passes in a block: its experts, the shared one too."""
+        return self.active_experts + self.shared_expert if self.experts else 1
+
+    @property
     def hidden(self) -> int:
         """Width of SwiGLU's hidden layer; an expert's where there are experts.
 
         Experts are as wide as makes the active ones cost what a dense layer costs.
         """
-        shares = self.active_experts + self.shared_expert if self.experts else 1
-        whole = _SWIGLU_RATIO * self.width / shares
+        whole = _SWIGLU_RATIO * self.width / self.feeds
         return max(1, round(whole / _HIDDEN_MULTIPLE)) * _HIDDEN_MULTIPLE
 
     @property
     def params(self) -> int:
         """Non-embedding parameters that one token passes: matrices of the blocks, a count."""
-        feeds = self.active_experts + self.shared_expert if self.experts else 1
         router = self.width * self.experts
-        return self.depth * (4 * self.width**2 + feeds * 3 * self.width * self.hidden + router)
+        return self.depth * (4 * self.width**2 + self.feeds * 3 * self.width * self.hidden + router)
 
 
 @dataclass(frozen=True, kw_only=True)

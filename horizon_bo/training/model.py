@@ -140,6 +140,8 @@ class Transformer:
         if not self.model.experts:
             return swiglu(normed, up, down), 0.0
         fed, uneven = routed(normed, parts[f"{layer}.router"], up, down, self.model.active_experts)
+        if self.factors.gates != 1:
+            fed = self.factors.gates * fed
         if self.model.shared_expert:
             shared = swiglu(normed, parts[f"{layer}.shared_up"], parts[f"{layer}.shared_down"])
             fed = fed + shared

@@ -10,8 +10,19 @@ base tokens, so that the best rate found at the base stays the best:
     residual branches × 1/m_L
     all rates         × √m_B at equal tokens, × m_D^−½ at equal batch;  all decay × √m_B
 
+The base of an expert model is the dense model of the base shape, whose hidden layer the active
+experts (a of them, and a shared one) share among them:
+
+    gates             × a, so that each is 1 when even      experts' up    as hidden matrices
+    experts' down     start sd (all active features)^−½, rate and decay as hidden matrices
+    shared expert     the same, without a gate              more experts   nothing
+    router            start sd × 1/m_N, as it has few outputs;  rate × 1/m_N, decay × m_N
+
 Source: Yang et al. (2022), arXiv:2203.03466; depth by CompleteP (α = 1), arXiv:2505.01618; batch
-and horizon by Complete(d)P, arXiv:2512.22382.
+and horizon by Complete(d)P, arXiv:2512.22382. Experts as slices of one dense layer of the active
+width with normalized gates, and their number without a rule, by Complete-muE, arXiv:2605.23893
+(abstract; its table could not be had); experts as hidden and the router as an output layer follow
+from Yang et al., table 8, as in Małaśnicki et al. (2025), arXiv:2508.09752 (abstract).
 Changed: attention is scaled by √(head_dim) as usual, because head_dim does not grow with width.
 """
 
@@ -51,10 +62,11 @@ class Weights:
 
 @dataclass(frozen=True, kw_only=True)
 class Multipliers:
-    """Factors in the forward pass: on residual branches and on the logits."""
+    """Factors in the forward pass: on residual branches, logits and the gates of experts."""
 
     residual: float = 1.0
     logits: float = 1.0
+    gates: float = 1.0
 
 
 def multipliers(model: ModelConfig) -> Multipliers:
@@ -62,7 +74,9 @@ def multipliers(model: ModelConfig) -> Multipliers:
     if model.parametrization == "standard":
         return Multipliers()
     return Multipliers(
-        residual=model.base_depth / model.depth, logits=model.base_width / model.width
+        residual=model.base_depth / model.depth,
+        logits=model.base_width / model.width,
+        gates=float(model.active_experts),
     )
 
 
@@ -86,18 +100,24 @@ class _Growth:
         """The gain of a norm."""
         return Weights(name=name, shape=(width,), start_sd=None, rate=self.rate)
 
-    def hidden(self, name: str, shape: tuple[int, ...], shrink: float = 1.0) -> Weights:
-        """A hidden matrix; `shrink` is a factor on its start."""
+    def hidden(
+        self, name: str, shape: tuple[int, ...], shrink: float = 1.0, slices: int = 1
+    ) -> Weights:
+        """A hidden matrix, one of `slices` of a wider one; `shrink` is a factor on its start."""
         return Weights(
             name=name,
             shape=shape,
             # a matrix's start sd is fan_in^−½ in both parametrizations: µP's factor is in it
-            start_sd=shrink * shape[-2] ** -0.5,
+            start_sd=shrink * (slices * shape[-2]) ** -0.5,
             rate=self.rate / self.wide,
             decay=self.decay * self.wide,
             eps=1 / (self.wide * self.deep),
             matrix=True,
         )
+
+    def router(self, name: str, width: int, experts: int) -> Weights:
+        """The router's matrix, an output layer: its start falls with width once more."""
+        return self.hidden(name, (width, experts), self.wide**-0.5)
 
 
 def weights(model: ModelConfig, recipe: Recipe, tokens: int) -> tuple[Weights, ...]:
@@ -140,22 +160,23 @@ def _grown(model: ModelConfig, recipe: Recipe, tokens: int) -> _Growth:
 def _block(layer: int, model: ModelConfig, growth: _Growth) -> list[Weights]:
     """The weights of one layer."""
     d, ff, experts = model.width, model.hidden, model.experts
-    depth = model.base_depth if model.parametrization == "mup" else model.depth
-    out = (2 * depth) ** -0.5  # GPT-2's shrink of what adds up
+    mup = model.parametrization == "mup"
+    out = (2 * (model.base_depth if mup else model.depth)) ** -0.5  # GPT-2's shrink of what adds up
     many = (experts,) if experts else ()
+    slices = model.feeds if mup else 1
     found = [
         growth.gain(f"{layer}.attention_gain", d),
         growth.hidden(f"{layer}.qkv", (d, 3 * d)),
         growth.hidden(f"{layer}.out", (d, d), out),
         growth.gain(f"{layer}.feed_gain", d),
         growth.hidden(f"{layer}.up", (*many, d, 2 * ff)),
-        growth.hidden(f"{layer}.down", (*many, ff, d), out),
+        growth.hidden(f"{layer}.down", (*many, ff, d), out, slices),
     ]
     if experts:
-        found.append(growth.hidden(f"{layer}.router", (d, experts)))
+        found.append(growth.router(f"{layer}.router", d, experts))
     if experts and model.shared_expert:
         found += [
             growth.hidden(f"{layer}.shared_up", (d, 2 * ff)),
-            growth.hidden(f"{layer}.shared_down", (ff, d), out),
+            growth.hidden(f"{layer}.shared_down", (ff, d), out, slices),
         ]
     return found

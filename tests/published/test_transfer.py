@@ -1,6 +1,7 @@
 """Transfer and audit give the sources' worked examples and behave as ratios must."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -61,14 +62,16 @@ def test_width_moves_hidden_matrices_alone():
 def test_depth_scales_residual_branches_and_at_half_power_the_rate_too():
     assert transfer_factors(Growth(depth=4), ["depth"]) == Factors(residual_multiplier=0.25)
     half = transfer_factors(Growth(depth=4), ["depth-half"])
-    assert half == Factors(residual_multiplier=0.5, hidden_rate=0.5)
+    every = {"hidden_rate": 0.5, "expert_out_rate": 0.5, "router_rate": 0.5}
+    assert half == Factors(residual_multiplier=0.5, **every)
 
 
 def test_batch_and_horizon_scale_with_square_roots():
     batch = transfer_factors(Growth(batch_tokens=4), ["batch"])
-    assert batch == Factors(hidden_rate=2.0, embedding_rate=2.0, weight_decay=2.0)
+    every = {"hidden_rate": 2.0, "embedding_rate": 2.0, "expert_out_rate": 2.0, "router_rate": 2.0}
+    assert batch == Factors(**every, weight_decay=2.0, expert_out_decay=2.0)
     longer = transfer_factors(Growth(tokens=16), ["horizon"])
-    assert longer == Factors(hidden_rate=0.25, embedding_rate=0.25)
+    assert longer == Factors(**dict.fromkeys(every, 0.25))
 
 
 def test_a_batch_that_grows_with_tokens_leaves_the_rate_alone():
@@ -78,6 +81,28 @@ def test_a_batch_that_grows_with_tokens_leaves_the_rate_alone():
 
 def test_more_experts_at_equal_active_params_change_nothing():
     assert transfer_factors(Growth(experts=8), ["moe"]) == Factors()
+
+
+@given(ratios, ratios)
+def test_experts_are_slices_of_one_layer_of_the_active_width(width, active):
+    sliced = transfer_factors(Growth(width=width, active_experts=active, expert_width=1 / active))
+    whole = transfer_factors(Growth(width=width, expert_width=1.0))
+    assert sliced == replace(
+        whole,
+        gate_multiplier=active,
+        expert_out_rate=sliced.expert_out_rate,
+        expert_out_init=sliced.expert_out_init,
+        expert_out_decay=sliced.expert_out_decay,
+    )
+    for name in ("expert_out_rate", "expert_out_init", "expert_out_decay"):
+        assert math.isclose(getattr(sliced, name), 1.0)
+
+
+def test_an_expert_grows_with_the_width_unless_told_otherwise():
+    factors = transfer_factors(Growth(width=4), ["width", "moe"])
+    assert factors.expert_out_rate == factors.hidden_rate == factors.router_rate == 0.25
+    assert factors.expert_out_init == factors.hidden_init == 0.5
+    assert factors.router_init == 0.25
 
 
 @given(ratios, ratios, ratios)

@@ -40,6 +40,30 @@ def test_factors_are_those_of_the_published_transfer_rules():
     assert multipliers(model).logits == pytest.approx(wanted.output_multiplier)
 
 
+def test_factors_of_experts_are_those_of_the_published_rules_from_a_dense_base():
+    shape = {"head_dim": 16, "base_width": 48, "base_depth": 2, "parametrization": "mup"}
+    base = ModelConfig(width=48, depth=2, **shape)
+    model = ModelConfig(
+        width=192, depth=2, experts=16, active_experts=3, shared_expert=True, **shape
+    )
+    assert (base.hidden, model.hidden) == (128, 128)
+    here = {part.name: part for part in weights(model, Recipe(), 1000)}
+    there = {part.name: part for part in weights(base, Recipe(), 1000)}
+    growth = Growth(width=4, active_experts=4, expert_width=1, experts=16)
+    wanted = transfer_factors(growth)
+    for name in ("0.down", "0.shared_down"):
+        assert here[name].rate == pytest.approx(wanted.expert_out_rate)
+        assert here[name].start_sd / there["0.down"].start_sd == pytest.approx(
+            wanted.expert_out_init
+        )
+        assert here[name].decay == pytest.approx(wanted.expert_out_decay)
+    assert here["0.up"].rate == pytest.approx(wanted.hidden_rate)
+    assert here["0.router"].rate == pytest.approx(wanted.router_rate)
+    assert here["0.router"].start_sd == pytest.approx(48**-0.5 * wanted.router_init)
+    # the shared expert is one of the four that a token passes, and has no gate
+    assert multipliers(model).gates == wanted.gate_multiplier - 1
+
+
 def _sizes(model: ModelConfig, steps: int = 4) -> dict[str, float]:
     """Root mean squares of what a model computes after a few steps at one rate."""
     config = small_run(tokens=64 * 400)
