@@ -100,6 +100,15 @@ def asked_for(n: object) -> int:
     return n or 1
 
 
+def refuse_no_name(given: object, what: str, example: str) -> None:
+    """A name is a text of some length, not empty and not endless."""
+    if not isinstance(given, str) or not 0 < len(given.strip()) <= LONGEST_NAME:
+        raise InvalidSpaceError(
+            f"{what} is {quoted(given)}, expected a name of up to {LONGEST_NAME} characters; "
+            f"give one such as {example}"
+        )
+
+
 def shown_rate(rate: float) -> str:
     """A learning rate for people: four digits at most, which is more than anybody can tune."""
     return f"{rate:.4g}"

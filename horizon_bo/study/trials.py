@@ -22,7 +22,7 @@ from horizon_bo.study.horizons import (
     positive,
     training_flops,
 )
-from horizon_bo.study.quantities import LONGEST_NAME, quoted
+from horizon_bo.study.quantities import refuse_no_name
 
 Status = Literal["pending", "completed", "diverged", "failed"]
 STATUSES: tuple[str, ...] = ("pending", "completed", "diverged", "failed")
@@ -234,13 +234,8 @@ class Study:
             raise InvalidSpaceError(
                 f"parametrization is {self.parametrization!r}, expected one of {PARAMETRIZATIONS}"
             )
-        for name, example in (("optimizer", "adamw"), ("source", OWN_SOURCE)):
-            given = getattr(self, name)
-            if not isinstance(given, str) or not 0 < len(given.strip()) <= LONGEST_NAME:
-                raise InvalidSpaceError(
-                    f"{name} is {quoted(given)}, expected a name of up to {LONGEST_NAME} "
-                    f"characters; give one such as {example}"
-                )
+        refuse_no_name(self.optimizer, "optimizer", "adamw")
+        refuse_no_name(self.source, "source", OWN_SOURCE)
         for name in ("prior_center", "regret_tolerance"):
             if getattr(self, name) is not None:
                 number = positive(
