@@ -11,9 +11,10 @@ export OMP_NUM_THREADS ?= 1
 PROCESSES ?= 2
 SELECT ?= not gpu
 # First the tests that share the machine, each file in one process so that what it sets up is set up once;
-# then those that need the machine for themselves.
+# then those that mostly wait, several at once; then those that need the machine for themselves.
 define tests
-$(BIN)/pytest -q --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder $(2) -m "($(1)) and not alone"
+$(BIN)/pytest -q --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder $(2) -m "($(1)) and not waits and not alone"
+$(BIN)/pytest -q --numprocesses 4 $(2) -m "($(1)) and waits" $$(grep -rl --include='*.py' 'mark\.waits' tests)
 $(BIN)/pytest -q $(2) -m "($(1)) and alone" $$(grep -rl --include='*.py' 'mark\.alone' tests)
 endef
 BEGAN := $(shell date +%s)
@@ -72,7 +73,8 @@ docs: $(READY)  ## The documentation in site/; a dead link or any other warning 
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 .PHONY: test
-test: lint types docs  ## Everything: lint, types, documentation, all tests
+test: $(READY)  ## Everything: lint, types, documentation, all tests
+	$(MAKE) --no-print-directory --jobs $(PROCESSES) lint types docs
 	$(call tests,$(SELECT),--durations 15)
 	$(took)
 

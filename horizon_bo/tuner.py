@@ -36,6 +36,7 @@ from horizon_bo.study.horizons import (
     refuse_unlikely_sizes,
 )
 from horizon_bo.study.outliers import far_losses
+from horizon_bo.study.quantities import asked_for
 from horizon_bo.study.trials import OWN_SOURCE, LoggedRun, Study, Suggestion, Trial
 
 if TYPE_CHECKING:
@@ -173,9 +174,7 @@ class HorizonTuner:
         Raises:
             BudgetExhaustedError: No run fits into what is left of the budget.
         """
-        if n is not None and (not isinstance(n, int) or isinstance(n, bool) or n < 1):
-            raise InvalidSpaceError(f"n is {n!r}, expected a whole number >= 1; ask for one run")
-        ask = Ask(wanted=n or 1, without=tuple(without), limits=limits)
+        ask = Ask(wanted=asked_for(n), without=tuple(without), limits=limits)
         self._stored, answer = suggested(
             self._store, self._stored, ask, working_out(ask, self.believed)
         )

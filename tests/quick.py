@@ -53,7 +53,7 @@ def ended(process: int, limit_s: float = 120.0) -> int:
             os.kill(process, signal.SIGUSR2)
             time.sleep(1.0)
             pytest.fail("the process hangs; standard error says where")
-        time.sleep(0.02)
+        time.sleep(0.005)
     return os.waitstatus_to_exitcode(status[1])
 
 
@@ -76,4 +76,4 @@ def eventually(claim: Callable[[], bool], limit_s: float = 60.0) -> None:
     until = time.monotonic() + limit_s
     while not claim():
         assert time.monotonic() < until, "it never came about"
-        time.sleep(0.05)
+        time.sleep(0.01)

@@ -38,6 +38,7 @@ from horizon_bo.cli.terminal import (
     show_fields,
     show_json,
     trial_id,
+    whole_number,
 )
 from horizon_bo.study.quantities import shown_rate
 
@@ -94,7 +95,7 @@ start.register(app)
 @app.command(epilog=example("horizon-bo suggest runs.db -n 2"))
 def suggest(
     study: StudyArgument,
-    n: Annotated[int, typer.Option("-n", metavar="K", help="Runs to make at once.")] = 1,
+    n: Annotated[int, option("-n", "K", "Runs to make at once.", whole_number)] = 1,
     without: Without = None,
     as_json: AsJson = False,
 ) -> None:

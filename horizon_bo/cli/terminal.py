@@ -33,6 +33,8 @@ StudyArgument = Annotated[
         "there are several.",
     ),
 ]
+#: Digits of a count or an id on the command line.
+_MOST_DIGITS = 18
 
 
 @contextmanager
@@ -64,11 +66,18 @@ def example(*lines: str) -> str:
 def trial_id(text: str) -> int:
     """The id of a suggestion, as an argument."""
     with errors_as_exit_codes():
-        if not str(text).isdecimal():
+        if not str(text).isdecimal() or len(str(text)) > _MOST_DIGITS:
             raise UnknownTrialError(
-                f"trial {text!r} is unknown, expected a whole number; use the suggestion's id"
+                f"trial {quoted(text)} is unknown, expected a whole number; use the suggestion's id"
             )
         return int(text)
+
+
+def whole_number(text: str, flag: str) -> int:
+    """A whole number of any sign; what is no sensible one says so further in."""
+    if not text.removeprefix("-").isdecimal() or len(text) > _MOST_DIGITS:
+        raise InvalidSpaceError(f"{flag} is {quoted(text)}, expected a whole number; correct it")
+    return int(text)
 
 
 def any_number(text: str, flag: str) -> float:

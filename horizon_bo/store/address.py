@@ -15,14 +15,15 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from horizon_bo.errors import StorageError
+from horizon_bo.study.quantities import LONGEST_NAME
 
 #: Schemes that mean PostgreSQL; each is read by psycopg 3.
 _POSTGRESQL = ("postgres", "postgresql", "postgresql+psycopg")
 #: What stands between the user's name and the host of a URL.
 _PASSWORD = re.compile(r"(://[^:/@\s]*):[^\s]*@")
 _PARAMETER = re.compile(r"([?&](?:password|sslpassword)=)[^&#\s]*", re.IGNORECASE)
-#: Longest name of a study, in characters.
-_LONGEST_NAME = 200
+#: Longest address, in characters: the longest path that systems take.
+_LONGEST = 4096
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,11 @@ def address_of(text: str | PathLike[str], name: str | None = None) -> Address:
         StorageError: It names no database that can keep a study.
     """
     given = fspath(text)
+    if len(given) > _LONGEST:
+        raise StorageError(
+            f"the study's address has {len(given)} characters, expected up to {_LONGEST}; "
+            "choose a shorter path"
+        )
     where, named = _split(given)
     if name is not None and named is not None and name != named:
         raise StorageError(
@@ -90,17 +96,24 @@ def masked(text: str) -> str:
 def _split(text: str) -> tuple[str, str | None]:
     """Database and study's name; a file whose own name has a `#` is found as it is."""
     where, mark, name = text.rpartition("#")
-    if not mark or "@" in name or "/" in name or ("://" not in text and Path(text).is_file()):
+    if not mark or "@" in name or "/" in name or ("://" not in text and _is_file(text)):
         return text, None
     return where, name
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except OSError:  # too long a name for a file
+        return False
 
 
 def _checked(name: str | None) -> str | None:
     if name is None:
         return None
-    if not name.strip() or len(name) > _LONGEST_NAME or "#" in name or not name.isprintable():
+    if not name.strip() or len(name) > LONGEST_NAME or "#" in name or not name.isprintable():
         raise StorageError(
-            f"the study's name is {name[:40]!r}, expected up to {_LONGEST_NAME} printable "
+            f"the study's name is {name[:40]!r}, expected up to {LONGEST_NAME} printable "
             "characters without #; choose another"
         )
     return name

@@ -4,6 +4,8 @@ import math
 import re
 from typing import Any
 
+from horizon_bo.errors import InvalidSpaceError
+
 _SUFFIXES = {
     **dict.fromkeys(("k", "thousand"), 3),
     **dict.fromkeys(("m", "mn", "mio", "million", "millions"), 6),
@@ -28,6 +30,10 @@ _LONGEST = 64
 
 #: How much of a value a message quotes, in characters.
 _QUOTED = 80
+#: Runs that may be asked for at once.
+_MOST_ASKED = 1000
+#: Longest name of anything, in characters.
+LONGEST_NAME = 200
 
 
 def quantity(text: str) -> float | None:
@@ -81,6 +87,26 @@ def quoted(value: Any) -> str:
     except RecursionError:
         text = f"a {type(value).__name__} nested too deeply"
     return text if len(text) <= _QUOTED else f"{text[: _QUOTED - 1]}…"
+
+
+def asked_for(n: object) -> int:
+    """How many runs somebody wants, one where nothing is said."""
+    if n is not None and (
+        not isinstance(n, int) or isinstance(n, bool) or not 0 < n <= _MOST_ASKED
+    ):
+        raise InvalidSpaceError(
+            f"n is {quoted(n)}, expected a whole number from 1 to {_MOST_ASKED}; ask for one run"
+        )
+    return n or 1
+
+
+def refuse_no_name(given: object, what: str, example: str) -> None:
+    """A name is a text of some length, not empty and not endless."""
+    if not isinstance(given, str) or not 0 < len(given.strip()) <= LONGEST_NAME:
+        raise InvalidSpaceError(
+            f"{what} is {quoted(given)}, expected a name of up to {LONGEST_NAME} characters; "
+            f"give one such as {example}"
+        )
 
 
 def shown_rate(rate: float) -> str:

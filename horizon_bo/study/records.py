@@ -55,7 +55,7 @@ def as_json(record: Any) -> str:
     """One line of JSON, or an error that names what JSON cannot hold."""
     try:
         return json.dumps(record, allow_nan=False)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise InvalidSpaceError(
             f"a setting cannot be stored ({error}), expected numbers, strings, lists and mappings; "
             "put a name in the scale's settings and look the object up in your own code"

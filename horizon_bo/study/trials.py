@@ -22,6 +22,7 @@ from horizon_bo.study.horizons import (
     positive,
     training_flops,
 )
+from horizon_bo.study.quantities import refuse_no_name
 
 Status = Literal["pending", "completed", "diverged", "failed"]
 STATUSES: tuple[str, ...] = ("pending", "completed", "diverged", "failed")
@@ -233,10 +234,8 @@ class Study:
             raise InvalidSpaceError(
                 f"parametrization is {self.parametrization!r}, expected one of {PARAMETRIZATIONS}"
             )
-        if not isinstance(self.optimizer, str) or not self.optimizer.strip():
-            raise InvalidSpaceError(
-                f"optimizer is {self.optimizer!r}, expected a name; give one such as adamw or muon"
-            )
+        refuse_no_name(self.optimizer, "optimizer", "adamw")
+        refuse_no_name(self.source, "source", OWN_SOURCE)
         for name in ("prior_center", "regret_tolerance"):
             if getattr(self, name) is not None:
                 number = positive(

@@ -29,7 +29,7 @@ from tests.bowl import bowl
 from tests.quick import child, ended, eventually, quick_inference
 from tests.studies import TARGET, small_tuner
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.waits
 #: Trains for a while, keeps a checkpoint in its folder, and prints the loss.
 TRAINER = """
 import os, pathlib, sys, time

@@ -15,7 +15,7 @@ from horizon_bo.tuner import HorizonTuner
 from tests.quick import child, ended, eventually, quick_inference
 from tests.studies import TARGET, logged, small_tuner
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.waits
 Say = Callable[[object], object]
 
 
