@@ -199,6 +199,7 @@ def test_a_full_disk_is_said_in_one_line(tmp_path, monkeypatch):
 
 
 @pytest.mark.gpu
+@pytest.mark.filterwarnings("default")  # torch.compile warns of what it does itself
 def test_an_accelerator_reaches_the_loss_of_the_cpu():
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device is here, expected one; run with -m gpu where there is")
