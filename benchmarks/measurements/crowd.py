@@ -244,6 +244,16 @@ def _rows(study: Study) -> tuple[int | None, ...]:
     return tuple(trial.row for trial in study.informing)
 
 
+def _changes(states: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The states at which a run has ended or the answer is another, and the last."""
+    kept: list[dict[str, Any]] = []
+    for state in states:
+        told = ("ended", "spent", "learning_rate")
+        if state["final"] or not kept or any(state[key] != kept[-1][key] for key in told):
+            kept.append(state)
+    return kept
+
+
 def done(results: Path) -> set[tuple[str, int, int]]:
     """The simulations that a file holds."""
     lines = map(json.loads, results.read_text().splitlines()) if results.exists() else ()
@@ -262,7 +272,7 @@ def main(
         for workers in WORKERS:
             if (name, workers, seed) in done(out):
                 continue
-            states = [*simulated(problem, workers, seed, beliefs)]
+            states = _changes(simulated(problem, workers, seed, beliefs))
             with out.open("a") as file:
                 file.writelines(json.dumps(state) + "\n" for state in states)
             print(name, workers, {k: states[-1][k] for k in ("clock_h", "regret", "overhead")})

@@ -19,6 +19,7 @@ from benchmarks.harness import bench
 from benchmarks.harness.ablations import ABLATIONS
 from benchmarks.measurements import averaging, checks, exponents, proof
 from benchmarks.problems.synthetic import KINDS
+from benchmarks.report import crowd_view
 from benchmarks.report.standings import Replay, at_centers, load, twice
 from benchmarks.report.standings_figures import draw_extrapolation, draw_regret
 from benchmarks.report.standings_tables import (
@@ -132,6 +133,7 @@ def main(
         "exponents": exponents.text(),
         "averaging": averaging.table(),
         "checks": checks.table(),
+        "crowd": crowd_view.table(crowd_view.simulations()),
         "speeds": speeds(),
         "harder_budget": f"{HARDER_BUDGET:.0%}",
     }
@@ -139,6 +141,7 @@ def main(
     FIGURES.mkdir(exist_ok=True)
     everyone = of(replays, "main", "same")
     draw_regret(complete(everyone)[0], known, FIGURES / "regret.png")
+    crowd_view.draw(crowd_view.simulations(), FIGURES / "crowd.png")
     draw_extrapolation(replays, known, "same", HARDER_BUDGET, FIGURES / "extrapolation.png")
     table = short_table(complete(everyone)[0], known)
     MAIN_README.write_text(between_marks(MAIN_README.read_text(), "standings", table))
