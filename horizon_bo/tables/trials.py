@@ -70,7 +70,7 @@ def _logged(trial: Trial, label: str) -> LoggedRun:
     same = {
         field.name: getattr(trial, field.name)
         for field in fields(LoggedRun)
-        if field.name not in ("diverged", "failed", "name")
+        if field.name not in ("optimizer", "diverged", "failed", "name")  # the source names it
     }
     return LoggedRun(
         **same,
