@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import count
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,6 +33,7 @@ from horizon_bo.errors import BudgetExhaustedError
 from horizon_bo.evaluation.least_squares import law_readout
 from horizon_bo.evaluation.replays import append_line, read_lines
 from horizon_bo.evaluation.score import outcome
+from horizon_bo.study.horizons import training_flops
 from horizon_bo.study.trials import LoggedRun, Study, Trial
 
 #: Told to every method, in target runs.
@@ -94,12 +94,11 @@ def ours(study: Study) -> Move:
 def rival(name: str, job: Job) -> Player:
     """A rival, told what it asked for as it was really run."""
     player: Rival = entries()[name].make(job)
-    told = count()
-    heard: list[int] = []
+    heard: list[Trial] = []
 
     def move(study: Study) -> Move:
         for trial in study.trials[len(heard) :]:
-            heard.append(next(told))
+            heard.append(trial)
             loss = job.divergence_loss if trial.loss is None else trial.loss
             player.observe(_point(trial), loss, diverged=trial.status == "diverged")
         answer: Answer = player.recommend()
@@ -199,7 +198,7 @@ def _made(contest: Contest, study: Study, asked: Point) -> Trial | None:
     sizes = [scale.params for scale in space.scales]
     params = min(max(asked.params, sizes[0]), sizes[-1])
     tokens = min(max(asked.tokens, space.tokens[0]), space.tokens[1])
-    tokens = min(tokens, study.affordable / (6 * params))
+    tokens = min(tokens, study.affordable / training_flops(params, 1.0))
     if tokens < space.tokens[0] * (1 - 1e-9):
         return None
     rate = min(max(asked.learning_rate, low), high)

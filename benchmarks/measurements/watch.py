@@ -123,9 +123,10 @@ def main(
                 so_far = Curve(curve.tokens[:count], curve.losses[:count])
                 for known in ({}, recorded):
                     found = watched(tuner.study, tuner.belief, so_far, factor * best, known)
-                    said = {**asdict(found), "word": found.sentence.partition(":")[0]}
                     where = {"seed": seed, "factor": factor, "unit": unit, "share": share}
-                    lines.append({**where, "curves": bool(known), "best": best, **said, **about})
+                    lines.append(
+                        {**where, "curves": bool(known), "best": best, **asdict(found), **about}
+                    )
         for line in lines:
             line["cpu_s"] = time.process_time() - began
         with out.open("a") as file:

@@ -81,14 +81,22 @@ def shared(races: Sequence[Race]) -> list[Race]:
     return [race for race in races if met[race.world] == methods]
 
 
+def _nested(
+    worlds: Sequence[tuple[str, str, int]], values: FloatArray
+) -> Mapping[str, Mapping[str, list[float]]]:
+    """Values by group, then by target; a value a seed."""
+    tree: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for (group, case, _), value in zip(worlds, values, strict=True):
+        tree[group][case].append(float(value))
+    return tree
+
+
 def layered(worlds: Sequence[tuple[str, str, int]], values: FloatArray) -> tuple[float, float]:
     """Ends of the 95 % interval of a mean over worlds: groups, targets and seeds resampled.
 
     Every group counts alike, and every target of a group.
     """
-    tree: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for (group, case, _), value in zip(worlds, values, strict=True):
-        tree[group][case].append(float(value))
+    tree = _nested(worlds, values)
     generator = np.random.default_rng(0)
     drawn = lambda of: [of[k] for k in generator.integers(len(of), size=len(of))]  # noqa: E731
     groups = [[list(seeds) for seeds in cases.values()] for cases in tree.values()]
@@ -102,9 +110,7 @@ def layered(worlds: Sequence[tuple[str, str, int]], values: FloatArray) -> tuple
 
 def balanced(worlds: Sequence[tuple[str, str, int]], values: FloatArray) -> float:
     """Mean over worlds in which groups count alike, and targets of a group."""
-    tree: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for (group, case, _), value in zip(worlds, values, strict=True):
-        tree[group][case].append(float(value))
+    tree = _nested(worlds, values)
     return float(
         np.mean([np.mean([np.mean(seeds) for seeds in cases.values()]) for cases in tree.values()])
     )

@@ -58,7 +58,7 @@ OnlyParams = Annotated[
     float | None, option("--only-params", "N", "Buy rows of this size alone, in parameters.")
 ]
 Optimizer = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Optimizer of the runs; left out: adamw.")
+    str | None, typer.Option(metavar="NAME", help="Optimizer; left out: its rows' own, else adamw.")
 ]
 Methods = Annotated[
     str,
