@@ -1,10 +1,12 @@
 .DEFAULT_GOAL := help
 # The oldest Python that the lock file was made for, or the newest at hand.
-PYTHON ?= $(shell for v in 3.11 3.12 3.13; do python$$v --version >/dev/null 2>&1 && echo python$$v && exit; done; echo python3)
+PYTHON ?= $(shell for v in 3.11 3.12 3.13 3.14; do python$$v --version >/dev/null 2>&1 && echo python$$v && exit; done; echo python3)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-TORCH := torch==2.13.0
+# Every package that the tests ran with, each with the hashes of its files.
+LOCK := requirements.lock
+TORCH := $(shell grep -o '^torch==[0-9.]*' $(LOCK))
 # Worker processes, not threads, use the cores; results do not depend on the machine's thread count.
 export OMP_NUM_THREADS ?= 1
 # Processes that tests are spread over, and which tests are chosen.
@@ -31,16 +33,30 @@ venv: $(READY)  ## Set up .venv with pinned versions
 # whatever build there is. Only the last attempt may complain; what it came to is said in one line.
 define environment
 @test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
-@$(1)/bin/python -m pip install --quiet '$(TORCH)+cpu' 2>/dev/null \
-  || $(1)/bin/python -m pip install --quiet --retries 1 --index-url https://download.pytorch.org/whl/cpu '$(TORCH)' 2>/dev/null \
-  || $(1)/bin/python -m pip install -qq '$(TORCH)'
+@command -v uv >/dev/null || $(1)/bin/python -m pip install --quiet uv 2>/dev/null || true
+@$(1)/bin/python -m pip install $(TORCH_ONLY) '$(TORCH)+cpu' 2>/dev/null \
+  || $(1)/bin/python -m pip install $(TORCH_ONLY) --retries 1 --index-url https://download.pytorch.org/whl/cpu '$(TORCH)' 2>/dev/null \
+  || $(1)/bin/python -m pip install $(TORCH_ONLY) '$(TORCH)'
 @$(1)/bin/python -c 'from importlib.metadata import version; print("$(1): torch", version("torch"))'
 endef
+TORCH_ONLY := --quiet --no-deps --no-compile
 
-$(READY): pyproject.toml constraints.txt
+# The rest into such an environment: by uv, in seconds; in minutes by pip, which takes no hashes for
+# packages that are not named one by one.
+define packages
+@PATH="$$PATH:$(1)/bin"; uv pip install --quiet --python $(1)/bin/python $(2) 2>$(1)/uv.log \
+  || { sed -n 's/^\([a-z].*[^ ]\) *\\$$/\1/p' $(LOCK) > $(1)/pins.txt; $(1)/bin/python -m pip install -qq $(2:$(LOCK)=$(1)/pins.txt); }
+endef
+
+$(READY): pyproject.toml $(LOCK)
 	$(call environment,$(VENV))
-	@$(BIN)/python -m pip install -qq --constraint constraints.txt --editable '.[dev,docs,parquet]'
+	$(call packages,$(VENV),--constraint $(LOCK) --editable '.[dev,docs,parquet]')
 	@touch $@
+
+.PHONY: lock
+lock: $(READY)  ## Write requirements.lock anew: what is pinned stays, but for RENEW=--upgrade or RENEW='--upgrade-package NAME'
+	PATH="$$PATH:$(BIN)"; uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes \
+	  --no-annotate --custom-compile-command 'make lock' $(RENEW) pyproject.toml --output-file $(LOCK)
 
 .PHONY: demo
 demo: $(READY)  ## Tune a small language model for real: small runs, a recommendation, the check
@@ -90,8 +106,8 @@ rivals: $(RIVALS:%=.rivals/%/.ready)  ## Set up an environment for each group of
 # The pins are complete, and some of them contradict what their packages say they need.
 .rivals/%/.ready: benchmarks/rivals/requirements/%.txt
 	$(call environment,.rivals/$*)
-	.rivals/$*/bin/python -m pip install --quiet --no-deps --requirement $<
-	touch $@
+	$(call packages,.rivals/$*,--no-deps --requirement $<)
+	@touch $@
 
 .PHONY: rivals-test
 rivals-test: rivals  ## Each rival library against the protocol, in its own environment

@@ -48,7 +48,7 @@ def test_without_a_commit_to_compare_with_everything_runs(checkout, base):
         ("horizon_bo/core/sampler.py", {"kills"}),
         ("horizon_bo/store/events.py", {"calibration"}),
         ("notebooks/01_quickstart.py", {"calibration", "kills"}),
-        ("constraints.txt", set()),
+        ("requirements.lock", set()),
     ],
 )
 def test_long_tests_run_where_what_they_test_has_changed(checkout, changed, left_out):
@@ -68,7 +68,7 @@ def test_a_merge_is_compared_with_what_it_was_merged_into(checkout, base):
     git(checkout, "add", ".")
     git(checkout, "commit", "-qm", "second")
     git(checkout, "checkout", "-q", "-")
-    (checkout / "constraints.txt").write_text("meanwhile on the main branch\n")
+    (checkout / "requirements.lock").write_text("meanwhile on the main branch\n")
     git(checkout, "add", ".")
     git(checkout, "commit", "-qm", "third")
     git(checkout, "merge", "-q", "--no-ff", "-m", "merge", "work")
