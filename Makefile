@@ -40,6 +40,7 @@ define environment
 @$(1)/bin/python -c 'from importlib.metadata import version; print("$(1): torch", version("torch"))'
 endef
 TORCH_ONLY := --quiet --no-deps --no-compile
+EXTRAS := '.[dev,docs]'
 
 # The rest into such an environment: by uv, in seconds; in minutes by pip, which takes no hashes for
 # packages that are not named one by one.
@@ -50,7 +51,7 @@ endef
 
 $(READY): pyproject.toml $(LOCK)
 	$(call environment,$(VENV))
-	$(call packages,$(VENV),--constraint $(LOCK) --editable '.[dev,docs,parquet]')
+	$(call packages,$(VENV),--constraint $(LOCK) --editable $(EXTRAS))
 	@touch $@
 
 .PHONY: lock

@@ -66,4 +66,15 @@ class UnsupportedModelError(HorizonBOError, NotImplementedError):
 
 
 class MissingExtraError(HorizonBOError, ImportError):
-    """A command needs a package that comes with one of the extras."""
+    """Something needs a package that comes with one of the extras.
+
+    Args:
+        what: What was asked for.
+        package: The package that is not installed.
+        extra: The extra that it comes with.
+    """
+
+    def __init__(self, what: str, package: str, extra: str):
+        super().__init__(
+            f"{what} needs {package}, which is not installed; pip install 'horizon-bo[{extra}]'"
+        )

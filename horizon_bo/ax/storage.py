@@ -9,6 +9,8 @@ One process writes at a time: two Ax clients on one experiment lose trials witho
 several processes share a study, use `HorizonTuner(study=…)`, whose storage refuses a stale writer.
 """
 
+from importlib.util import find_spec
+
 from ax.api.configs import StorageConfig
 from ax.storage.json_store.encoders import metric_to_dict, runner_to_dict
 from ax.storage.json_store.registry import CORE_DECODER_REGISTRY, CORE_ENCODER_REGISTRY
@@ -26,7 +28,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from horizon_bo.ax.adapter import HorizonGenerators
 from horizon_bo.ax.orchestration import CommandLoss, CommandRunner
-from horizon_bo.errors import StorageError
+from horizon_bo.errors import MissingExtraError, StorageError
 
 #: Characters that PostgreSQL allows at most in a VARCHAR; its TEXT takes no length at all, and Ax
 #: gives its own more than this.
@@ -39,8 +41,11 @@ def sql_storage(url: str) -> StorageConfig:
     Pass it to `horizon_client` and to `HorizonClient.load_from_database`.
 
     Raises:
+        MissingExtraError: A package that Ax needs for it is not installed.
         StorageError: The database cannot be reached, or this process already uses another one.
     """
+    if find_spec("tabulate") is None:  # what Ax prints of its data needs it, and Ax does not say so
+        raise MissingExtraError("sql_storage", "tabulate", "ax-sql")
     try:
         wanted = make_url(url)
         init_engine_and_session_factory(url=url)

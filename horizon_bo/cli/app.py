@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from horizon_bo import __version__
 from horizon_bo.cli import (
     backtest,
     check,
@@ -82,10 +83,21 @@ AIMS = {
 }
 
 
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"horizon-bo {__version__}")
+        raise typer.Exit
+
+
 @app.callback(
     epilog="\b\nBy what you want:\n" + "\n".join(f"  {k:<22}{v}" for k, v in AIMS.items())
 )
-def main() -> None:
+def main(
+    version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_show_version, help="Say the version."),
+    ] = False,
+) -> None:
     """Choose the learning rate of one large training run from a few small ones."""
 
 

@@ -128,9 +128,7 @@ def _live() -> ModuleType:
     except ImportError as error:
         from horizon_bo.errors import MissingExtraError
 
-        raise MissingExtraError(
-            f"{error.name} is not installed, expected it for serve; pip install 'horizon-bo[serve]'"
-        ) from error
+        raise MissingExtraError("serve", str(error.name), "serve") from error
 
 
 def _refuse_open_door(host: str, token: str | None) -> None:

@@ -175,10 +175,7 @@ def database_at(address: Address) -> Database:
     try:
         engine, keeping = _engine(address, NullPool), _engine(address, QueuePool)
     except ImportError as error:
-        raise MissingExtraError(
-            f"{address.shown} needs psycopg, which is not installed ({error}); "
-            'install it with: pip install "horizon-bo[postgres]"'
-        ) from error
+        raise MissingExtraError(address.shown, "psycopg", "postgres") from error
     if address.path is not None:
         event.listen(engine, "connect", _make_durable)
         event.listen(engine, "begin", _begin)

@@ -7,12 +7,13 @@ either all of it happened or nothing. A copy of an SQLite file is made first and
 import shutil
 import sqlite3
 from contextlib import closing
+from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 
 from sqlalchemy import Connection, select
 
-from horizon_bo.errors import StudyFormatError
+from horizon_bo.errors import MissingExtraError, StudyFormatError
 from horizon_bo.store.database import Database
 from horizon_bo.store.schema import FORMAT, META
 
@@ -24,6 +25,7 @@ def upgraded(database: Database, version: str) -> None:
 
     Raises:
         StudyFormatError: It was written by a newer version, or by none.
+        MissingExtraError: The library that migrates is not installed.
     """
     where = database.address
     if not version.isdecimal() or int(version) > int(FORMAT):
@@ -31,6 +33,9 @@ def upgraded(database: Database, version: str) -> None:
             f"{where.shown} has format {version}, expected {FORMAT}; "
             "open it with the version of horizon_bo that wrote it"
         )
+
+    if find_spec("alembic") is None:
+        raise MissingExtraError(f"{where.shown}, of format {version},", "alembic", "upgrade")
 
     def work(connection: Connection) -> None:
         if connection.scalar(select(META.c.value).where(META.c.name == "format")) != version:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from horizon_bo.errors import InvalidTableError
+from horizon_bo.errors import InvalidTableError, MissingExtraError
 from horizon_bo.study.quantities import quoted
 from horizon_bo.tables.delimited import delimited
 from horizon_bo.tables.encodings import opened
@@ -54,9 +54,7 @@ def read_file(path: Path) -> ReadTable:
     try:
         return _read(path, ending)
     except ImportError as error:
-        raise InvalidTableError(
-            f"{path} needs pyarrow, expected it installed; pip install 'horizon-bo[parquet]'"
-        ) from error
+        raise MissingExtraError(str(path), "pyarrow", "parquet") from error
     except (ValueError, OSError, EOFError, TypeError, KeyError, NotImplementedError) as error:
         said = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise InvalidTableError(

@@ -2,13 +2,14 @@
 
 import json
 import sqlite3
+import sys
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, inspect, text
 
-from horizon_bo.errors import StudyFormatError
+from horizon_bo.errors import MissingExtraError, StudyFormatError
 from horizon_bo.store.address import address_of
 from horizon_bo.store.schema import METADATA
 from horizon_bo.study.records import study_record, trial_record
@@ -48,6 +49,19 @@ def test_an_older_study_is_upgraded_and_goes_on(address):
     assert tuner.study.prior_center == 1e-3
     tuner.observe(logged(loss=2.8))
     assert [trial.loss for trial in HorizonTuner.open(address).study.trials] == [2.9, 2.8]
+
+
+def test_without_its_library_an_older_study_is_left_as_it_is_and_the_extra_named(
+    tmp_path, monkeypatch
+):
+    path = tmp_path / "runs.db"
+    old_study(str(path))
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "alembic", None)
+        with pytest.raises(MissingExtraError, match=r"format 1, needs .*'horizon-bo\[upgrade\]'"):
+            HorizonTuner.open(path)
+    assert list(tmp_path.glob("*format-1*")) == []
+    assert [trial.loss for trial in HorizonTuner.open(path).study.trials] == [2.9]
 
 
 def test_an_upgraded_database_has_the_tables_of_a_new_one(address):

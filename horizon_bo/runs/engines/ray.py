@@ -53,10 +53,7 @@ def ray_engine(needs: Sequence[Mapping[str, Any]]) -> Iterator["Ray"]:
     try:
         import ray
     except ImportError as error:
-        raise MissingExtraError(
-            "the package ray is not installed, expected it for --on ray; "
-            "pip install 'horizon-bo[ray]'"
-        ) from error
+        raise MissingExtraError("--on ray", "ray", "ray") from error
     own = not ray.is_initialized()
     if own:
         try:

@@ -7,11 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from horizon_bo.errors import HorizonBOError, InvalidTableError
-
-
-class MissingExtraError(HorizonBOError, ImportError):
-    """A tracker's own library is not installed."""
+from horizon_bo.errors import InvalidTableError, MissingExtraError
 
 
 @dataclass(frozen=True)
@@ -44,10 +40,7 @@ def part_of(address: str, trackers: Sequence[str]) -> tuple[str, str, str | None
 
 def missing_extra(tracker: str, address: str, error: ImportError) -> MissingExtraError:
     """What to say where a tracker's own library is not installed."""
-    return MissingExtraError(
-        f"{address} needs {error.name or tracker}, expected it installed; "
-        f"pip install 'horizon-bo[{tracker}]'"
-    )
+    return MissingExtraError(address, error.name or tracker, tracker)
 
 
 def refuse_lost_database(url: str, tracker: str) -> None:
