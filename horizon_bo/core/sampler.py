@@ -21,6 +21,7 @@ from horizon_bo.core.priors import Coefficients, Priors
 from horizon_bo.core.surrogate import (
     NOISE_FREEDOM,
     Fit,
+    blur,
     condition,
     draw_departures,
 )
@@ -138,9 +139,10 @@ def _anneal(
     generator: torch.Generator,
     progress: _Progress,
 ) -> tuple[Tensor, Tensor]:
-    """Raise the likelihood of the runs that are not `old` from power 0 to power 1."""
-    power = 0.0
-    likelihood = condition(z, noise_scale, runs, priors, old.to(z.dtype)).log_likelihood
+    """Let the runs that are not `old` be felt, from power 0 to power 1."""
+    power = _COLDEST
+    start = torch.where(old, 1.0, power)
+    likelihood = condition(z, noise_scale, runs, priors, start).log_likelihood
     while power < 1:
         power, weights = _next_power(z, noise_scale, runs, old, priors, power, likelihood)
         chosen = _systematic(weights, generator)
@@ -189,8 +191,8 @@ def _next_power(
         fit = condition(z, noise_scale, runs, priors, torch.where(old, 1.0, t))
         return torch.softmax(fit.log_likelihood.nan_to_num(nan=-torch.inf) - now, 0)
 
-    low, step = math.log(max(power, _COLDEST)), _USUAL_STEP
-    step = step if power else -low / 2
+    low = math.log(power)
+    step = _USUAL_STEP if power > _COLDEST else -low / 2
     weights = torch.full((len(z),), 1 / len(z), dtype=z.dtype)
     for _ in range(_TRIALS):
         trial = min(low + step, 0.0)
@@ -219,9 +221,11 @@ def _redraw_noise_scale(
     temperature: Tensor,
     generator: torch.Generator,
 ) -> Tensor:
-    """Gibbs step on the noise factors: Student-t noise as a scale mixture of normals.
+    """Draw the noise factors anew: Student-t noise as a scale mixture of normals.
 
         τᵢ | rest ~ InverseGamma((ν + t)/2, (ν + t rᵢ²/σᵢ²)/2)
+
+    at t = 1 where losses are not blurred.
 
     Source: Geweke (1993), Journal of Applied Econometrics 8(S1):S19-S40.
     """
@@ -229,11 +233,25 @@ def _redraw_noise_scale(
     departures = draw_departures(fit, generator)[0]
     at_runs = departures[:, :, runs.cell].transpose(1, 2)
     excess = runs.loss.nan_to_num() - fit.expected(at_runs, runs)
-    squares = torch.where(runs.diverged, 0.0, excess.square() / fit.features.variance)
-    counted = torch.where(runs.diverged, torch.zeros_like(temperature), temperature)
-    shape = (NOISE_FREEDOM + counted) / 2
-    scale = (NOISE_FREEDOM + temperature * squares) / 2
-    return _inverse_gamma(shape.expand_as(squares).contiguous(), scale, generator)
+    variance, blurred = fit.features.variance, blur(temperature)
+    squares = torch.where(runs.diverged, 0.0, excess.square())
+    counted = (~runs.diverged).to(squares.dtype)
+
+    def fits(scale: Tensor) -> Tensor:
+        """ln of how likely losses and factors are together, but for a constant."""
+        spread = variance * scale + blurred
+        prior = (NOISE_FREEDOM / 2 + 1) * scale.log() + NOISE_FREEDOM / 2 / scale
+        return -counted * (spread.log() + squares / spread) / 2 - prior
+
+    for share in (variance / (variance + blurred), torch.ones_like(variance)):
+        shape = (NOISE_FREEDOM + share * counted) / 2
+        rate = (NOISE_FREEDOM + share * squares / variance) / 2
+        proposed = _inverse_gamma(shape, rate, generator)
+        density = lambda scale: -(shape + 1) * scale.log() - rate / scale  # noqa: E731
+        gain = fits(proposed) - fits(noise_scale) + density(noise_scale) - density(proposed)
+        uniform = torch.rand(gain.shape, dtype=gain.dtype, generator=generator)
+        noise_scale = torch.where(uniform.log() < gain, proposed, noise_scale)
+    return noise_scale
 
 
 def _inverse_gamma(shape: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor:

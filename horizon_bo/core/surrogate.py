@@ -58,6 +58,8 @@ CLIFF_WIDTH = 0.5
 _LARGEST_GROWTH = 4.0
 _LEAST_AMPLITUDE = 0.01  # tokens always buy something
 _JITTER = 1e-10  # on covariances of quantities of order one
+#: Variance added to a loss at power 1/2, in units of the loss squared: about that between seeds.
+_BLUR = 1e-6
 
 
 def cell_covariance(
@@ -225,24 +227,24 @@ def condition(
     noise_scale: Float[Tensor, "set run"],
     runs: Runs,
     priors: Priors,
-    temperature: Float[Tensor, "run"] | float = 1.0,
+    power: Float[Tensor, "run"] | float = 1.0,
 ) -> Fit:
-    """Condition on runs, their noise variance inflated and likelihoods raised to a power.
+    """Condition on runs, their noise variance inflated and blurred.
 
-        p(y | z, τ) = ∫ p(v) Π N(yᵢ | μᵢ + φᵢ·L v, σᵢ² τᵢ)^tᵢ dv,     departures = L v
+        p(y | z, τ) = ∫ p(v) Π N(yᵢ | μᵢ + φᵢ·L v, σᵢ² τᵢ + sᵢ²) dv,     departures = L v
 
-    With M = √(t/σ²τ) φ L, one row a run, the integral needs one Cholesky factor of I + M Mᵀ, or
+    With M = φ L / √(σ²τ + s²), one row a run, the integral needs one Cholesky factor of I + M Mᵀ, or
     of I + Mᵀ M, whichever is smaller. The latter is summed from cell summaries.
 
     Source: Rasmussen & Williams (2006), Gaussian Processes for Machine Learning, eq. 2.30, the
-    marginal likelihood, here of tempered normals beside the events of runs that diverged or not.
+    marginal likelihood, here beside the events of runs that diverged or not.
     """
     c = coefficients(z, priors)
     f = features(c, runs.points, runs.variance, runs.count)
     root = cell_root(c, runs)
     diverged = runs.diverged
-    spread = f.variance * noise_scale
-    weight = torch.where(diverged, 0.0, temperature / spread)
+    spread = f.variance * noise_scale + blur(power)
+    weight = torch.where(diverged, 0.0, 1 / spread)
     level = level_mean(c, runs.points.log_scales)
     residual = torch.where(diverged, 0.0, runs.loss.nan_to_num() - f.mean - level)
     if len(runs.loss) <= root.shape[1] * root.shape[2]:
@@ -253,11 +255,21 @@ def condition(
     normaliser = torch.where(diverged, 0.0, (2 * math.pi * spread).log())
     events = torch.special.log_ndtr(torch.where(diverged, f.divergence_score, -f.divergence_score))
     repeats = torch.where(diverged, runs.count, 1.0)
-    scores = (temperature * (repeats * events - normaliser / 2)).sum(-1)
+    scores = (event_weight(power) * repeats * events - normaliser / 2).sum(-1)
     # a set so extreme that float64 cannot factor its covariance explains nothing
     possible = scores - (squares + log_det) / 2
     log_likelihood = possible.nan_to_num(nan=-torch.inf, posinf=-torch.inf)
     return Fit(log_likelihood, root, design, factor, half, c, f)
+
+
+def blur(power: Float[Tensor, "run"] | float) -> Float[Tensor, "run"] | float:
+    """Variance added to losses so that they are felt to a power: infinite at 0, none at 1."""
+    return _BLUR * (1 / power - 1)
+
+
+def event_weight(power: Float[Tensor, "run"] | float) -> Float[Tensor, "run"] | float:
+    """Share at which it counts whether a run diverged, as its loss is felt to a power."""
+    return power**0.25
 
 
 def cell_root(c: Coefficients, runs: Runs) -> Float[Tensor, "set 3 cell cell"]:
