@@ -65,7 +65,7 @@ def drawn_world(
     blank = runs_at((center + spread * (uniform(runs) - 0.5)).tolist(), log_scales.tolist())
     z = normal(1, len(priors))
     c = coefficients(z, priors)
-    fit = condition(z, torch.ones(1, runs, dtype=torch.float64), blank, priors, 0.0)
+    fit = condition(z, torch.ones(1, runs, dtype=torch.float64), blank, priors)
     root = cell_root(c, blank)
     departures = (root @ normal(1, 3, root.shape[-1], 1)).squeeze(-1)
     mean = fit.expected(departures[:, :, blank.cell].mT, blank)[0]

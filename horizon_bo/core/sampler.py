@@ -1,9 +1,12 @@
 """Sampler: a population of coefficient sets, drawn from what the runs leave credible.
 
-Sequential Monte Carlo from the prior to the posterior through tempered likelihoods: reweight,
-resample, redraw the noise factors, and move: seven in ten by autoregression about the population's
-normal fit, three in ten along a difference of two others. Everything is one batch over particles,
-seeded by the study alone, so the same study always gives the same belief.
+Sequential Monte Carlo from the prior to the posterior through losses that are blurred less and
+less: reweight, resample, redraw the noise factors, and move: seven in ten by autoregression about
+the population's normal fit, three in ten along a difference of two others. Everything is one batch
+over particles, seeded by the study alone, so the same study always gives the same belief.
+
+Blurred losses prefer whatever comes closest to them. Likelihoods raised to a power would prefer, up
+to a third, whatever expects most noise, and where a guess is far off no particle found back.
 
 Source: Del Moral, Doucet & Jasra (2006), J. R. Stat. Soc. B 68(3):411-436; Cotter et al. (2013),
 Statistical Science 28(3):424-446; ter Braak (2006), Statistics and Computing 16(3):239-249.
@@ -27,11 +30,11 @@ from horizon_bo.core.surrogate import (
 )
 
 PARTICLES = 256
-#: Each tempering step keeps this share of the particles effective.
+#: Each step of the power keeps this share of the particles effective.
 _KEPT = 0.2
-#: Rounds of one redraw of the noise factors and `_MOVES` moves, after a tempering step and at 1.
+#: Rounds of one redraw of the noise factors and `_MOVES` moves, after a step and at 1.
 _ROUNDS, _LAST_ROUNDS, _MOVES = 1, 5, 5
-_COLDEST = 1e-9  # temperature at which no data can be felt
+_COLDEST = 1e-9  # power at which no data can be felt
 _TRIALS = 12
 _TOLERANCE = 0.2  # a step that keeps up to this much more is good enough
 _USUAL_STEP = 0.9  # of ln power, once the first runs are felt
@@ -147,15 +150,15 @@ def _anneal(
         power, weights = _next_power(z, noise_scale, runs, old, priors, power, likelihood)
         chosen = _systematic(weights, generator)
         z, noise_scale = z[chosen], noise_scale[chosen]
-        temperature = torch.where(old, 1.0, power)
+        felt = torch.where(old, 1.0, power)
         rounds = _ROUNDS if power < 1 else _LAST_ROUNDS
         rates = []
         for _ in range(rounds):
-            noise_scale = _redraw_noise_scale(z, noise_scale, runs, priors, temperature, generator)
-            likelihood = condition(z, noise_scale, runs, priors, temperature).log_likelihood
+            noise_scale = _redraw_noise_scale(z, noise_scale, runs, priors, felt, generator)
+            likelihood = condition(z, noise_scale, runs, priors, felt).log_likelihood
             population = _Population(z, noise_scale, likelihood)
             for _ in range(_MOVES):
-                population, rate = _move(population, runs, priors, temperature, generator)
+                population, rate = _move(population, runs, priors, felt, generator)
                 rates.append(rate)
             z, likelihood = population.z, population.likelihood
         progress.stages += 1
@@ -218,37 +221,40 @@ def _redraw_noise_scale(
     noise_scale: Tensor,
     runs: Runs,
     priors: Priors,
-    temperature: Tensor,
+    felt: Tensor,
     generator: torch.Generator,
 ) -> Tensor:
     """Draw the noise factors anew: Student-t noise as a scale mixture of normals.
 
         τᵢ | rest ~ InverseGamma((ν + t)/2, (ν + t rᵢ²/σᵢ²)/2)
 
-    at t = 1 where losses are not blurred.
+    with t = 1 where losses are not blurred. Elsewhere it is a proposal, once with the share of the
+    noise in its sum with the blur as t, and once with 1, which finds outliers early.
 
     Source: Geweke (1993), Journal of Applied Econometrics 8(S1):S19-S40.
     """
-    fit = condition(z, noise_scale, runs, priors, temperature)
+    fit = condition(z, noise_scale, runs, priors, felt)
     departures = draw_departures(fit, generator)[0]
     at_runs = departures[:, :, runs.cell].transpose(1, 2)
     excess = runs.loss.nan_to_num() - fit.expected(at_runs, runs)
-    variance, blurred = fit.features.variance, blur(temperature)
+    variance, blurred = fit.features.variance, blur(felt)
     squares = torch.where(runs.diverged, 0.0, excess.square())
     counted = (~runs.diverged).to(squares.dtype)
 
-    def fits(scale: Tensor) -> Tensor:
-        """ln of how likely losses and factors are together, but for a constant."""
-        spread = variance * scale + blurred
-        prior = (NOISE_FREEDOM / 2 + 1) * scale.log() + NOISE_FREEDOM / 2 / scale
+    def likely(factor: Tensor) -> Tensor:
+        """Ln of the density of loss and factor, but for a constant."""
+        spread = variance * factor + blurred
+        prior = (NOISE_FREEDOM / 2 + 1) * factor.log() + NOISE_FREEDOM / 2 / factor
         return -counted * (spread.log() + squares / spread) / 2 - prior
 
     for share in (variance / (variance + blurred), torch.ones_like(variance)):
         shape = (NOISE_FREEDOM + share * counted) / 2
         rate = (NOISE_FREEDOM + share * squares / variance) / 2
         proposed = _inverse_gamma(shape, rate, generator)
-        density = lambda scale: -(shape + 1) * scale.log() - rate / scale  # noqa: E731
-        gain = fits(proposed) - fits(noise_scale) + density(noise_scale) - density(proposed)
+        odds = (shape + 1) * (proposed / noise_scale).log() + rate * (
+            1 / proposed - 1 / noise_scale
+        )
+        gain = likely(proposed) - likely(noise_scale) + odds
         uniform = torch.rand(gain.shape, dtype=gain.dtype, generator=generator)
         noise_scale = torch.where(uniform.log() < gain, proposed, noise_scale)
     return noise_scale
@@ -263,7 +269,7 @@ def _move(
     population: _Population,
     runs: Runs,
     priors: Priors,
-    temperature: Tensor,
+    felt: Tensor,
     generator: torch.Generator,
 ) -> tuple[_Population, float]:
     """One Metropolis step of every particle, autoregressive about the population's normal fit.
@@ -294,7 +300,7 @@ def _move(
 
     differential = uniform[1] < _DIFFERENTIAL
     proposal = torch.where(differential, stepped, fresh)
-    after = condition(proposal, population.noise_scale, runs, priors, temperature).log_likelihood
+    after = condition(proposal, population.noise_scale, runs, priors, felt).log_likelihood
     gain = after - population.likelihood + (z.square() - proposal.square()).sum(-1) / 2
     whitened = torch.linalg.solve_triangular(
         factor, (torch.stack([z, proposal]) - center).mT, upper=False

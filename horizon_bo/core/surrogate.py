@@ -233,8 +233,8 @@ def condition(
 
         p(y | z, τ) = ∫ p(v) Π N(yᵢ | μᵢ + φᵢ·L v, σᵢ² τᵢ + sᵢ²) dv,     departures = L v
 
-    With M = φ L / √(σ²τ + s²), one row a run, the integral needs one Cholesky factor of I + M Mᵀ, or
-    of I + Mᵀ M, whichever is smaller. The latter is summed from cell summaries.
+    With M = φ L / √(σ²τ + s²), one row a run, the integral needs one Cholesky factor of I + M Mᵀ,
+    or of I + Mᵀ M, whichever is smaller. The latter is summed from cell summaries.
 
     Source: Rasmussen & Williams (2006), Gaussian Processes for Machine Learning, eq. 2.30, the
     marginal likelihood, here beside the events of runs that diverged or not.

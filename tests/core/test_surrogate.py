@@ -1,4 +1,4 @@
-"""Surrogate: cell summaries, tempering and draws agree with the dense formulas they abbreviate."""
+"""Surrogate: cell summaries, blurring and draws agree with the dense formulas they abbreviate."""
 
 import math
 from dataclasses import replace
@@ -7,7 +7,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.integrate import quad
 from scipy.stats import chi2
 from torch import Tensor
 from torch.distributions import MultivariateNormal
@@ -16,9 +15,11 @@ from horizon_bo.core.points import MOST_CELLS, Cells, Points, Runs, assign_cells
 from horizon_bo.core.priors import coefficients
 from horizon_bo.core.surrogate import (
     AMPLITUDE,
+    blur,
     cell_covariance,
     condition,
     draw_departures,
+    event_weight,
     token_slope,
 )
 from tests.dense import dense, loading, log_events
@@ -99,24 +100,23 @@ def test_summaries_of_cells_say_the_same_as_the_runs_themselves(seed):
 
 
 @pytest.mark.parametrize("power", [1e-3, 0.3, 1.0])
-def test_tempering_raises_the_likelihood_given_the_departures_to_a_power(power):
-    runs = runs_at([-5.9], [[-1.0, -2.0, 0.5]], [1.2])
+def test_losses_felt_to_a_power_are_blurred_and_events_count_less(power):
+    runs = runs_at([-5.9, -5.0], [[-1.0, -2.0, 0.5]] * 2, [1.2, math.nan])
     z, noise_scale = coordinates(5, runs, 1)
     basis, departures, mean, noise = dense(z[0], runs)
-    rows = loading(basis, runs)
-    prior = (rows @ departures @ rows.T).sqrt().item()
-    spread, missed = math.sqrt(noise.item() * noise_scale.item()), (runs.loss - mean).item()
-
-    def integrand(f: float) -> float:
-        density = math.exp(-0.5 * (f / prior) ** 2) / (prior * math.sqrt(2 * math.pi))
-        log_normal = -0.5 * ((missed - f) / spread) ** 2 - math.log(spread * math.sqrt(2 * math.pi))
-        return density * math.exp(power * log_normal)
-
-    reach = 40 * spread / math.sqrt(power)
-    integral = quad(integrand, missed - reach, missed + reach, points=[missed], epsabs=0)[0]
-    expected = math.log(integral) + power * log_events(z[0], runs).item()
+    done = ~runs.diverged
+    rows = loading(basis, runs)[done]
+    variance = (rows @ departures @ rows.T + torch.diag((noise * noise_scale[0])[done])).item()
+    normal = torch.distributions.Normal(mean[done], math.sqrt(variance + blur(power)))
+    expected = normal.log_prob(runs.loss[done]).item()
+    expected += event_weight(power) * log_events(z[0], runs).sum().item()
     ours = condition(z, noise_scale, runs, PRIORS, power).log_likelihood.item()
     assert ours == pytest.approx(expected, rel=1e-7)
+
+
+def test_at_power_one_nothing_is_blurred_and_every_event_counts():
+    assert (blur(1.0), event_weight(1.0)) == (0.0, 1.0)
+    assert blur(1e-9) > 100 > 1 > blur(1e-3)
 
 
 @BOTH_PATHS
