@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from horizon_bo.core.center import Center, study_center
@@ -30,6 +30,11 @@ LOSS_BEFORE_DATA = 2.5
 _APART = 2.0
 #: Draws of the target cell's departures per coefficient set.
 _DRAWS = 8
+#: A loss this many times that of a run no larger and no longer, at a lower rate, blew up.
+_BLOWN_UP = 1.25
+#: So many runs that all lie so far above a smaller and shorter one say that it is the odd one.
+_WITNESSES = 2
+_NEAR = 1e-9  # rounding of ln N/N* and ln D/D*
 #: Runs beyond this are condensed, within bins of ln η of this width or wider.
 MOST_RUNS, _BIN, _WIDEST_BIN = 200, 0.1, 1.0
 #: Of more runs than this in more than a few cells, so many are kept that are spread out.
@@ -124,10 +129,28 @@ def finished_runs(study: Study) -> tuple[Runs, tuple[str, ...], float]:
     loss_scale = float(statistics.median(losses)) if losses else LOSS_BEFORE_DATA
     points = placed(study, trials, recipes)
     loss = torch.tensor([t.loss or math.nan for t in trials], dtype=torch.float64) / loss_scale
+    loss = torch.where(blown_up(points, loss), math.nan, loss)
     known = torch.tensor([t.loss_sd or 0.0 for t in trials], dtype=torch.float64) / loss_scale
     cell, cells = assign_cells(points)
     runs = Runs(points, loss, known.square(), torch.ones_like(loss), cell, cells)
     return thinned(condensed(without_repeats(runs))), recipes, loss_scale
+
+
+def blown_up(points: Points, loss: Float[Tensor, "run"]) -> Bool[Tensor, "run"]:
+    """Which runs ended so high that their loss says no more than that they blew up.
+
+    Those a quarter above a run no larger and no longer, at a lower rate: no bowl goes on as its
+    bottom does up there, and a digit too many is not read as a steep one. A run that all others
+    lie so far above is no measure for them.
+    """
+    n, d, _ = points.log_scales.unbind(-1)
+    same = points.source[:, None] == points.source
+    harder = same & (n[:, None] >= n - _NEAR) & (d[:, None] >= d - _NEAR)  # [run, measure]
+    harder &= ~loss.isnan()[:, None] & ~torch.eye(len(n), dtype=torch.bool)
+    above = harder & (loss[:, None] > _BLOWN_UP * loss)
+    odd = (harder.sum(0) >= _WITNESSES) & (above == harder).all(0)
+    higher = points.log_lr[:, None] > points.log_lr
+    return (above & higher & ~odd).any(1)
 
 
 def without_repeats(runs: Runs) -> Runs:

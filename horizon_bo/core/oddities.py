@@ -34,22 +34,43 @@ def oddities(study: Study, belief: Belief) -> list[str]:
 
 def _far_from_expected(study: Study, belief: Belief) -> Iterator[str]:
     """Losses that the other runs would not have foretold, those furthest out first."""
-    trials = study.informing
+    trials, scale = study.informing, belief.loss_scale
     finite = (~belief.runs.diverged).nonzero().squeeze(-1)
     if len(trials) != len(belief.runs) or not (
         _LEAST_RUNS <= len(finite) <= len(trials) <= _MOST_RUNS
     ):
         return  # runs were condensed into fewer, or few have nothing to agree on
+    reported = torch.tensor([t.loss or math.nan for t in trials], dtype=torch.float64) / scale
+    blown = (belief.runs.diverged & ~reported.isnan()).nonzero().squeeze(-1)
     error, sd = left_out(belief, finite)
-    away = (error / sd).abs()
+    expected, spread = foretold(belief, blown, finite)
+    error, sd = torch.cat([error, reported[blown] - expected]), torch.cat([sd, spread])
+    index, away = torch.cat([finite, blown]), (error / sd).abs()
     for k in away.argsort(descending=True)[:_NAMED].tolist():
         if away[k] > _ODD:
-            trial, scale = trials[int(finite[k])], belief.loss_scale
-            expected = (trial.loss or math.nan) - float(error[k]) * scale
+            trial = trials[int(index[k])]
+            foreseen = (trial.loss or math.nan) - float(error[k]) * scale
+            counted = "it counts as blown up; " if k >= len(finite) else ""
             yield (
                 f"loss of trial {trial.id} is {trial.loss:.4g} where the other runs let expect "
-                f"{expected:.4g} ± {float(sd[k]) * scale:.2g}: correct it if it is mistyped"
+                f"{foreseen:.4g} ± {float(sd[k]) * scale:.2g}: {counted}correct it if it is "
+                "mistyped"
             )
+
+
+def foretold(belief: Belief, wanted: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
+    """Losses of some runs as others foretell them, and their sd, in typical losses."""
+    if len(wanted) == 0:
+        return torch.zeros(0), torch.zeros(0)
+    pick, count = belief.posterior.some(_SETS), len(given)
+    residual, covariance = measured(belief, pick, torch.cat([given, wanted]))
+    across, own = covariance[:, count:, :count], covariance[:, count:, count:]
+    weights = torch.linalg.solve(covariance[:, :count, :count], across, left=False)
+    gain = (weights @ residual[:, :count, None]).squeeze(-1)
+    expected = gain + belief.runs.loss[wanted].nan_to_num() - residual[:, count:]
+    variance = (own - weights @ across.mT).diagonal(dim1=-2, dim2=-1)
+    spread = variance.mean(0) + expected.var(0, unbiased=False)
+    return expected.mean(0), spread.sqrt()
 
 
 def left_out(belief: Belief, finite: Tensor) -> tuple[Tensor, Tensor]:
@@ -77,14 +98,15 @@ def measured(
 ) -> tuple[Float[Tensor, "set run"], Float[Tensor, "set run run"]]:
     """Residuals of some measured losses under some coefficient sets, and their covariance.
 
-    The residuals are those of the law alone; departures from it and noise are in the covariance.
+    The residuals are those of the law alone; departures from it and noise are in the covariance. A
+    run that blew up has a loss of 0.
     """
     runs, fit = belief.runs, belief.posterior.fit
     own = (fit.features.basis[pick][:, index], runs.points.select(index))
     covariance = loss_covariance(fit.coefficients.select(pick), own, own)
     noise = (fit.features.variance[pick] * belief.posterior.noise_scale[pick])[:, index]
     mean = level_mean(fit.coefficients, runs.points.log_scales) + fit.features.mean
-    return (runs.loss - mean)[pick][:, index], covariance + torch.diag_embed(noise)
+    return (runs.loss.nan_to_num() - mean)[pick][:, index], covariance + torch.diag_embed(noise)
 
 
 def _cells(study: Study) -> dict[tuple[float, float, float | None], list[Trial]]:
