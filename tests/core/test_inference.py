@@ -87,7 +87,7 @@ def test_runs_enter_as_logs_relative_to_the_target():
 def test_losses_are_in_units_of_the_median_loss_of_the_own_recipe():
     runs = [
         logged(loss=loss, learning_rate=rate)
-        for loss, rate in ((2.0, 1e-3), (3.0, 2e-3), (4.0, 3e-3))
+        for loss, rate in ((2.0, 3e-3), (3.0, 2e-3), (4.0, 1e-3))
     ] + [logged(loss=9.0, source="old")] * 5
     finished, recipes, scale = finished_runs(study_of(runs))
     assert scale == 3.0
