@@ -92,7 +92,7 @@ def test_losses_are_in_units_of_the_median_loss_of_the_own_recipe():
     finished, recipes, scale = finished_runs(study_of(runs))
     assert scale == 3.0
     assert recipes == ("old",)
-    close(finished.loss[:3], torch.tensor([2, 3, 4], dtype=torch.float64) / 3)
+    close(finished.loss[:3], torch.tensor([4, 3, 2], dtype=torch.float64) / 3)
     assert finished_runs(study_of(runs[3:]))[2] == 9.0
     assert finished_runs(study_of([logged(loss=None, diverged=True)]))[2] == LOSS_BEFORE_DATA
 
