@@ -5,7 +5,8 @@
     python -m benchmarks.harness.open_race --share 2/5 --out build/open   # a fifth of it, elsewhere
 
 Each method proposes runs in its own space and gets what it asks for, shortened where the rest of
-the budget does not pay it; one that advises to stop is obeyed. Writes `OUT/METHOD.jsonl`, one line
+the budget does not pay it; one that advises to stop is obeyed. `NAME@0.02` is told a budget of two
+per cent instead of ten, for those who spend whatever they are told. Writes `OUT/METHOD.jsonl`, one line
 per state: the answer, and in the last one what the shared read-out says of the same runs. Finished
 races are not repeated, a method that fails is recorded with its error, and shares of a race are
 joined by joining their lines.
@@ -126,8 +127,15 @@ def _point(trial: Trial) -> Point:
     )
 
 
-def race(contest: Contest, method: str, budget: float = BUDGET) -> Iterator[dict[str, Any]]:
+def named(method: str) -> tuple[str, float]:
+    """A method's name without the budget it is told, and that budget."""
+    name, _, told = method.partition("@")
+    return name, float(told) if told else BUDGET
+
+
+def race(contest: Contest, method: str) -> Iterator[dict[str, Any]]:
     """The states of one race in order; the last one says `final`, and why where it failed."""
+    name, budget = named(method)
     study = contest.study(budget)
     header = {
         "case": contest.target.name,
@@ -137,10 +145,10 @@ def race(contest: Contest, method: str, budget: float = BUDGET) -> Iterator[dict
         "method": method,
         "seed": contest.seed,
         "budget": budget,
-        **provenance(method),
+        **provenance(name),
     }
     try:
-        player = ours if method == OURS else rival(method, contest.job(budget))
+        player = ours if name == OURS else rival(name, contest.job(budget))
         while True:
             began = time.process_time()
             move = player(study)
@@ -253,7 +261,8 @@ def main(
     out.mkdir(parents=True, exist_ok=True)
     targets = [target for target in TARGETS if target.recipe.startswith(only)]
     worlds = [(target, seed) for seed in range(seeds) for target in targets]
-    names = [name for name in methods.split(",") if name == OURS or not missing(entries()[name])]
+    asked = [(method, named(method)[0]) for method in methods.split(",")]
+    names = [method for method, name in asked if name == OURS or not missing(entries()[name])]
     done = {
         (line["method"], line["case"], line["seed"])
         for file in out.glob("*.jsonl")
@@ -261,13 +270,14 @@ def main(
         if line.get("final")
     }
     for target, seed in share_of(worlds, share):
+        posed = contest(target, seed, folder)
         for name in names:
             if (name, target.name, seed) in done:
                 continue
             if time.monotonic() - began > 60 * minutes:
                 return
             # a race is kept whole: one that was cut off is made again
-            lines = list(race(contest(target, seed, folder), name))
+            lines = list(race(posed, name))
             for line in lines:
                 append_line(out / f"{name}.jsonl", line)
             last = lines[-1]

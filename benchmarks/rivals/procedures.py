@@ -9,6 +9,8 @@ All of them run grids of learning rates in small cells and read a parabola in ln
 - `token-horizon`: one cell, moved to the target by the joint law of Bjorck et al. (2025), arXiv
   2409.19913.
 - `mutransfer`: one cell, its optimum reused unchanged. Source: Yang et al. (2021).
+- `own-size`: one cell of the largest size on offer, as long as the budget pays, moved to the target
+  by the same joint law.
 """
 
 import math
@@ -256,6 +258,13 @@ def dearest(job: Job) -> Sequence[Grid]:
     return ([grid for grid in found if grid.cost <= job.budget] or found[:1])[-1:]
 
 
+def longest_of_largest(job: Job) -> Sequence[Grid]:
+    """The dearest grid of the largest size that the budget pays, or that size's cheapest one."""
+    largest = max(point.params for point in job.points)
+    found = [grid for grid in grids(job) if grid.horizon.params == largest]
+    return ([grid for grid in found if grid.cost <= job.budget] or found[:1])[-1:]
+
+
 def _entry(name: str, plan: Plan, carry: Carry, given: str) -> Entry:
     shared = "rates a factor of two apart around the guess, at the batch nearest to the target's"
     return Entry(
@@ -283,6 +292,12 @@ ENTRIES = (
         dearest,
         by_law(LEARNING_RATE_LAWS["deepseek"]),
         "Optimum of the dearest cell whose grid fits the budget, moved by DeepSeek's law",
+    ),
+    _entry(
+        "own-size",
+        longest_of_largest,
+        by_token_horizon,
+        "Optimum of the largest size on offer, as long as the budget pays, Bjorck's law",
     ),
     _entry("mutransfer", cheapest, unchanged, "Cheapest cell's optimum reused"),
     _entry(

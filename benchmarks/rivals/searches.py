@@ -173,6 +173,8 @@ class OnLadder:
             self._asked = self._search.ask()
             rung = self._ladder.rung(self._asked["tokens"])
             left = [point for point in affordable if point.cell == rung[0].cell]
+            if left and self._job.between:
+                return replace(left[0], learning_rate=self._asked["learning_rate"])
             if left:
                 return nearest_rate(left, self._asked["learning_rate"])
             if not any(point.cell == rung[0].cell for point, _, _ in self._runs):
