@@ -6,10 +6,10 @@
 
 Each method proposes runs in its own space and gets what it asks for, shortened where the rest of
 the budget does not pay it; one that advises to stop is obeyed. `NAME@0.02` is told a budget of two
-per cent instead of ten, for those who spend whatever they are told. Writes `OUT/METHOD.jsonl`, one line
-per state: the answer, and in the last one what the shared read-out says of the same runs. Finished
-races are not repeated, a method that fails is recorded with its error, and shares of a race are
-joined by joining their lines.
+per cent instead of ten, for those who spend whatever they are told. Writes `OUT/METHOD.jsonl`, one
+line per state: the answer, and in the last one what the shared read-out says of the same runs.
+Finished races are not repeated, a method that fails is recorded with its error, and shares of a
+race are joined by joining their lines.
 """
 
 import math

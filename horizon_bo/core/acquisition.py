@@ -31,7 +31,8 @@ from horizon_bo.core.points import Candidates
 _SHORTLIST = 240
 _TRUNKS = 48  # the same for trunks
 _ROUGH = 4  # linearisations when shortlisting
-_LONGEST_PLAN = 24
+#: Runs of a plan, unless more are asked for at once.
+USUAL_LENGTH = 24
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def best_plan(
     index: list[int] = []
     costs: list[float] = []
     regrets: list[float] = []
-    while len(index) < max(least, _LONGEST_PLAN):
+    while len(index) < max(least, USUAL_LENGTH):
         single = _best_addition(view, covariance, cost, budget - spent, free)
         shared = _best_trunks(view, covariance, trunks, budget - spent, len(cost))
         picked = shared if shared.ratio > single.ratio else single
@@ -141,9 +142,12 @@ def _best_addition(
     index = (free & (cost <= budget)).nonzero().squeeze(-1)
     if not len(index):
         return _NOTHING
-    keep = torch.cat([torch.zeros(1, dtype=torch.long), 1 + index])
-    part = LinearGaussian(covariance[:, keep][:, :, keep], view.noise[:, index], view.curvature)
-    together, alone = _ratios(part, part.covariance, cost[index], budget)
+    part = view
+    if len(index) < covariance.shape[1] - 1:
+        keep = torch.cat([torch.zeros(1, dtype=torch.long), 1 + index])
+        covariance = covariance[:, keep][:, :, keep]
+        part = LinearGaussian(covariance, view.noise[:, index], view.curvature)
+    together, alone = _ratios(part, covariance, cost[index], budget)
     if float(alone.max()) >= float(together.max()):
         return _Addition(float(alone.max()), (int(index[alone.argmax()]),))
     first, second = divmod(int(together.argmax()), len(index))
@@ -199,13 +203,15 @@ def _pair_gains(
 
     with a the covariance with the optimum and S that of the noisy losses.
     """
-    among = covariance[:, 1:, 1:]
-    effect = covariance[:, 0, 1:]
-    variance = among.diagonal(dim1=-2, dim2=-1) + view.noise
+    effect, own = covariance[:, 0, 1:], covariance[:, 1:, 1:]
+    variance = own.diagonal(dim1=-2, dim2=-1) + view.noise
     weight = view.curvature / 2 / len(view.curvature)
-    alone = effect.square() / variance
-    determinant = variance.unsqueeze(-1) * variance.unsqueeze(-2) - among.square()
-    rising = effect.square().unsqueeze(-1) * variance.unsqueeze(-2)
-    cross = effect.unsqueeze(-1) * effect.unsqueeze(-2) * among
-    pair = (rising + rising.mT - 2 * cross) / determinant
-    return torch.einsum("q,qij->ij", weight, pair), weight @ alone
+    pairs = torch.zeros_like(own[0])
+    # set by set, since all of them at once leave the processor's cache
+    for k, share in enumerate(weight.tolist()):
+        a, v, among = effect[k], variance[k], own[k]
+        rising = torch.outer(a.square(), v)
+        cross = torch.outer(a, a).mul_(among)
+        determinant = torch.outer(v, v).sub_(among.square())
+        pairs.add_((rising + rising.T).sub_(cross, alpha=2).div_(determinant), alpha=share)
+    return pairs, weight @ (effect.square() / variance)

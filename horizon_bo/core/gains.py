@@ -123,6 +123,8 @@ def given_trunk(
     branches: Int[Tensor, "branch"],
 ) -> Float[Tensor, "set all all"]:
     """Condition the joint normal on the branches of one trunk, as cautiously as it was valued."""
+    if len(branches) == 1:  # nothing to share
+        return given(covariance, 1 + branches, noise[:, branches].unsqueeze(-1))
     one = torch.zeros_like(branches)
     apart, tied = (
         given(covariance, 1 + branches, noise_between(noise[:, branches], one, share))

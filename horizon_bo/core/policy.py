@@ -7,6 +7,7 @@ Pure functions on values. `HorizonTuner`, the stateful shell around them, lives 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
 
@@ -90,15 +91,15 @@ def suggest(
     Raises:
         BudgetExhaustedError: No run fits into what is left of the budget.
     """
-    study, offers = _offered(study, pool, limits)
-    if not offers:
+    ahead = _prospect(study, belief, pool, limits, n)
+    study = ahead.study
+    if ahead.plan is None:
         raise BudgetExhaustedError(_nothing_affordable(study, pool))
-    plan, units = _plan(study, belief, offers, repeatable=pool is None, least=n)
     runs: list[Suggestion] = []
     first = len(study.trials)
-    for k in plan.index[:n]:
-        runs.append(_suggested(units[k], study, first))
-        first += len(units[k])
+    for k in ahead.plan.index[:n]:
+        runs.append(_suggested(ahead.units[k], study, first))
+        first += len(ahead.units[k])
     return tuple(runs)
 
 
@@ -119,8 +120,8 @@ def recommend(
     decision = decide(belief)
     scale, target_flops = belief.loss_scale, study.target.flops
     slope = decision.token_slope
-    study, offers = _offered(study, pool, limits)
-    plan = _plan(study, belief, offers, repeatable=pool is None, least=1)[0] if offers else None
+    ahead = _prospect(study, belief, pool, limits)
+    study, plan = ahead.study, ahead.plan
     stop, reason = _advice(study, belief, decision, plan)
     # a share, since the plan's regrets come from a linearised model
     drop = 1 - plan.regret[0] / plan.start if plan and plan.regret and plan.start else 0.0
@@ -203,8 +204,61 @@ def _own_readings(study: Study, runs: Sequence[Trial]) -> Sequence[Trial]:
     return [run for run in runs if run.averaging == study.target.averaging] or runs
 
 
+@dataclass(frozen=True, eq=False)
+class _Question:
+    """What is planned for; the same question of the same belief has the same plan."""
+
+    study: Study
+    belief: Belief
+    pool: tuple[Trial, ...] | None
+    limits: Limits | None
+    least: int
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, _Question)
+            and self.belief is other.belief
+            and (self.least, self.limits) == (other.least, other.limits)
+            and (self.pool, self.study) == (other.pool, other.study)
+        )
+
+    def __hash__(self) -> int:
+        return hash((id(self.belief), self.least))
+
+
+@dataclass(frozen=True)
+class _Prospect:
+    """What comes next: the study with what may be spent, the plan, and what its indices mean."""
+
+    study: Study
+    plan: Plan | None  # without one no run fits
+    units: Sequence[tuple[Trial, ...]]
+
+
+def _prospect(
+    study: Study,
+    belief: Belief,
+    pool: Sequence[Trial] | None,
+    limits: Limits | None,
+    least: int = 1,
+) -> _Prospect:
+    least = max(least, acquisition.USUAL_LENGTH)
+    held = None if pool is None else tuple(pool)
+    return _planned(_Question(study, belief, held, limits, least))
+
+
+# one: a recommendation is followed by a suggestion, or the other way round, and then all is new
+@lru_cache(maxsize=1)
+def _planned(question: _Question) -> _Prospect:
+    study, offers = _offered(question.study, question.pool, question.limits)
+    if not offers:
+        return _Prospect(study, None, ())
+    repeatable = question.pool is None
+    return _Prospect(study, *_plan(study, question.belief, offers, repeatable, question.least))
+
+
 def _plan(
-    study: Study, belief: Belief, offers: Sequence[Trial], *, repeatable: bool, least: int
+    study: Study, belief: Belief, offers: Sequence[Trial], repeatable: bool, least: int
 ) -> tuple[Plan, list[tuple[Trial, ...]]]:
     """The plan for the remaining budget, and the branches of each run that its indices mean."""
     pending = [trial for trial in study.trials if trial.status == "pending"]

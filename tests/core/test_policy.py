@@ -6,10 +6,11 @@ from dataclasses import replace
 import pytest
 
 from horizon_bo import Scale, SearchSpace
+from horizon_bo.core import acquisition
 from horizon_bo.core.candidates import pool_of_space
 from horizon_bo.core.decision import decide, probability_within
 from horizon_bo.core.inference import believe
-from horizon_bo.core.policy import recommend, suggest
+from horizon_bo.core.policy import Limits, recommend, suggest
 from horizon_bo.errors import BudgetExhaustedError, InvalidTrialError, UnknownTrialError
 from horizon_bo.study.changes import import_runs, observe, start
 from horizon_bo.study.trials import Study
@@ -81,6 +82,22 @@ def test_suggestions_without_a_cooldown_are_the_frozen_ones(three):
         assert tuple(run.params for run in runs) == sizes
         assert {run.tokens for run in runs} == {1e9}
         assert {(run.branches, run.cooldown) for run in runs} == {((), None)}
+
+
+def test_a_suggestion_after_a_recommendation_plans_nothing_anew(three, monkeypatch):
+    study, runs = three
+    belief, planned = believe(study), []
+    plan = acquisition.best_plan
+    monkeypatch.setattr(acquisition, "best_plan", lambda *a: planned.append(a) or plan(*a))
+    advice = recommend(study, belief)
+    assert suggest(study, belief, 3) == runs
+    assert recommend(study, belief) == advice
+    assert len(planned) == 1
+    suggest(study, believe(study))  # another belief
+    suggest(replace(study, budget=study.budget / 2), belief)
+    suggest(study, belief, pool=pool_of_space(study)[:5])
+    suggest(study, belief, limits=Limits(tokens={}, flops=study.remaining / 3))
+    assert len(planned) == 5
 
 
 def test_settings_of_the_scale_travel_with_a_suggestion():
