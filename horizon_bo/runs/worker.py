@@ -106,7 +106,7 @@ def _ending(work: Work, asked: Asked) -> Work:
         with asked.breaking_off():
             return work.work_out(study, lambda: asked.whole(wanted))
 
-    database = replace(work.store.database, pause=asked.pause)
+    database = replace(work.store.database, waiting=asked.breaking_off)
     return replace(work, store=replace(work.store, database=database), work_out=work_out)
 
 

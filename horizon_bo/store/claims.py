@@ -72,21 +72,23 @@ def claim_waiting(
         without: Sizes of scales to leave alone, counts of parameters.
     """
 
+    def left(connection: Connection) -> tuple[list[Row], float]:
+        held = select(CLAIMS).where(CLAIMS.c.study == store.id, CLAIMS.c.state != "ended")
+        rows, now_s = connection.execute(held.order_by(CLAIMS.c.run)).all(), clock(connection)
+        return [row for row in rows if row.owner == owner or free(row, now_s)], now_s
+
+    def free(row: Row, now_s: float) -> bool:
+        return row.state == "waiting" or lapsed(row, now_s)
+
     def work(connection: Connection, now: StoredStudy) -> tuple[StoredStudy, Claim | None]:
-        now_s = clock(connection)
-        rows = connection.execute(
-            select(CLAIMS)
-            .where(CLAIMS.c.study == store.id, CLAIMS.c.state != "ended")
-            .order_by(CLAIMS.c.run)
-        ).all()
+        rows, now_s = left(connection)
         for row in [row for row in rows if row.owner == owner]:
             return now, _claim(now.study, row, row.attempt, row.lost, owner)
         runs = {trials[0].id: trials for trials in by_run(now.study.trials)}
         for row in rows:
-            left = lapsed(row, now_s)
-            if runs[row.run][-1].params in without or not (left or row.state == "waiting"):
+            if runs[row.run][-1].params in without:
                 continue
-            lost = row.lost + left
+            lost = row.lost + (row.state == "running")
             if lost > retries:
                 now = _withdrawn(connection, store, now, runs[row.run], row, lost)
                 continue
@@ -96,6 +98,8 @@ def claim_waiting(
             return now, _claim(now.study, row, row.attempt + 1, lost, owner)
         return now, None
 
+    if not store.database.read(left)[0]:
+        return known, None
     return store.write(known, work)
 
 

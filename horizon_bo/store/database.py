@@ -12,8 +12,9 @@ import random
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
@@ -51,6 +52,8 @@ _NOTICED: dict[str, Any] = {
 _SILENCE_S = 30
 #: Key of PostgreSQL's advisory lock; the database holds nothing else that uses such locks.
 _LOCK_KEY = 0x686F72697A6F6E
+#: Where those who wait are called, within a database.
+_CHANNEL = "horizon_bo"
 #: What servers say while they restart or are full (SQLSTATE); `None` is a broken connection.
 _PASSING_STATES = {None, "08000", "08003", "08006", "25P03", "40001", "40P01", "53300"} | {
     *("57P01", "57P02", "57P03", "57P05")
@@ -68,14 +71,16 @@ class Database:
     Args:
         address: Where it is; its name for people hides the password.
         engine: Connections to it, a new one for each transaction.
-        keeping: Connections that are kept between transactions; a server's only.
-        pause: How the next attempt is waited for, given seconds, where a server is away.
+        keeping: Connections that are kept between transactions.
+        file: Number of the file that kept connections are to; `None` where none are kept.
+        waiting: Entered wherever something is waited for, which may be broken off then.
     """
 
     address: Address
     engine: Engine
     keeping: Engine
-    pause: Callable[[float], None] = time.sleep
+    file: int | None = None
+    waiting: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def read(self, work: Callable[[Connection], T], patience_s: float = PATIENCE_S) -> T:
         """Do `work` in a transaction that writes nothing and waits for nobody."""
@@ -88,28 +93,51 @@ class Database:
     def note(self, work: Callable[[Connection], T], patience_s: float = PATIENCE_S) -> T:
         """As `write`, for what need not outlast a power cut: who waits, who is still there.
 
-        Without patience it is tried once.
+        On a server many do so at once: it is for rows that are the caller's own, and for what is
+        changed in one statement. Without patience it is tried once.
         """
         return self._repeated(lambda: self._done(work, writes=True, durable=False), patience_s)
 
     @contextmanager
     def kept_open(self) -> Iterator["Database"]:
-        """The same database for several transactions in a row, without its overhead between them.
-
-        PostgreSQL then keeps one connection; SQLite does not tidy its file up after each.
-        """
+        """The same database with one connection for several transactions in a row."""
         if self.engine is self.keeping:
             yield self
-        elif self.address.path is None:
-            try:
-                yield replace(self, engine=self.keeping)
-            finally:
-                self.keeping.dispose()
-        else:
-            with self.engine.execution_options(writes=False).connect() as connection:
-                connection.scalar(text("SELECT count(*) FROM sqlite_schema"))
-                connection.rollback()
-                yield self
+            return
+        try:
+            yield replace(self, engine=self.keeping, file=_number(self.address.path))
+        finally:
+            self.keeping.dispose()
+
+    def pause(self, seconds: float) -> None:
+        """Wait so long."""
+        with self.waiting():
+            time.sleep(seconds)
+
+    @property
+    def calls(self) -> bool:
+        """Whether those who wait can be called; of a file they have to look again and again."""
+        return self.address.path is None
+
+    def call(self, connection: Connection) -> None:
+        """Wake those who listen, as soon as this transaction is done."""
+        if self.calls:
+            connection.exec_driver_sql(f"NOTIFY {_CHANNEL}")
+
+    def listen(self, seconds: float = 0.0) -> None:
+        """Wait until somebody calls, or so long; from the first time on no call is missed."""
+        dialect: Any = self.keeping.dialect
+        try:
+            with self.keeping.connect() as connection:
+                connection.exec_driver_sql(f"LISTEN {_CHANNEL}")
+                connection.commit()
+                server: Any = connection.connection.driver_connection
+                with self.waiting():
+                    list(server.notifies(timeout=seconds, stop_after=1))
+                    list(server.notifies(timeout=0.0))  # further ones say the same
+        except (SQLAlchemyError, dialect.loaded_dbapi.Error):  # away, as whoever reads will find
+            self.keeping.dispose()
+            self.pause(_WAITS_S[0])
 
     def refuse_absent(self) -> None:
         """SQLite would make an empty file of a name that is not there."""
@@ -122,16 +150,27 @@ class Database:
 
     def _done(self, work: Callable[[Connection], T], *, writes: bool, durable: bool = True) -> T:
         with _clear_errors(self.address), self._turn() if writes else nullcontext():
-            engine = self.engine.execution_options(writes=writes, durable=durable)
-            with engine.begin() as connection:
-                if writes and self.address.path is None:
-                    commit = "on" if durable else "off"
-                    connection.exec_driver_sql(
-                        f"SET LOCAL idle_in_transaction_session_timeout = '{_SILENCE_S}s'; "
-                        f"SET LOCAL synchronous_commit = {commit}; "
-                        f"SELECT pg_advisory_xact_lock({_LOCK_KEY})"
-                    )
+            if self.file is not None and _number(self.address.path) != self.file:
+                raise StorageError(
+                    f"{self.address.shown} is another file than it was, expected the one that was "
+                    "opened; nothing was written, open it again"
+                )
+            with self.engine.begin() as connection:
+                for statement in self._beginning(writes=writes, durable=durable):
+                    connection.exec_driver_sql(statement)
                 return work(connection)
+
+    def _beginning(self, *, writes: bool, durable: bool) -> list[str]:
+        """What a transaction begins with."""
+        if self.address.path is not None:
+            mode = "FULL" if durable else "NORMAL"
+            return [f"PRAGMA synchronous = {mode}", "BEGIN IMMEDIATE"] if writes else ["BEGIN"]
+        if not writes:
+            return []
+        silence = f"SET LOCAL idle_in_transaction_session_timeout = '{_SILENCE_S}s'"
+        if not durable:
+            return [f"{silence}; SET LOCAL synchronous_commit = off"]
+        return [f"{silence}; SELECT pg_advisory_xact_lock({_LOCK_KEY})"]
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
@@ -177,8 +216,8 @@ def database_at(address: Address) -> Database:
     except ImportError as error:
         raise MissingExtraError(address.shown, "psycopg", "postgres") from error
     if address.path is not None:
-        event.listen(engine, "connect", _make_durable)
-        event.listen(engine, "begin", _begin)
+        for each in (engine, keeping):
+            event.listen(each, "connect", _made_ready)
     return Database(address, engine, keeping)
 
 
@@ -188,19 +227,19 @@ def _engine(address: Address, pool: type[Pool]) -> Engine:
     return create_engine(address.url, poolclass=pool, connect_args=given, **kept)
 
 
-def _make_durable(connection: Any, _: Any) -> None:
-    """A sync per commit; transactions begin where we say, also around DDL."""
+def _made_ready(connection: Any, _: Any) -> None:
+    """Transactions begin where we say, also around DDL."""
     connection.isolation_level = None
     connection.execute(f"PRAGMA busy_timeout = {1000 * _BUSY_S}")
     connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
 
 
-def _begin(connection: Connection) -> None:
-    given = connection.get_execution_options()
-    if not given.get("durable", True):
-        connection.exec_driver_sql("PRAGMA synchronous = NORMAL")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if given["writes"] else "BEGIN")
+def _number(path: Path | None) -> int | None:
+    """The number of a file, which another one in its place has not."""
+    try:
+        return None if path is None else path.stat().st_ino
+    except FileNotFoundError:
+        return 0
 
 
 def clock(connection: Connection) -> float:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from sqlalchemy import Connection, Row, and_, func, insert, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, func, insert, select, update
 
 from horizon_bo.errors import (
     HorizonBOError,
@@ -39,6 +39,16 @@ T = TypeVar("T")
 KINDS = (
     *("created", "suggested", "observed", "imported", "withdrawn", "repeated", "checked"),
     *("corrected", "forgotten", "enqueued", "extended"),
+)
+#: The events of a study from one on, with the format that they are in.
+_FORMAT_OF = select(META.c.value).where(META.c.name == "format")
+_SINCE = (
+    select(
+        *(EVENTS.c.sequence, EVENTS.c.kind, EVENTS.c.payload, EVENTS.c.call),
+        _FORMAT_OF.scalar_subquery().label("format"),
+    )
+    .where(EVENTS.c.study == bindparam("study"), EVENTS.c.sequence >= bindparam("first"))
+    .order_by(EVENTS.c.sequence)
 )
 #: Name of a study that was given none.
 ONLY_NAME = "study"
@@ -122,8 +132,6 @@ class StudyStore:
         self,
         known: StoredStudy,
         work: Callable[[Connection, StoredStudy], tuple[StoredStudy, T]],
-        *,
-        durable: bool = True,
     ) -> tuple[StoredStudy, T]:
         """Do `work` on the study as it is now, while nobody else writes.
 
@@ -131,11 +139,11 @@ class StudyStore:
             known: The study as it was read before.
             work: Appends events with `append` and gives the study after them, and a result. It is
                 done again where the server went away meanwhile.
-            durable: It outlasts a power cut once this returns; leave out only without events.
         """
         self.database.refuse_absent()
-        write = self.database.write if durable else self.database.note
-        return write(lambda connection: work(connection, self.caught_up(connection, known)))
+        return self.database.write(
+            lambda connection: work(connection, self.caught_up(connection, known))
+        )
 
     def record(
         self,
@@ -216,14 +224,9 @@ class StudyStore:
 
     def caught_up(self, connection: Connection, known: StoredStudy | None) -> StoredStudy:
         """The study with what others have written since it was known."""
-        _refuse_format(connection, self.shown)
         first = 0 if known is None else known.sequence
-        columns = (EVENTS.c.sequence, EVENTS.c.kind, EVENTS.c.payload, EVENTS.c.call)
-        rows = connection.execute(
-            select(*columns)
-            .where(EVENTS.c.study == self.id, EVENTS.c.sequence >= first)
-            .order_by(EVENTS.c.sequence)
-        ).all()
+        rows = connection.execute(_SINCE, {"study": self.id, "first": first}).all()
+        _refuse_format(rows[0].format if rows else format_of(connection), self.shown)
         if known is not None:
             if not rows or (rows[0].sequence, rows[0].call) != (known.sequence, known.call):
                 raise self._replaced()
@@ -305,12 +308,11 @@ def _take(trials: list[Trial], records: Sequence[Mapping[str, Any]]) -> None:
 
 def format_of(connection: Connection) -> str:
     """The version of a database's tables."""
-    version = connection.scalar(select(META.c.value).where(META.c.name == "format"))
+    version = connection.scalar(_FORMAT_OF)
     return "none" if version is None else version
 
 
-def _refuse_format(connection: Connection, shown: str) -> None:
-    version = format_of(connection)
+def _refuse_format(version: str | None, shown: str) -> None:
     if version != FORMAT:
         raise StudyFormatError(
             f"{shown} has format {version}, expected {FORMAT}; "

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 
-from sqlalchemy import Connection, Row, and_, delete, insert, select, update
+from sqlalchemy import Connection, Row, and_, case, delete, func, insert, select, text, update
 
 from horizon_bo.core import policy
 from horizon_bo.core.inference import Belief
@@ -36,8 +36,11 @@ from horizon_bo.study.trials import Study, Suggestion
 _LEASE_S, _BEAT_S = 30.0, 5.0
 #: How long an answer is kept for who asked and was held up, in seconds.
 _KEPT_S = 86_400.0
-#: How often those who wait look for their answers, all together, a second; and one at most.
-_LOOKS_PER_S, _LOOKS_OF_ONE = 50.0, 5.0
+#: The lease of a study for which nobody has ever worked out anything.
+_FIRST = "INSERT INTO suggesters (study, fence, expires) VALUES (:study, 0, 0) ON CONFLICT DO NOTHING"
+#: How often those who wait look for their answers where nobody can call them, all together, a
+#: second, and one at most; and how often one who is called looks all the same, in seconds.
+_LOOKS_PER_S, _LOOKS_OF_ONE, _CALLED_LOOKS_S = 100.0, 10.0, 1.0
 #: Runs worked out at once at most, unless one asker wants more.
 _MOST_AT_ONCE = 64
 
@@ -99,12 +102,19 @@ WorkOut = Callable[[Study, Callable[[], int]], Offer | Refusal]
 
 
 @dataclass(frozen=True)
+class _Entered:
+    """What an asker finds: the fence of its election, or that so many wait with it."""
+
+    fence: int | None
+    waiting: int = 1
+
+
+@dataclass(frozen=True)
 class _Round:
-    """Where an asker stands: its answer, the fence of its election, and how many wait with it."""
+    """Where a suggester stands: its own answer, and the fence of its election while it lasts."""
 
     answer: Answer | None
     fence: int | None
-    waiting: int = 1
 
 
 def working_out(ask: Ask, believed: Callable[[Study], Belief]) -> WorkOut:
@@ -161,16 +171,18 @@ def _asked(
     with store.database.kept_open() as database:
         store, answer = replace(store, database=database), None
         try:
+            if database.calls:
+                database.listen()
             while answer is None:
-                known, entered = store.write(known, partial(_entered, store, ask), durable=False)
+                known, entered = database.note(partial(_entered, store, known, ask))
                 if entered.fence is None:
                     answer = _waited(store, ask, entered.waiting)
                     known = known if answer is None else store.read(known)
                 else:
-                    known, answer = _served(store, known, ask, entered, work_out)
+                    known, answer = _served(store, known, ask, entered.fence, work_out)
         except BaseException:
             with suppress(StorageError):  # otherwise it lapses
-                store.database.note(partial(_left, store, ask), patience_s=0.0)
+                database.write(partial(_left, store, ask), patience_s=0.0)
             raise
     return known, answer
 
@@ -188,23 +200,19 @@ def _suggested_in_memory(
 
 
 def _entered(
-    store: StudyStore, ask: Ask, connection: Connection, now: StoredStudy
-) -> tuple[StoredStudy, _Round]:
+    store: StudyStore, known: StoredStudy, ask: Ask, connection: Connection
+) -> tuple[StoredStudy, _Entered]:
     """Put the ask down or renew it, and take the lease if it is free."""
-    now_s = clock(connection)
-    mine = and_(ASKS.c.study == store.id, ASKS.c.asker == ask.asker)
-    row = connection.execute(select(ASKS).where(mine)).one_or_none()
-    stale = and_(ASKS.c.study == store.id, ASKS.c.expires < now_s)
-    connection.execute(delete(ASKS).where(stale))
-    if row is None or row.expires < now_s:
+    now_s, mine = clock(connection), and_(ASKS.c.study == store.id, ASKS.c.asker == ask.asker)
+    expires = case((ASKS.c.answer.is_(None), now_s + _LEASE_S), else_=ASKS.c.expires)
+    if connection.execute(update(ASKS).where(mine).values(expires=expires)).rowcount == 0:
         given = {"study": store.id, "asker": ask.asker, "wanted": ask.wanted, "terms": ask.terms}
         connection.execute(insert(ASKS), {**given, "asked": now_s, "expires": now_s + _LEASE_S})
-    else:
-        if row.answer is not None:
-            return now, _Round(None, None)
-        connection.execute(update(ASKS).where(mine).values(expires=now_s + _LEASE_S))
-    waiting = len(_waiting(store, ask, connection, now_s))
-    return now, _Round(None, _elected(store, ask.asker, connection, now_s), waiting)
+    fence = _elected(store, ask.asker, connection, now_s)
+    if fence is not None:  # others may have been given runs since
+        return store.caught_up(connection, known), _Entered(fence)
+    open_ = and_(ASKS.c.study == store.id, ASKS.c.answer.is_(None))
+    return known, _Entered(None, connection.scalar(select(func.count()).where(open_)) or 1)
 
 
 def _elected(store: StudyStore, asker: str, connection: Connection, now_s: float) -> int | None:
@@ -212,13 +220,13 @@ def _elected(store: StudyStore, asker: str, connection: Connection, now_s: float
     one = SUGGESTERS.c.study == store.id
     lease = connection.execute(select(SUGGESTERS).where(one)).one_or_none()
     if lease is None:
-        connection.execute(insert(SUGGESTERS), {"study": store.id, "fence": 0, "expires": 0.0})
-    elif not _free(lease, now_s):
+        connection.execute(text(_FIRST), {"study": store.id})
+        return _elected(store, asker, connection, now_s)
+    if lease.holder != asker and not _free(lease, now_s):
         return None
-    fence = 1 + (0 if lease is None else lease.fence)
-    given = {"holder": asker, "fence": fence, "expires": now_s + _LEASE_S}
-    connection.execute(update(SUGGESTERS).where(one).values(given))
-    return fence
+    given = {"holder": asker, "fence": lease.fence + 1, "expires": now_s + _LEASE_S}
+    taken = update(SUGGESTERS).where(one, SUGGESTERS.c.fence == lease.fence).values(given)
+    return lease.fence + 1 if connection.execute(taken).rowcount == 1 else None
 
 
 def _free(lease: Row, now_s: float) -> bool:
@@ -238,15 +246,14 @@ def _waiting(store: StudyStore, ask: Ask, connection: Connection, now_s: float) 
 
 
 def _served(
-    store: StudyStore, known: StoredStudy, ask: Ask, entered: _Round, work_out: WorkOut
+    store: StudyStore, known: StoredStudy, ask: Ask, fence: int, work_out: WorkOut
 ) -> tuple[StoredStudy, Answer | None]:
     """Work out runs for all who wait until none does; one's own answer.
 
     `None` where somebody else was elected meanwhile. With its own answer given, the suggester goes
     on for others only from the posterior it has.
     """
-    mine: Answer | None = None
-    state, fence = entered, entered.fence
+    mine, state = None, _Round(None, fence)
     with beating(lambda: _renewed(store, ask, fence), _BEAT_S):
         while state.fence is not None:
             offer = work_out(known.study, partial(_wanted, store, ask))
@@ -267,7 +274,7 @@ def _wanted(store: StudyStore, ask: Ask) -> int:
     return store.database.read(work)
 
 
-def _renewed(store: StudyStore, ask: Ask, fence: int | None) -> bool:
+def _renewed(store: StudyStore, ask: Ask, fence: int) -> bool:
     """Renew lease and ask; whether the election still holds."""
 
     def work(connection: Connection) -> bool:
@@ -290,8 +297,9 @@ def _left(store: StudyStore, ask: Ask, connection: Connection) -> None:
     leave(connection, store, ask.asker)
 
 
-def _released(store: StudyStore, ask: Ask, fence: int | None, connection: Connection) -> None:
+def _released(store: StudyStore, ask: Ask, fence: int, connection: Connection) -> None:
     """Give the lease up, and the ask with it."""
+    store.database.call(connection)
     own = and_(ASKS.c.study == store.id, ASKS.c.asker == ask.asker)
     connection.execute(delete(ASKS).where(own))
     lease = and_(SUGGESTERS.c.study == store.id, SUGGESTERS.c.fence == fence)
@@ -301,7 +309,7 @@ def _released(store: StudyStore, ask: Ask, fence: int | None, connection: Connec
 def _published(
     store: StudyStore,
     ask: Ask,
-    fence: int | None,
+    fence: int,
     mine: Answer | None,
     offer: Offer | Refusal,
     seen: StoredStudy,
@@ -317,9 +325,12 @@ def _published(
             return now, _Round(None, fence)
         _released(store, ask, fence, connection)
         return now, _Round(mine, None)
-    left = [] if isinstance(offer, Refusal) else list(offer.runs)
+    now_s, left = clock(connection), [] if isinstance(offer, Refusal) else list(offer.runs)
+    stale = and_(ASKS.c.study == store.id, ASKS.c.expires < now_s)
+    connection.execute(delete(ASKS).where(stale))
+    store.database.call(connection)
     open_ = False
-    for row in _waiting(store, ask, connection, clock(connection)):
+    for row in _waiting(store, ask, connection, now_s):
         part, left = left[: row.wanted], left[row.wanted :]
         if isinstance(offer, Refusal):
             answer = Answer(refusal=offer)
@@ -331,7 +342,7 @@ def _published(
             open_ = True
             continue
         one = and_(ASKS.c.study == store.id, ASKS.c.asker == row.asker)
-        given = {"answer": json.dumps(asdict(answer)), "expires": clock(connection) + _KEPT_S}
+        given = {"answer": json.dumps(asdict(answer)), "expires": now_s + _KEPT_S}
         connection.execute(update(ASKS).where(one).values(given))
         mine = answer if row.asker == ask.asker else mine
     if open_ and (mine is None or now.study.informing == seen.study.informing):
@@ -365,20 +376,22 @@ def _started(
 
 def _waited(store: StudyStore, ask: Ask, waiting: int) -> Answer | None:
     """The answer, or `None` once the lease is free or the ask has to be renewed."""
-    until = time.monotonic() + _LEASE_S / 3
-    pause_s = max(1 / _LOOKS_OF_ONE, waiting / _LOOKS_PER_S)
+    database, until = store.database, time.monotonic() + _LEASE_S / 3
+    pause_s = _CALLED_LOOKS_S if database.calls else max(1 / _LOOKS_OF_ONE, waiting / _LOOKS_PER_S)
+    own = and_(ASKS.c.study == SUGGESTERS.c.study, ASKS.c.asker == ask.asker)
+    both = select(SUGGESTERS, ASKS.c.asker, ASKS.c.answer).outerjoin_from(SUGGESTERS, ASKS, own)
+    statement = both.where(SUGGESTERS.c.study == store.id)
 
     def look(connection: Connection) -> tuple[Answer | None, bool]:
-        own = and_(ASKS.c.study == store.id, ASKS.c.asker == ask.asker)
-        row = connection.execute(select(ASKS.c.answer).where(own)).one_or_none()
-        if row is not None and row.answer is not None:
+        row = connection.execute(statement).one()
+        if row.answer is not None:
             return _answer_from(row.answer), False
-        lease = select(SUGGESTERS).where(SUGGESTERS.c.study == store.id)
-        return None, row is None or _free(connection.execute(lease).one(), clock(connection))
+        return None, row.asker is None or _free(row, clock(connection))
 
     while time.monotonic() < until:
-        store.database.pause(pause_s * random.uniform(0.5, 1.5))  # apart from each other
-        answer, free = store.database.read(look)
+        wait = database.listen if database.calls else database.pause
+        wait(pause_s * random.uniform(0.5, 1.5))  # apart from each other
+        answer, free = database.read(look)
         if answer is not None or free:
             return answer
     return None
