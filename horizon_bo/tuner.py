@@ -22,10 +22,11 @@ from horizon_bo.learning.kept import read_prior
 from horizon_bo.runs import making
 from horizon_bo.runs.watch import watch
 from horizon_bo.store import revisions
+from horizon_bo.store.asks import Ask
 from horizon_bo.store.checks import check
 from horizon_bo.store.events import StoredStudy, StudyStore, recorded
 from horizon_bo.store.opening import create_study, names_study, study_store
-from horizon_bo.store.suggesting import Ask, suggested, working_out
+from horizon_bo.store.suggesting import suggested, working_out
 from horizon_bo.study import changes, imports
 from horizon_bo.study.branches import run_of
 from horizon_bo.study.extension import for_target, summary
@@ -175,6 +176,7 @@ class HorizonTuner:
             BudgetExhaustedError: No run fits into what is left of the budget.
         """
         ask = Ask(wanted=asked_for(n), without=tuple(without), limits=limits)
+        self.refresh()
         self._stored, answer = suggested(
             self._store, self._stored, ask, working_out(ask, self.believed)
         )

@@ -13,6 +13,7 @@ import os
 import platform
 import time
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -39,7 +40,7 @@ def first_places(study, belief, n, limits=None):
 
 
 def run_costs(address: str, runs: int) -> dict[str, float]:
-    """Seconds, transactions and connections of one run of a single worker."""
+    """Seconds (typical, and of this process's own time), transactions and connections of a run."""
     tuner = HorizonTuner(
         target=TARGET, space=SPACE, budget=1e4 * TARGET.flops, study=address, name="one"
     )
@@ -50,10 +51,17 @@ def run_costs(address: str, runs: int) -> dict[str, float]:
         given = {"folder": folder, "until_budget": True, "watch": lambda *_: None}
         tuner.work(lambda run: 3.0, max_runs=1, **given)
         counts.clear()
-        began_s = time.perf_counter()
-        tuner.work(lambda run: 3.0, max_runs=runs, **given)
-        seconds = time.perf_counter() - began_s
-    return {"run_s": seconds / runs, **{name: count / runs for name, count in counts.items()}}
+        began_s, moments_s = time.process_time(), []
+
+        def train(run):
+            moments_s.append(time.perf_counter())
+            return 3.0
+
+        tuner.work(train, max_runs=runs, **given)
+        own_s = (time.process_time() - began_s) / runs
+    run_s = median(later - sooner for sooner, later in pairwise(moments_s))
+    each = {name: count / runs for name, count in counts.items()}
+    return {"run_s": run_s, "own_s": own_s, **each}
 
 
 def waits_s(address: str, askers: int) -> list[float]:

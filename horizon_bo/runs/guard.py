@@ -1,7 +1,7 @@
 """Guard: how does a training command end once nobody waits for it any more?
 
 A program of its own between whatever started it and the command, on whichever machine, so it
-imports nothing of the package:
+imports nothing of the package, and little else: it is started anew for each run.
 
     python -I -S guard.py FOLDER ATTEMPT SECONDS
 
@@ -26,17 +26,13 @@ import json
 import os
 import select
 import signal
-import socket
 import stat
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
-#: How often the command is looked at, in seconds.
-_POLL_S = 0.02
+#: How often the command is looked at, in seconds: in the beginning, and at last.
+_POLLS_S = (0.002, 0.02)
 #: How often the attempt is checked for a fence, in seconds.
 _FENCE_S = 2.0
 #: How long a network disk may show what was there before, in seconds.
@@ -52,20 +48,21 @@ _CANNOT_START = 127
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
 
-def guarded(folder: Path, attempt: int, most_s: float) -> int:
+def guarded(folder: str, attempt: int, most_s: float) -> int:
     """Run an attempt's command until it ends, or has to; its exit code."""
-    run, ended = _announced(folder / "run.json", attempt), folder / f"exit.{attempt}.json"
-    if run["attempt"] != attempt or ended.exists():
+    run, ended = _announced(folder, attempt), os.path.join(folder, f"exit.{attempt}.json")
+    if run["attempt"] != attempt or os.path.exists(ended):
         return 0
     told: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    holder = {"attempt": attempt, "host": socket.gethostname(), "pid": os.getpid()}
+    holder = {"attempt": attempt, "host": os.uname().nodename, "pid": os.getpid()}
     holder["began_s"] = time.time()
-    _write(folder / "holder.json", holder)
+    _write(os.path.join(folder, "holder.json"), holder)
     began_s = time.monotonic()
-    with (folder / "stdout.log").open("ab") as out, (folder / "stderr.log").open("ab") as err:
+    logs = [os.path.join(folder, name) for name in ("stdout.log", "stderr.log")]
+    with open(logs[0], "ab") as out, open(logs[1], "ab") as err:
         try:
             child = subprocess.Popen(
                 run["argv"],
@@ -90,12 +87,11 @@ def guarded(folder: Path, attempt: int, most_s: float) -> int:
     return code
 
 
-def _watched(
-    child: subprocess.Popen, folder: Path, holder: Mapping[str, Any], until_s: float, told: list
-) -> str:
+def _watched(child: subprocess.Popen, folder: str, holder: dict, until_s: float, told: list) -> str:
     """Wait for the command, or until it has to end; why it ended."""
     piped = stat.S_ISFIFO(os.fstat(0).st_mode)  # a scheduler gives no pipe
-    checked_s, why, passed_on = time.monotonic(), "itself", False
+    began_s = checked_s = time.monotonic()
+    why, passed_on = "itself", False
     while child.poll() is None:
         now_s = time.monotonic()
         if piped and select.select([0], [], [], 0)[0] and not os.read(0, 1):
@@ -112,24 +108,25 @@ def _watched(
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(_GRACE_S)
             return why
-        select.select([0] if piped else [], [], [], _POLL_S)
+        pause_s = min(max((now_s - began_s) / 20, _POLLS_S[0]), _POLLS_S[1])
+        select.select([0] if piped else [], [], [], pause_s)
     if child.returncode != 0 and not piped:
         time.sleep(_NEWS_S)
     return "scheduler" if told else "itself"
 
 
-def _fenced(folder: Path, holder: Mapping[str, Any]) -> bool:
+def _fenced(folder: str, holder: dict) -> bool:
     """Whether another attempt, or another copy of this one, has taken over."""
     try:
-        later = _read(folder / "run.json")["attempt"] > holder["attempt"]
-        return later or _read(folder / "holder.json") != holder
+        later = _read(os.path.join(folder, "run.json"))["attempt"] > holder["attempt"]
+        return later or _read(os.path.join(folder, "holder.json")) != holder
     except (OSError, ValueError):  # a network disk that is away for a moment
         return False
 
 
-def _announced(path: Path, attempt: int) -> dict[str, Any]:
+def _announced(folder: str, attempt: int) -> dict:
     """What is to be run, as soon as this machine sees it."""
-    until_s = time.monotonic() + _SEEN_S
+    path, until_s = os.path.join(folder, "run.json"), time.monotonic() + _SEEN_S
     while True:
         with contextlib.suppress(OSError, ValueError):
             run = _read(path)
@@ -140,17 +137,18 @@ def _announced(path: Path, attempt: int) -> dict[str, Any]:
         time.sleep(_FENCE_S)
 
 
-def _read(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text())
+def _read(path: str) -> dict:
+    with open(path) as file:
+        return json.load(file)
 
 
-def _write(path: Path, record: Mapping[str, Any]) -> None:
-    draft = path.with_suffix(f".{socket.gethostname()}.{os.getpid()}")
-    with draft.open("w") as file:
+def _write(path: str, record: dict) -> None:
+    draft = f"{os.path.splitext(path)[0]}.{os.uname().nodename}.{os.getpid()}"
+    with open(draft, "w") as file:
         json.dump(record, file)
         file.flush()
         os.fsync(file.fileno())
-    draft.replace(path)
+    os.replace(draft, path)
 
 
 def _send(child: subprocess.Popen, number: signal.Signals) -> None:
@@ -170,13 +168,15 @@ def _kill_orphans() -> None:
 
 def _children() -> list[int]:
     """Processes whose parent this one is."""
+    told = f"/proc/self/task/{os.getpid()}/children"
+    with contextlib.suppress(OSError), open(told) as file:  # not every system has it
+        return [int(pid) for pid in file.read().split()]
     found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                # the name of the program comes in brackets and may hold any character
-                parent = (entry / "stat").read_text().rsplit(")", 1)[1].split()[1]
-                found += [int(entry.name)] if int(parent) == os.getpid() else []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError), open(f"/proc/{name}/stat") as file:
+            # the name of the program comes in brackets and may hold any character
+            parent = file.read().rsplit(")", 1)[1].split()[1]
+            found += [int(name)] if int(parent) == os.getpid() else []
     return found
 
 
@@ -187,4 +187,4 @@ def _die_with_the_guard() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(guarded(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])))
+    sys.exit(guarded(sys.argv[1], int(sys.argv[2]), float(sys.argv[3])))

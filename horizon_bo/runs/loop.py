@@ -255,7 +255,7 @@ def _advanced(loop: _Loop, state: _State) -> _State:
     ended = [(flight, found) for flight in state.flights if (found := flight.exit()) is not None]
     if not ended:
         _show(loop, state, None)
-        time.sleep(loop.engine.look_s)
+        time.sleep(min(flight.look_s(loop.engine.look_s) for flight in state.flights))
     for flight, found in ended:
         state = _landed(loop, state, flight, found)
     return state

@@ -15,8 +15,9 @@ from horizon_bo.runs.loop import run_loop
 from horizon_bo.runs.plan import RunPlan, RunReport, Tuner
 from horizon_bo.runs.progress import watching
 from horizon_bo.runs.worker import Work, WorkReport, work_on
+from horizon_bo.store.asks import Ask
 from horizon_bo.store.claims import take_over
-from horizon_bo.store.suggesting import Ask, working_out
+from horizon_bo.store.suggesting import working_out
 from horizon_bo.study import changes
 
 

@@ -28,10 +28,11 @@ from horizon_bo.runs.outcomes import (
 )
 from horizon_bo.runs.plan import RunPlan
 from horizon_bo.runs.processes import launching, slots
+from horizon_bo.store.asks import Ask, Refusal
 from horizon_bo.store.claims import BEAT_S, Claim, beating, claim_waiting, give_back, renew, tell
 from horizon_bo.store.events import StoredStudy, StudyStore
 from horizon_bo.store.owners import new_owner
-from horizon_bo.store.suggesting import Ask, Offer, Refusal, WorkOut, suggested
+from horizon_bo.store.suggesting import Offer, WorkOut, suggested
 from horizon_bo.study import changes
 from horizon_bo.study.branches import run_of
 from horizon_bo.study.trials import Study, Suggestion
@@ -222,7 +223,7 @@ def _trained(
             if (ended := flight.exit()) is not None:
                 return outcome_of(claim.run, folder, ended)
             _show(work, known, None, flight)
-            time.sleep(_POLL_S)
+            time.sleep(flight.look_s(_POLL_S))
     return None
 
 

@@ -15,7 +15,7 @@ from uuid import uuid4
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, insert, select, update
 
 from horizon_bo.errors import StorageError, StudyBusyError
-from horizon_bo.store.database import clock
+from horizon_bo.store.database import clock, moment
 from horizon_bo.store.events import StoredStudy, StudyStore
 from horizon_bo.store.owners import gone, shown_owner
 from horizon_bo.store.schema import CLAIMS
@@ -48,10 +48,10 @@ class Claim:
 
 def started(connection: Connection, store: StudyStore, run_id: int, owner: str) -> None:
     """Note that a run has just been suggested to a worker, within a writing transaction."""
-    now_s = clock(connection)
+    now = moment(connection)
     row = {"study": store.id, "run": run_id, "state": "running", "attempt": 1, "lost": 0}
-    row |= {"owner": owner, "began": now_s, "expires": now_s + LEASE_S}
-    connection.execute(insert(CLAIMS), row)
+    row |= {"owner": owner, "began": now, "expires": now + LEASE_S}
+    connection.execute(insert(CLAIMS).values(row))
 
 
 def claim_waiting(
@@ -72,16 +72,13 @@ def claim_waiting(
         without: Sizes of scales to leave alone, counts of parameters.
     """
 
-    def left(connection: Connection) -> tuple[list[Row], float]:
-        held = select(CLAIMS).where(CLAIMS.c.study == store.id, CLAIMS.c.state != "ended")
-        rows, now_s = connection.execute(held.order_by(CLAIMS.c.run)).all(), clock(connection)
-        return [row for row in rows if row.owner == owner or free(row, now_s)], now_s
-
-    def free(row: Row, now_s: float) -> bool:
-        return row.state == "waiting" or lapsed(row, now_s)
+    def left(connection: Connection) -> list[Row]:
+        held = and_(CLAIMS.c.study == store.id, CLAIMS.c.state != "ended")
+        rows = select(CLAIMS, moment(connection).label("now")).where(held).order_by(CLAIMS.c.run)
+        return [row for row in connection.execute(rows) if row.owner == owner or _free(row)]
 
     def work(connection: Connection, now: StoredStudy) -> tuple[StoredStudy, Claim | None]:
-        rows, now_s = left(connection)
+        rows = left(connection)
         for row in [row for row in rows if row.owner == owner]:
             return now, _claim(now.study, row, row.attempt, row.lost, owner)
         runs = {trials[0].id: trials for trials in by_run(now.study.trials)}
@@ -93,14 +90,19 @@ def claim_waiting(
                 now = _withdrawn(connection, store, now, runs[row.run], row, lost)
                 continue
             given = {"state": "running", "attempt": row.attempt + 1, "lost": lost, "owner": owner}
-            given |= {"began": now_s, "expires": now_s + LEASE_S}
+            given |= {"began": row.now, "expires": row.now + LEASE_S}
             connection.execute(update(CLAIMS).where(_row(store, row.run)).values(given))
             return now, _claim(now.study, row, row.attempt + 1, lost, owner)
         return now, None
 
-    if not store.database.read(left)[0]:
+    known, there = store.database.read(lambda c: (store.caught_up(c, known), left(c)))
+    if not there:
         return known, None
     return store.write(known, work)
+
+
+def _free(row: Row) -> bool:
+    return row.state == "waiting" or lapsed(row, row.now)
 
 
 def _claim(study: Study, row: Row, attempt: int, lost: int, owner: str) -> Claim:
@@ -134,7 +136,7 @@ def renew(store: StudyStore, claim: Claim) -> bool:
             CLAIMS.c.owner == claim.owner,
             CLAIMS.c.state == "running",
         )
-        renewed = update(CLAIMS).where(held).values(expires=clock(connection) + LEASE_S)
+        renewed = update(CLAIMS).where(held).values(expires=moment(connection) + LEASE_S)
         return connection.execute(renewed).rowcount == 1
 
     return store.database.note(work, patience_s=0.0)  # the next beat tries again

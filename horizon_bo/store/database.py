@@ -17,7 +17,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Float,
+    Table,
+    create_engine,
+    event,
+    literal,
+    literal_column,
+    select,
+)
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import NullPool, Pool, QueuePool
 
@@ -52,6 +64,8 @@ _NOTICED: dict[str, Any] = {
 _SILENCE_S = 30
 #: Key of PostgreSQL's advisory lock; the database holds nothing else that uses such locks.
 _LOCK_KEY = 0x686F72697A6F6E
+#: Insertions in the words of each kind of database.
+_INSERTS = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 #: Where those who wait are called, within a database.
 _CHANNEL = "horizon_bo"
 #: What servers say while they restart or are full (SQLSTATE); `None` is a broken connection.
@@ -124,7 +138,7 @@ class Database:
         if self.calls:
             connection.exec_driver_sql(f"NOTIFY {_CHANNEL}")
 
-    def listen(self, seconds: float = 0.0) -> None:
+    def listen(self, seconds: float) -> None:
         """Wait until somebody calls, or so long; from the first time on no call is missed."""
         dialect: Any = self.keeping.dialect
         try:
@@ -244,9 +258,19 @@ def _number(path: Path | None) -> int | None:
 
 def clock(connection: Connection) -> float:
     """Seconds since 1970 by the clock of the database, which all workers share."""
+    return float(connection.scalar(select(moment(connection))) or 0.0)
+
+
+def moment(connection: Connection) -> ColumnElement[float]:
+    """The database's clock within a statement."""
     if connection.dialect.name == "sqlite":
-        return time.time()  # SQLite has none of its own: it lives on this machine
-    return float(connection.scalar(text("SELECT extract(epoch FROM clock_timestamp())")) or 0.0)
+        return literal(time.time())  # SQLite has none of its own: it lives on this machine
+    return literal_column("extract(epoch FROM clock_timestamp())::float8", Float())
+
+
+def upsert(connection: Connection, table: Table) -> Any:
+    """An insertion that says what is to be done where the row is there already."""
+    return _INSERTS[connection.dialect.name](table)
 
 
 @contextmanager

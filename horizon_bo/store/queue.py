@@ -47,7 +47,7 @@ def handed_out(
 
     Args:
         store: Where the study is kept; `None` keeps it in memory.
-        known: The study as it was read before.
+        known: The study as it was read just now.
         asker: Who asks.
         count: How many runs it wants.
         without: Sizes of scales to leave out, counts of parameters.
@@ -64,9 +64,9 @@ def handed_out(
     if store is None:
         study, ids = taken(known.study)
         return (StoredStudy(study, known.sequence + 1) if ids else known), ids
-    known, call = store.read(known), uuid4().hex
     if not queued(known.study, without, limits):
         return known, ()
+    call = uuid4().hex
 
     def work(connection: Connection, now: StoredStudy) -> tuple[StoredStudy, tuple[int, ...]]:
         if (made := store.written(connection, known, now, call)) is not None:

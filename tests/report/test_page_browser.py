@@ -12,9 +12,10 @@ from horizon_bo.core.candidates import pool_of_space
 from horizon_bo.core.inference import believe
 from horizon_bo.report.page import report_page
 from horizon_bo.report.series import state_of, study_figures
+from horizon_bo.store.asks import Ask
 from horizon_bo.store.opening import study_store
 from horizon_bo.store.schema import CLAIMS
-from horizon_bo.store.suggesting import Ask, Offer, suggested
+from horizon_bo.store.suggesting import Offer, suggested
 from horizon_bo.study.branches import suggestion
 from horizon_bo.study.changes import import_runs
 from tests.beliefs import CELLS, WORLD, fresh, informed

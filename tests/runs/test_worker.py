@@ -9,18 +9,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Table, select, update
+from sqlalchemy import Table, literal, select, update
 
 import horizon_bo.tuner as tuner_module
 from horizon_bo.errors import InvalidObjectiveError, StudyBusyError, TrainingFailedError
 from horizon_bo.runs.folder import locked, read_json
+from horizon_bo.store.asks import Ask
 from horizon_bo.store.claims import Claim, claim_waiting, renew, tell
 from horizon_bo.store.events import StudyStore
 from horizon_bo.store.opening import study_store
 from horizon_bo.store.owners import new_owner
 from horizon_bo.store.schema import ASKS, CLAIMS, SUGGESTERS
 from horizon_bo.store.status import RunStatus, run_statuses
-from horizon_bo.store.suggesting import Ask, suggested, working_out
+from horizon_bo.store.suggesting import suggested, working_out
 from horizon_bo.study.branches import run_of
 from horizon_bo.study.changes import observe
 from horizon_bo.study.trials import Suggestion
@@ -201,7 +202,7 @@ def test_a_clock_that_jumps_neither_loses_a_run_nor_holds_one_for_ever(path, mon
     known, _ = suggested(store, known, ask, working_out(ask, lambda study: None))
     first = Claim(run=run_of(known.study, 0), attempt=1, lost=0, owner=far)
     jump = lambda seconds: monkeypatch.setattr(  # noqa: E731
-        "horizon_bo.store.claims.clock", lambda connection: time.time() + seconds
+        "horizon_bo.store.claims.moment", lambda connection: literal(time.time() + seconds)
     )
     jump(86_400.0)
     known, second = claim_waiting(store, known, here, retries=3)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from horizon_bo.errors import StorageError
+from horizon_bo.store.database import PATIENCE_S, Database
 from horizon_bo.tuner import HorizonTuner
 from tests.quick import quick_inference, together
 from tests.studies import TARGET, logged, small_tuner
@@ -68,6 +69,22 @@ def test_observers_of_runs_nobody_suggested_lose_nothing(address, tmp_path):
     recorded = [trial.loss for trial in HorizonTuner.open(address).study.trials]
     assert sorted(recorded) == sorted(told)
     assert len(told) == 40
+
+
+def test_what_was_recorded_but_not_acknowledged_is_not_recorded_again(address, monkeypatch):
+    quick_inference(monkeypatch)
+    tuner, write = small_tuner(study=address), Database.write
+
+    def twice(self: Database, work, patience_s: float = PATIENCE_S):
+        write(self, work, patience_s)  # the server went away before it could say so
+        return write(self, work, patience_s)
+
+    monkeypatch.setattr(Database, "write", twice)
+    for run in [tuner.suggest(), *tuner.suggest(2)]:
+        tuner.observe(run, loss=3.0 + run.id)
+    tuner.observe(logged(loss=2.0))
+    trials = HorizonTuner.open(address).study.trials
+    assert [trial.loss for trial in trials] == [3.0, 4.0, 5.0, 2.0]
 
 
 def test_workers_opened_before_a_run_was_suggested_may_report_it(address):
