@@ -7,6 +7,7 @@ long to load as a recommendation takes to work out.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -176,10 +177,9 @@ class HorizonTuner:
             BudgetExhaustedError: No run fits into what is left of the budget.
         """
         ask = Ask(wanted=asked_for(n), without=tuple(without), limits=limits)
-        self.refresh()
-        self._stored, answer = suggested(
-            self._store, self._stored, ask, working_out(ask, self.believed)
-        )
+        with nullcontext() if self._store is None else self._store.kept_open() as store:
+            known = self._stored if store is None else store.read(self._stored)
+            self._stored, answer = suggested(store, known, ask, working_out(ask, self.believed))
         if answer.refusal is not None:
             raise BudgetExhaustedError(answer.refusal.reason)
         runs = [run_of(self.study, run_id) for run_id in answer.runs]

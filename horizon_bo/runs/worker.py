@@ -117,8 +117,8 @@ def _worked(
     """Take, train and report runs; why no further one was taken."""
     began, ended = known.sequence, None
     while True:
-        with work.store.database.kept_open() as database:
-            near = replace(work, store=replace(work.store, database=database))
+        with work.store.kept_open() as store:
+            near = replace(work, store=store)
             if ended is not None:
                 known, counts = _told(near, known, *ended)
                 observed += [ended[0].run.id] if counts else []

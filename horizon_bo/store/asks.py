@@ -96,7 +96,9 @@ def entered(
     )
     expires = case((ASKS.c.answer.is_(None), put.excluded.expires), else_=ASKS.c.expires)
     key = [ASKS.c.study, ASKS.c.asker]
-    connection.execute(put.on_conflict_do_update(index_elements=key, set_={"expires": expires}))
+    put = put.on_conflict_do_update(index_elements=key, set_={"expires": expires})
+    if connection.scalar(put.returning(ASKS.c.answer)) is not None:
+        return known, Entered(None)  # it came meanwhile
     if (fence := _elected(store, ask.asker, connection)) is not None:
         return store.caught_up(connection, known), Entered(fence)  # others may have been served
     open_ = and_(ASKS.c.study == store.id, ASKS.c.answer.is_(None))

@@ -7,7 +7,8 @@ try again, whatever he had read before.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -93,6 +94,12 @@ class StudyStore:
         """What people call the study: its file or database, and its name where that tells more."""
         file = Path(self.database.address.url.database or "").name
         return file if self.study_name == ONLY_NAME else f"{file}#{self.study_name}"
+
+    @contextmanager
+    def kept_open(self) -> Iterator["StudyStore"]:
+        """The same store with one connection for several calls in a row."""
+        with self.database.kept_open() as database:
+            yield replace(self, database=database)
 
     def sequence(self) -> int:
         """The number of the last event, which grows with every change."""

@@ -127,8 +127,8 @@ def _asked(
     """The answer to an ask for runs that nobody has thought of yet."""
     if store is None:
         return _suggested_in_memory(known, ask, work_out)
-    with store.database.kept_open() as database:
-        store, answer = replace(store, database=database), None
+    with store.kept_open() as store:
+        database, answer = store.database, None
         try:
             while answer is None:
                 known, entered = database.note(partial(asks.entered, store, known, ask))

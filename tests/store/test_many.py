@@ -1,12 +1,16 @@
 """Many processes on one study: all are served, nothing is lost, nothing is counted twice."""
 
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from horizon_bo.errors import StorageError
+from horizon_bo.store.asks import Ask, entered
 from horizon_bo.store.database import PATIENCE_S, Database
+from horizon_bo.store.opening import study_store
+from horizon_bo.store.suggesting import suggested, working_out
 from horizon_bo.tuner import HorizonTuner
 from tests.quick import quick_inference, together
 from tests.studies import TARGET, logged, small_tuner
@@ -85,6 +89,19 @@ def test_what_was_recorded_but_not_acknowledged_is_not_recorded_again(address, m
     tuner.observe(logged(loss=2.0))
     trials = HorizonTuner.open(address).study.trials
     assert [trial.loss for trial in trials] == [3.0, 4.0, 5.0, 2.0]
+
+
+def test_an_answer_that_came_while_somebody_entered_again_is_taken(address, monkeypatch):
+    quick_inference(monkeypatch)
+    small_tuner(study=address)
+    store, first, second = study_store(address), Ask(), Ask()
+    known, work_out = store.read(), working_out(first, lambda study: None)
+    _, elected = store.database.note(partial(entered, store, known, first))
+    _, waits = store.database.note(partial(entered, store, known, second))
+    assert (elected.fence, waits.fence) == (1, None)
+    known, answer = suggested(store, known, first, work_out)  # for both
+    assert suggested(store, known, second, work_out)[1].runs == (1,) != answer.runs
+    assert len(store.read().study.trials) == 2
 
 
 def test_workers_opened_before_a_run_was_suggested_may_report_it(address):
