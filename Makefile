@@ -9,6 +9,8 @@ LOCK := requirements.lock
 TORCH := $(shell grep -o '^torch==[0-9.]*' $(LOCK))
 # Worker processes, not threads, use the cores; results do not depend on the machine's thread count.
 export OMP_NUM_THREADS ?= 1
+# Nothing is compiled when it is installed, so whoever loads it first keeps the compiled form.
+unexport PYTHONDONTWRITEBYTECODE
 # Processes that tests are spread over, and which tests are chosen.
 PROCESSES ?= 2
 SELECT ?= not gpu
@@ -58,6 +60,15 @@ $(READY): pyproject.toml $(LOCK)
 lock: $(READY)  ## Write requirements.lock anew: what is pinned stays, but for RENEW=--upgrade or RENEW='--upgrade-package NAME'
 	PATH="$$PATH:$(BIN)"; uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes \
 	  --no-annotate --custom-compile-command 'make lock' $(RENEW) pyproject.toml --output-file $(LOCK)
+
+.PHONY: package
+package: $(READY)  ## Wheel, sdist, bill of materials and release notes in dist/, the wheel tried in an empty environment
+	.ci/package
+	$(took)
+
+.PHONY: notes
+notes:  ## Release notes: the newest part of the changelog
+	@awk '/^## / { part++; next } part == 1' CHANGELOG.md
 
 .PHONY: demo
 demo: $(READY)  ## Tune a small language model for real: small runs, a recommendation, the check

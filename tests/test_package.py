@@ -1,7 +1,11 @@
 """Package: what is declared is locked, and what is missing is said by its extra."""
 
+import ast
 import re
+import sys
 import tomllib
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -48,3 +52,42 @@ def test_every_extra_that_an_error_names_is_there():
 def test_a_missing_package_is_one_line_with_what_to_type():
     with pytest.raises(ImportError, match=r"^serve needs uvicorn, which is not installed; pip"):
         raise MissingExtraError("serve", "uvicorn", "serve")
+
+
+#: Modules that need an extra, and are imported inside functions.
+LOADED_LATE = (
+    "report/door.py",
+    "report/live.py",
+    "store/migrations/env.py",
+    "store/migrations/versions/*.py",
+    "tables/trackers/mlflow_log.py",
+)
+
+
+def imported(node: ast.AST, *, later: bool) -> Iterator[str]:
+    """Roots of what a module imports when it is loaded, and, `later`, when its functions run."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            yield str(child.module).partition(".")[0]
+        elif isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
+            continue
+        elif later or not isinstance(child, ast.FunctionDef):
+            yield from imported(child, later=later)
+
+
+def test_every_module_loads_without_extras_but_those_that_are_loaded_late():
+    """Every import of a package is declared, in the extras alone only where it happens late."""
+    core = {canonicalize_name(Requirement(line).name) for line in PROJECT["dependencies"]}
+    extras = {
+        canonicalize_name(Requirement(line).name) for lines in EXTRAS.values() for line in lines
+    }
+    owners = packages_distributions()
+    for path in (ROOT / "horizon_bo").rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        late = any(path.match(part) for part in LOADED_LATE)
+        for later, declared in ((False, core), (True, core | extras)):
+            for root in set(imported(tree, later=later)) - sys.stdlib_module_names - {"horizon_bo"}:
+                needed = {canonicalize_name(owner) for owner in owners.get(root, [root])}
+                assert needed & (core | extras if late else declared), f"{path}: {root}"
