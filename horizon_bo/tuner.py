@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, overload
 
 from horizon_bo.core import policy
+from horizon_bo.core.batch.choice import USUAL_COST, settled
 from horizon_bo.core.checks.check import Expectation
 from horizon_bo.core.checks.rehearsal import Check
 from horizon_bo.core.inference import Belief, believe
@@ -21,6 +22,7 @@ from horizon_bo.core.threads import one_thread
 from horizon_bo.errors import BudgetExhaustedError, InvalidSpaceError
 from horizon_bo.learning.kept import read_prior
 from horizon_bo.runs import making
+from horizon_bo.runs.other_study import logged_study
 from horizon_bo.runs.watch import watch
 from horizon_bo.store import revisions
 from horizon_bo.store.asks import Ask
@@ -34,8 +36,10 @@ from horizon_bo.study.extension import for_target, summary
 from horizon_bo.study.horizons import (
     Horizon,
     SearchSpace,
+    batches_asked,
     positive,
     refuse_unlikely_sizes,
+    with_batch,
 )
 from horizon_bo.study.outliers import far_losses
 from horizon_bo.study.quantities import asked_for
@@ -148,7 +152,7 @@ class HorizonTuner:
         """What a study's ended runs say, worked out once for each set of them and each question."""
         known = replace(study, trials=study.informing)
         if self._belief is None or self._belief[0] != known:
-            self._belief = (known, believe(study))
+            self._belief = (known, settled(study, believe(study)))
         return self._belief[1]
 
     @overload
@@ -311,6 +315,8 @@ class HorizonTuner:
         self,
         *,
         target: Horizon | None = None,
+        batch_tokens: Sequence[float] = (),
+        max_batch_cost: float = USUAL_COST,
         without: Sequence[float] = (),
         limits: policy.Limits | None = None,
     ) -> policy.Recommendation:
@@ -319,17 +325,29 @@ class HorizonTuner:
         Args:
             target: Another run to be trained once, judged from the same runs; `None` means the
                 study's own.
+            batch_tokens: Batches to choose among, in tokens per step: each gets its rate, and the
+                answer is the best pair. None takes the target's batch, or where that is open those
+                of the search space.
+            max_batch_cost: What the largest batch worth naming may cost above the best, in target
+                runs.
             without: Sizes of scales to leave out where the next run is weighed.
             limits: What that run may take beside the budget.
         """
+        todo = "give it in target runs, such as 0.02"
         with one_thread():
             study = self.refresh()
-            if target is not None and target != study.target:
-                study = for_target(study, target)
-                offered = changes.without_scales(study, without)
-                return policy.recommend(offered, believe(study), limits=limits)
-            offered = changes.without_scales(study, without)
-            return policy.recommend(offered, self.believed(study), limits=limits)
+            asked = batches_asked(batch_tokens, target or study.target)
+            meant = with_batch(target or study.target, study.space, asked)
+            other = meant != study.target
+            study = for_target(study, meant) if other else study
+            belief = settled(study, believe(study)) if other else self.believed(study)
+            return policy.recommend(
+                changes.without_scales(study, without),
+                belief,
+                limits=limits,
+                batches=asked,
+                max_batch_cost=positive(max_batch_cost, "max_batch_cost", InvalidSpaceError, todo),
+            )
 
     def check(self, max_cost: float = 0.1) -> Check:
         """Rehearse the large run: a few runs larger than all so far, foretold before they are made.
@@ -380,20 +398,3 @@ class HorizonTuner:
         """Apply a change, on disk first; the trials it made or altered."""
         self._stored, altered = recorded(self._store, self._stored, kind, change)
         return altered
-
-
-def logged_study(address: str | PathLike[str], source: str | None = None) -> "LoggedTable":
-    """The runs of another study that have ended, as a table of logged runs.
-
-    Args:
-        address: The study's path or URL.
-        source: Recipe of runs that were made under that study's own; `None` means the same.
-    """
-    from horizon_bo.tables.logged import logged_table
-    from horizon_bo.tables.trials import carried
-
-    store = study_store(address)
-    study = store.read().study
-    runs, said = carried(study, store.name, source)
-    logged = logged_table(runs)
-    return replace(logged, remarks=(*said, *logged.remarks))

@@ -14,6 +14,7 @@ from horizon_bo.core.points import Runs
 from horizon_bo.core.priors import coefficients
 from horizon_bo.core.surrogate import (
     AMPLITUDE,
+    BATCH_CURVATURE,
     BATCH_LEVEL_SD,
     BEND_SD,
     CLIFF_WIDTH,
@@ -61,7 +62,8 @@ def dense(z: Tensor, runs: Runs, jitter: float = JITTER) -> tuple[Tensor, Tensor
         (-law.tokens_exponent * d).exp() - 1,
     ]
     inputs = [(LEVEL_SD, torch.ones_like(n)), *((AMPLITUDE[1], fall) for fall in growth)]
-    inputs += [(BATCH_LEVEL_SD[0], b), (BATCH_LEVEL_SD[1] / 2, b**2)]
+    own, best = CRITICAL_EXPONENT * d, b - CRITICAL_EXPONENT * d
+    inputs += [(BATCH_LEVEL_SD[0], b), (BATCH_LEVEL_SD[1], best**2 / 2 - own**2 / 2)]
     inputs += [
         (SOURCE_LEVEL_SD, (runs.cells.source == k).double())
         for k in range(1, 1 + int(runs.points.source.max()))
@@ -82,6 +84,8 @@ def dense(z: Tensor, runs: Runs, jitter: float = JITTER) -> tuple[Tensor, Tensor
     n, d, b = runs.points.log_scales.unbind(-1)
     mean = 1 + AMPLITUDE[0] * ((-law.params_exponent * n).exp() - 1)
     mean = mean + AMPLITUDE[0] * ((-law.tokens_exponent * d).exp() - 1) + bowl
+    own, best = CRITICAL_EXPONENT * d, b - CRITICAL_EXPONENT * d
+    mean = mean + BATCH_CURVATURE * (best**2 - own**2) / 2
     seeds = (c.noise_sd * (c.noise_per_compute * (n + d)).exp()) ** 2 / runs.count
     seeds = seeds + LEAST_NOISE**2
     return basis, departures, mean, seeds + (c.bowl_error * bowl) ** 2 + runs.variance

@@ -228,3 +228,33 @@ def test_a_study_that_is_asked_something_else_is_believed_anew(tmp_path):
     tuner.extend(prior_center=4e-3)
     assert tuner.recommend() != before
     assert tuner.recommend() == HorizonTuner.open(tmp_path / "runs.db").recommend()
+
+
+def test_a_batch_can_be_chosen_with_its_rate():
+    tuner = small_tuner()
+    best = tuner.recommend(batch_tokens=[131_072, 262_144], max_batch_cost=0.5)
+    assert best.batches is not None
+    assert best.batch_tokens == best.batches.best.batch_tokens
+    assert best.batches.max_cost == 0.5
+    own = {c.batch_tokens: c for c in best.batches.choices}[262_144]
+    assert own.learning_rate == pytest.approx(tuner.recommend().learning_rate, rel=1e-9)
+
+
+def test_batches_that_cannot_be_are_refused_and_those_of_sequences_questioned():
+    tuner = small_tuner()
+    with pytest.raises(InvalidSpaceError, match="batch_tokens is 30B, expected no more"):
+        tuner.recommend(batch_tokens=[3e10])
+    with pytest.raises(InvalidSpaceError, match="value of batch_tokens is -1"):
+        tuner.recommend(batch_tokens=[-1])
+    with pytest.raises(InvalidSpaceError, match="max_batch_cost is 0"):
+        tuner.recommend(batch_tokens=[262_144], max_batch_cost=0)
+    with pytest.raises(InvalidSpaceError, match="batch_tokens is 2B, expected no more"):
+        small_tuner(space=replace(SPACE, batch_tokens=[2e9]))
+    with pytest.raises(InvalidSpaceError, match="batch_tokens is 30B, expected no more"):
+        small_tuner(target=replace(TARGET, batch_tokens=3e10))
+    said = tuner.recommend(batch_tokens=[1024, 262_144]).warnings
+    assert any("a batch of 1024 tokens takes 2.0e+07 steps on 20B tokens" in s for s in said)
+    sequences = Horizon(params=7e9, tokens=1.4e11, batch_tokens=1024)
+    assert any(
+        "if it is of sequences" in s for s in small_tuner(target=sequences).recommend().warnings
+    )

@@ -20,7 +20,6 @@ from plotly import graph_objects as go
 from horizon_bo.ax.client import fitted_generator
 from horizon_bo.ax.generator import HorizonGenerator
 from horizon_bo.core.decision import decide
-from horizon_bo.core.inference import believe
 from horizon_bo.report import series
 from horizon_bo.report.chart_parts import Chart, painted
 from horizon_bo.report.charts import bowl_chart, optimum_chart, regret_chart
@@ -105,7 +104,7 @@ class RegretAgainstSpend(Analysis):
             generator.study,
             generator.belief,
             told=lambda done, of: None,
-            state=lambda study: series.state_of(believe(study)),
+            state=series.state_after,
         )
         said = (
             f"{history.expected_regret[-1]:.2g} is expected to be lost after spending "

@@ -7,13 +7,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from horizon_bo.cli.terminal import positive_number, remark, show_fields, show_json
+from horizon_bo.cli.terminal import (
+    option,
+    positive_number,
+    positive_numbers,
+    remark,
+    show_fields,
+    show_json,
+    target_runs,
+)
 from horizon_bo.errors import InvalidSpaceError
 from horizon_bo.study.horizons import training_flops
 from horizon_bo.study.quantities import shown_rate
 
 if TYPE_CHECKING:
     from horizon_bo import Horizon, HorizonTuner, Recommendation
+    from horizon_bo.core.batch.choice import BatchDecision
+
+#: As `recommend` of the tuner has it, whose module takes long to load.
+USUAL_BATCH_COST = 0.02
 
 RecommendationFigure = Annotated[
     str | None,
@@ -30,6 +42,27 @@ OtherTarget = Annotated[
         metavar="N,D[,B]",
         help="Another target: parameters or a shape of the built-in trainer, training tokens "
         "(counts, as 7B,200B) and perhaps tokens per step.",
+    ),
+]
+
+
+AskedBatches = Annotated[
+    Sequence[float] | None,
+    option(
+        "--batch-tokens",
+        "B1,B2,…",
+        "Batches to choose among, in tokens per step: a rate for each, the best pair, and the "
+        "largest batch that costs little.",
+        positive_numbers,
+    ),
+]
+MaxBatchCost = Annotated[
+    float,
+    option(
+        "--max-batch-cost",
+        "F",
+        "What that largest batch may cost above the best, in target runs: 0.02 or 2%.",
+        target_runs,
     ),
 ]
 
@@ -60,6 +93,8 @@ def show_recommendation(
     without: Sequence[float],
     figure: str | None,
     target: str | None = None,
+    batches: Sequence[float] = (),
+    max_batch_cost: float = USUAL_BATCH_COST,
     *,
     as_json: bool,
 ) -> None:
@@ -70,25 +105,58 @@ def show_recommendation(
             "target; extend the study to draw another"
         )
     meant = tuner.study.target if target is None else other_target(tuner.study.target, target)
-    best = tuner.recommend(target=meant, without=without)
+    best = tuner.recommend(
+        target=meant, batch_tokens=batches, max_batch_cost=max_batch_cost, without=without
+    )
     if figure is not None:
         from horizon_bo import plots
         from horizon_bo.report.style import save_figure
 
-        drawn = plots.bowl(tuner).get_figure(root=True)
+        drawn = (plots.batches(tuner, batches) if batches else plots.bowl(tuner)).get_figure(
+            root=True
+        )
         assert drawn is not None
         save_figure(drawn, Path(figure))
     if as_json:
         show_json({field.name: getattr(best, field.name) for field in fields(best)})
         return
     show_fields(_recommendation_fields(best, meant.flops))
+    if best.batches is not None:
+        show_batches(best.batches)
     remark(best.warnings)
+
+
+def show_batches(found: "BatchDecision") -> None:
+    """Print each batch with its rate, and the largest one that costs little."""
+    rows = [("batch tokens", "learning rate", "90 % interval", "loss", "costs", "runs")]
+    for choice in found.choices:
+        low, high = (shown_rate(end) for end in choice.interval_90)
+        rows.append(
+            (
+                f"{choice.batch_tokens:.12g}",
+                shown_rate(choice.learning_rate),
+                f"{low} to {high}",
+                f"{choice.expected_loss:.4f}",
+                "best" if choice is found.best else f"{choice.cost:.1%}",
+                str(choice.runs),
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    typer.echo("")
+    for row in rows:
+        typer.echo("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip())
+    largest = found.largest
+    typer.echo(
+        f"largest batch for at most {found.max_cost:.3g} target runs more than the best: "
+        f"{largest.batch_tokens:.12g} at {shown_rate(largest.learning_rate)}"
+    )
 
 
 def _recommendation_fields(best: "Recommendation", target_flops: float) -> dict[str, str]:
     half, most = best.interval_50, best.interval_90
     return {
         "learning rate": shown_rate(best.learning_rate),
+        **({} if best.batches is None else {"batch tokens": f"{best.batch_tokens:.12g}"}),
         "50 % interval": f"{shown_rate(half[0])} to {shown_rate(half[1])}",
         "90 % interval": f"{shown_rate(most[0])} to {shown_rate(most[1])}",
         "expected regret": f"{1e3 * best.expected_regret:.2f} thousandths of the loss unit",

@@ -25,7 +25,14 @@ from horizon_bo.cli import (
     watch,
     worker,
 )
-from horizon_bo.cli.answer import OtherTarget, RecommendationFigure, show_recommendation
+from horizon_bo.cli.answer import (
+    USUAL_BATCH_COST,
+    AskedBatches,
+    MaxBatchCost,
+    OtherTarget,
+    RecommendationFigure,
+    show_recommendation,
+)
 from horizon_bo.cli.terminal import (
     AsJson,
     StudyArgument,
@@ -162,6 +169,8 @@ def recommend(
     study: StudyArgument,
     without: Without = None,
     target: OtherTarget = None,
+    batch_tokens: AskedBatches = None,
+    max_batch_cost: MaxBatchCost = USUAL_BATCH_COST,
     figure: RecommendationFigure = None,
     as_json: AsJson = False,
 ) -> None:
@@ -170,7 +179,8 @@ def recommend(
         from horizon_bo import HorizonTuner
 
         tuner = HorizonTuner.open(study)
-        show_recommendation(tuner, without or (), figure, target, as_json=as_json)
+        asked = (batch_tokens or (), max_batch_cost)
+        show_recommendation(tuner, without or (), figure, target, *asked, as_json=as_json)
 
 
 def _show_outcome(trial: "Trial", as_json: bool) -> None:

@@ -166,8 +166,10 @@ def _start(
     as_json: bool,
 ) -> None:
     from horizon_bo import HorizonTuner, SearchSpace
+    from horizon_bo.study.horizons import unlikely_batches
 
     tuner = HorizonTuner(**about, space=SearchSpace(**space))
+    remark(unlikely_batches(tuner.study.target, tuner.study.space))
     remark(() if logged is None else tuner.import_runs(logged))
     runs = None if logged is None else len(logged.runs)
     _show_started(about["study"], tuner.study, runs, as_json)

@@ -130,9 +130,9 @@ def export(
 
 def checked_table(table: str, mapped: Sequence[str] | None, **given: Any) -> "LoggedTable":
     """The runs of a table, read before anything is changed; `given` are options of its reader."""
+    from horizon_bo.runs.other_study import logged_study
     from horizon_bo.store.opening import names_study
     from horizon_bo.tables.logged import logged_table
-    from horizon_bo.tuner import logged_study
 
     if names_study(table):
         return logged_study(table, given.get("source"))

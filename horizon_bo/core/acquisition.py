@@ -16,7 +16,7 @@ Letters 32(1):41-43.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -46,6 +46,14 @@ class Plan:
     cost: tuple[float, ...]  # cumulative, FLOP
     regret: tuple[float, ...]  # after each run, in units of the typical loss
     start: float  # before the first run
+
+    def beside(self, regret: float) -> "Plan":
+        """The same where so much regret of another kind stays."""
+        if not regret:
+            return self
+        return replace(
+            self, regret=tuple(r + regret for r in self.regret), start=self.start + regret
+        )
 
 
 def shortlist(known: Known, candidates: Candidates) -> Int[Tensor, "kept"]:

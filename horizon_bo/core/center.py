@@ -8,7 +8,7 @@ optimizer's rate multiplies differs between implementations, and no sweep says s
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from horizon_bo.core.hierarchy import Population
 from horizon_bo.published.evidence import Evidence, Optimum
 from horizon_bo.published.optimizers import family_of
 from horizon_bo.published.prior import MOST_LOG_SD, prior_center
-from horizon_bo.study.horizons import Horizon
+from horizon_bo.study.horizons import Horizon, anchored
 from horizon_bo.study.trials import Study
 
 #: Spread of a guess in ln LR: a factor of five. Worth as much as the exponents' own spread (see
@@ -47,12 +47,13 @@ def study_center(study: Study, evidence: Sequence[Evidence], population: Populat
         evidence: What the recipes said that may speak here.
         population: The coefficients expected of the study's own recipe.
     """
+    target = anchored(study.target, study.space)
     if study.prior_center is not None:
         return Center(math.log(study.prior_center), GUESS_SD, ("your prior_center",))
     if study.optimizer.lower() in _OF_THE_LAWS:
-        laws = prior_center(study.target, study.parametrization, study.excluded_data)
+        laws = prior_center(target, study.parametrization, study.excluded_data)
         return Center(math.log(laws.learning_rate), laws.log_sd, laws.sources)
-    return _of_sweeps(study, evidence, population)
+    return _of_sweeps(replace(study, target=target), evidence, population)
 
 
 def _of_sweeps(study: Study, evidence: Sequence[Evidence], population: Population) -> Center:

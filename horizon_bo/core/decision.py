@@ -43,11 +43,20 @@ def regret(draws: TargetDraws, log_lr: Float[Tensor, "rate"]) -> Float[Tensor, "
 
 def decide(belief: Belief) -> Decision:
     """Choose the rate of least expected regret; before the first run, the prior's own centre."""
-    draws = belief.target
+    return decide_on(belief.target, None if len(belief.runs) else belief.center.log_lr)
+
+
+def decide_on(draws: TargetDraws, log_lr: float | None = None) -> Decision:
+    """Choose the rate of least expected regret on draws of a loss curve.
+
+    Args:
+        draws: The curve.
+        log_lr: The only rate to consider, natural log; `None` considers all.
+    """
     low, high = torch.quantile(draws.log_optimum, draws.log_optimum.new_tensor([0.001, 0.999]))
     grid = torch.linspace(float(low), float(high), _GRID, dtype=torch.float64)
-    if not len(belief.runs):
-        grid = grid.new_tensor([belief.center.log_lr])
+    if log_lr is not None:
+        grid = grid.new_tensor([log_lr])
     expected = regret(draws, grid).mean(-1)
     best = int(expected.argmin())
     log_lr = float(grid[best])

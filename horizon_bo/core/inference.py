@@ -22,6 +22,7 @@ from horizon_bo.core.sampler import Posterior, sample
 from horizon_bo.core.seeds import BELIEF, study_generator
 from horizon_bo.core.surrogate import draw_departures, token_slope
 from horizon_bo.published.evidence import Evidence, evidence_from, shipped, usable
+from horizon_bo.study.horizons import anchored
 from horizon_bo.study.trials import Study, Trial, log_inputs
 
 #: Typical loss before the first run, nats per token; any observed loss replaces it.
@@ -66,6 +67,7 @@ class Belief:
     center: Center
     posterior: Posterior
     target: TargetDraws
+    log_batch: float = 0.0  # ln of the batch of those draws over that of the origin
 
 
 def believe(study: Study) -> Belief:
@@ -235,8 +237,9 @@ def _merged(runs: Runs, group: Tensor, groups: int) -> Runs:
 
 def placed(study: Study, trials: Sequence[Trial], recipes: tuple[str, ...]) -> Points:
     """Where trials lie relative to the target, recipes by their number."""
+    origin = anchored(study.target, study.space)
     inputs = torch.tensor(
-        [log_inputs(trial, study.target) for trial in trials], dtype=torch.float64
+        [log_inputs(trial, origin) for trial in trials], dtype=torch.float64
     ).reshape(-1, 4)
     number = {label: 1 + k for k, label in enumerate(recipes)}
     source = [number.get(study.recipe(trial) or "", 0) for trial in trials]

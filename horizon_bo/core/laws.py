@@ -25,6 +25,8 @@ Scalar: TypeAlias = Float[Tensor, "*#run"] | float
 PerRun: TypeAlias = Float[Tensor, "*#run"]
 
 _SERIES_BELOW = 1e-2  # |x| under which (e^x - x - 1)/x^2 cancels; the series errs < 1e-16
+#: The critical batch grows as tokens to this power: 0.38 to 0.57 in the published fits.
+CRITICAL_EXPONENT = 0.45
 _LARGEST_EXPONENT = 8.0  # e^8 bowl units: no loss is there any more, and float64 stays calm
 
 
@@ -62,6 +64,23 @@ def linex_slope(offset: PerRun, asymmetry: Scalar) -> PerRun:
     return offset * torch.where(x.abs() < _SERIES_BELOW, series, torch.expm1(safe) / safe)
 
 
+def felt_batch(log_batch: PerRun, log_tokens: PerRun) -> PerRun:
+    """How much of a change of batch the best rate feels: all below the critical batch, none above.
+
+        e(b, d) = 2 [ln(1 + e^{ρ d}) − ln(1 + e^{ρ d − b})],        de/db = 2 / (1 + e^{b − ρ d})
+
+    so that the rate goes as B^{2γ} far below the critical batch, as B^γ at it and as B⁰ far above,
+    and a change of tokens at the target's batch is felt as tokens alone. The critical batch is
+    taken to be about the target's own, and to grow as tokens^ρ.
+
+    Source: McCandlish et al. (2018), arXiv:1812.06162, eq. 2.6 for η ∝ 1/(1 + B_crit/B), here with
+    the exponent that is learnt; that the target's batch is near the critical one is ours.
+    """
+    critical = CRITICAL_EXPONENT * log_tokens
+    zero = torch.zeros_like(critical)
+    return 2 * (torch.logaddexp(critical, zero) - torch.logaddexp(critical - log_batch, zero))
+
+
 @dataclass(frozen=True, kw_only=True)
 class HorizonLaw:
     """Where the optimum lies, how sharp the bowl around it is, and how fast loss levels fall.
@@ -93,7 +112,8 @@ class HorizonLaw:
     def log_optimal_lr(self, log_params: PerRun, log_tokens: PerRun, log_batch: PerRun) -> PerRun:
         """Natural log of the learning rate that minimises the loss at a horizon."""
         trend = self.optimum_per_params * log_params + self.optimum_per_tokens * log_tokens
-        return self.log_optimum + trend + self.optimum_per_batch * log_batch
+        felt = felt_batch(log_batch, log_tokens)
+        return self.log_optimum + trend + self.optimum_per_batch * felt
 
     def curvature(self, log_params: PerRun, log_tokens: PerRun, log_batch: PerRun) -> PerRun:
         """Second derivative of the loss in ln η at the optimum of a horizon."""

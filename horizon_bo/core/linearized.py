@@ -26,8 +26,35 @@ _STEP = 1e-4  # of central differences in standard-normal coordinates
 
 
 @dataclass(frozen=True)
+class Aim:
+    """What runs are to tell of, a sum of one quantity over places, and what it is worth.
+
+    Args:
+        effect: 0 for the level of the loss, 1 for ln η*.
+        places: (ln N/N*, ln D/D*, ln B/B*) of each.
+        weights: Of the places.
+        curvature: Regret per half variance, in typical losses; `None` takes the bowl's own at the
+            first place, for a rate.
+    """
+
+    effect: int
+    places: Float[Tensor, "place 3"]
+    weights: Float[Tensor, "place"]
+    curvature: float | None = None
+
+    @staticmethod
+    def place(log_batch: float) -> Float[Tensor, "1 3"]:
+        """The target's size and tokens at a batch."""
+        return torch.tensor([[0.0, 0.0, log_batch]], dtype=torch.float64)
+
+
+#: The best rate at the target and its own batch.
+RATE = Aim(effect=1, places=Aim.place(0.0), weights=torch.ones(1, dtype=torch.float64))
+
+
+@dataclass(frozen=True)
 class LinearGaussian:
-    """Joint normal of the optimum at the target (index 0) and candidates, given the runs so far."""
+    """Joint normal of what is aimed at (index 0) and candidates, given the runs so far."""
 
     covariance: Float[Tensor, "set all all"]
     noise: Float[Tensor, "set run"]
@@ -41,11 +68,12 @@ class LinearGaussian:
 
 @dataclass(frozen=True)
 class Known:
-    """What a plan starts from: the posterior, the runs it came from, and runs under way."""
+    """What a plan starts from: the posterior, the runs it came from, runs under way, the aim."""
 
     posterior: Posterior
     runs: Runs
     pending: Candidates
+    aim: Aim = RATE
 
 
 def linearized(known: Known, candidates: Candidates, sets: int = LINEARISATIONS) -> LinearGaussian:
@@ -56,7 +84,7 @@ def linearized(known: Known, candidates: Candidates, sets: int = LINEARISATIONS)
     seen, own = _measured(posterior, known.runs, pick)
     f = features(c, Points.cat(pending.points, candidates.points))
     joint = _joint_covariance(
-        posterior, pick, Points.cat(seen.points, pending.points, candidates.points)
+        posterior, pick, Points.cat(seen.points, pending.points, candidates.points), known.aim
     )
     # a run that may diverge tells of the loss with the probability that it does not
     safety = torch.special.ndtr(-f.divergence_score).clamp_min(_LEAST_SAFETY)
@@ -65,7 +93,9 @@ def linearized(known: Known, candidates: Candidates, sets: int = LINEARISATIONS)
     made = 1 + torch.arange(first)
     covariance = given(joint, made, torch.diag_embed(noise[:, :first]))
     keep = torch.cat([torch.zeros(1, dtype=torch.long), torch.arange(1 + first, joint.shape[1])])
-    curvature = torch.as_tensor(c.law.log_curvature).exp()
+    curvature = c.law.curvature(*known.aim.places[0])
+    if known.aim.curvature is not None:
+        curvature = torch.full_like(curvature, known.aim.curvature)
     return LinearGaussian(covariance[:, keep][:, :, keep], noise[:, first:], curvature)
 
 
@@ -95,7 +125,7 @@ def leave_one_out(posterior: Posterior, runs: Runs) -> LeftOut:
     one = torch.ones_like(runs.loss)
     if not len(seen):
         return LeftOut(one, one)
-    joint = _joint_covariance(posterior, pick, seen.points)
+    joint = _joint_covariance(posterior, pick, seen.points, RATE)
     measured = joint[:, 1:, 1:] + torch.diag_embed(own)
     precision = torch.cholesky_inverse(torch.linalg.cholesky(measured))
     told = (precision @ joint[:, 1:, :1]).squeeze(-1)
@@ -121,27 +151,38 @@ def _measured(
 
 
 def _joint_covariance(
-    posterior: Posterior, pick: Int[Tensor, "set"], points: Points
+    posterior: Posterior, pick: Int[Tensor, "set"], points: Points, aim: Aim
 ) -> Float[Tensor, "set all all"]:
-    """Covariance of (ln η* at the target, loss of each run) of the linearised surrogate."""
+    """Covariance of (what is aimed at, loss of each run) of the linearised surrogate."""
     z, c = posterior.z[pick], posterior.coefficients.select(pick)
-    jacobian = _jacobian(z, posterior.priors, points)
-    # The optimum at the target is the law's plus the drift of the target's own cell.
-    at_target = torch.zeros(len(z), 1, 3, dtype=z.dtype)
-    at_target[..., 1] = 1.0
-    basis = torch.cat([at_target, features(c, points).basis], 1)
-    origin = torch.zeros(1, dtype=z.dtype)
-    everything = Points.cat(Points(origin, origin.expand(1, 3), origin.long()), points)
-    return jacobian @ jacobian.mT + loss_covariance(c, (basis, everything), (basis, everything))
+    jacobian = _jacobian(z, posterior.priors, points, aim)
+    # the quantity at a place is the law's plus the departure of the place's own cell
+    count = len(aim.weights)
+    at_places = torch.zeros(len(z), count, 3, dtype=z.dtype)
+    at_places[..., aim.effect] = 1.0
+    basis = torch.cat([at_places, features(c, points).basis], 1)
+    zero = torch.zeros(count, dtype=z.dtype)
+    everything = Points.cat(Points(zero, aim.places, zero.long()), points)
+    joint = jacobian @ jacobian.mT + loss_covariance(c, (basis, everything), (basis, everything))
+    if count == 1:
+        return joint
+    summed = torch.block_diag(aim.weights[None], torch.eye(len(points), dtype=z.dtype))
+    return summed @ joint @ summed.mT
 
 
-def _jacobian(z: Tensor, priors: Priors, points: Points) -> Float[Tensor, "set all coordinate"]:
-    """Slopes of (ln η* at the target, mean loss of each run) in the standard-normal coordinates."""
+def _jacobian(
+    z: Tensor, priors: Priors, points: Points, aim: Aim
+) -> Float[Tensor, "set all coordinate"]:
+    """Slopes of (quantity at each place, mean loss of each run) in standard-normal coordinates."""
     sets, dimension = z.shape
     steps = _STEP * torch.eye(dimension, dtype=z.dtype)
     moved = torch.stack([z.unsqueeze(1) + steps, z.unsqueeze(1) - steps], 1).reshape(-1, dimension)
     c = coefficients(moved, priors)
     loss = level_mean(c, points.log_scales) + features(c, points).mean
-    values = torch.cat([torch.as_tensor(c.law.log_optimum).unsqueeze(-1), loss], -1)
+    if aim.effect:
+        quantity = c.law.unsqueeze().log_optimal_lr(*aim.places.unbind(-1))
+    else:
+        quantity = level_mean(c, aim.places)
+    values = torch.cat([quantity, loss], -1)
     values = values.reshape(sets, 2, dimension, -1)
     return ((values[:, 0] - values[:, 1]) / (2 * _STEP)).transpose(1, 2)

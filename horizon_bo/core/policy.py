@@ -13,15 +13,25 @@ import torch
 
 from horizon_bo.core import acquisition
 from horizon_bo.core.acquisition import Plan
+from horizon_bo.core.batch.choice import (
+    USUAL_COST,
+    BatchDecision,
+    Pairs,
+    aims,
+    batch_decision,
+    batch_warnings,
+    pairs_at,
+)
 from horizon_bo.core.candidates import pool_of_space, trunks_of_space
 from horizon_bo.core.decision import Decision, decide, probability_within
 from horizon_bo.core.diagnostics import warnings
 from horizon_bo.core.gains import EMPTY, NO_TRUNKS
 from horizon_bo.core.inference import Belief, placed
-from horizon_bo.core.linearized import Known, linearized
+from horizon_bo.core.linearized import Aim, Known, linearized
 from horizon_bo.core.points import Candidates
 from horizon_bo.errors import BudgetExhaustedError
 from horizon_bo.study.branches import branch_flops, suggestion
+from horizon_bo.study.horizons import open_batches
 from horizon_bo.study.trials import Study, Suggestion, Trial
 
 
@@ -43,6 +53,9 @@ class Recommendation:
         stop: No affordable run is expected to lower the overhead, or the regret is tolerable.
         reason: Why to stop or go on, in a sentence.
         warnings: Why to be careful, a sentence each.
+        batch_tokens: Tokens per step that all this is for: the target's, or the best of those
+            there are to choose among; `None` where batch is no matter.
+        batches: What was found of those; `None` where there is nothing to choose.
     """
 
     learning_rate: float
@@ -57,6 +70,8 @@ class Recommendation:
     stop: bool
     reason: str
     warnings: tuple[str, ...]
+    batch_tokens: float | None = None
+    batches: BatchDecision | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +123,8 @@ def recommend(
     belief: Belief,
     pool: Sequence[Trial] | None = None,
     limits: Limits | None = None,
+    batches: Sequence[float] = (),
+    max_batch_cost: float = USUAL_COST,
 ) -> Recommendation:
     """The rate to train the target with; before the first run it is the prior's.
 
@@ -116,11 +133,17 @@ def recommend(
         belief: `believe(study)`.
         pool: Judge whether to stop by these runs instead of the search space.
         limits: What further runs may take beside the budget.
+        batches: Tokens per step to choose among; none takes the target's, or those that it
+            leaves open.
+        max_batch_cost: What the largest batch may cost above the best, in target runs.
     """
-    decision = decide(belief)
+    pairs = _pairs(study, belief, batches)
+    chosen = pairs and batch_decision(study, belief, pairs, max_batch_cost)
+    decision = pairs.decision if pairs else decide(belief)
     scale, target_flops = belief.loss_scale, study.target.flops
     slope = decision.token_slope
-    ahead = _prospect(study, belief, pool, limits)
+    ahead = _prospect(study, belief, pool, limits, batches=tuple(batches))
+    belief = pairs.at_best(belief) if pairs else belief
     study, plan = ahead.study, ahead.plan
     stop, reason = _advice(study, belief, decision, plan)
     # a share, since the plan's regrets come from a linearised model
@@ -138,8 +161,16 @@ def recommend(
         value_of_next_run=max(0.0, drop) * decision.expected_regret * scale,
         stop=stop,
         reason=reason,
-        warnings=warnings(study, belief, decision),
+        warnings=(*warnings(study, belief, decision), *batch_warnings(study, chosen)),
+        batch_tokens=chosen.best.batch_tokens if chosen else study.target.batch_tokens,
+        batches=chosen,
     )
+
+
+def _pairs(study: Study, belief: Belief, batches: Sequence[float]) -> Pairs | None:
+    """The pairs to choose among; `None` where the batch is settled and nobody asks."""
+    asked = batches or open_batches(study.target, study.space)
+    return pairs_at(study, belief, asked) if asked else None
 
 
 def _linear(log_interval: tuple[float, float]) -> tuple[float, float]:
@@ -196,7 +227,18 @@ def _offered(
         study = replace(study, budget=min(study.budget, study.spent + limits.flops))
         runs = [run for run in runs if run.tokens <= limits.tokens.get(run.params, math.inf)]
     most = study.affordable
-    return study, [run for run in runs if run.flops <= most]
+    return study, _own_batches(study, [run for run in runs if run.flops <= most])
+
+
+def _own_batches(study: Study, runs: Sequence[Trial]) -> list[Trial]:
+    """Of a size and length that may be run at the target's batch, the runs at that batch alone.
+
+    Another batch costs as much and tells less of a target whose batch is settled.
+    """
+    own = study.target.batch_tokens
+    place = lambda run: (run.params, run.tokens, study.recipe(run))  # noqa: E731
+    at_own = {place(run) for run in runs if run.batch_tokens == own}
+    return [run for run in runs if run.batch_tokens == own or place(run) not in at_own]
 
 
 def _own_readings(study: Study, runs: Sequence[Trial]) -> Sequence[Trial]:
@@ -213,12 +255,14 @@ class _Question:
     pool: tuple[Trial, ...] | None
     limits: Limits | None
     least: int
+    batches: tuple[float, ...]  # to choose among, where somebody asks
 
     def __eq__(self, other: object) -> bool:
         return (
             isinstance(other, _Question)
             and self.belief is other.belief
             and (self.least, self.limits) == (other.least, other.limits)
+            and self.batches == other.batches
             and (self.pool, self.study) == (other.pool, other.study)
         )
 
@@ -241,10 +285,11 @@ def _prospect(
     pool: Sequence[Trial] | None,
     limits: Limits | None,
     least: int = 1,
+    batches: tuple[float, ...] = (),
 ) -> _Prospect:
     least = max(least, acquisition.USUAL_LENGTH)
     held = None if pool is None else tuple(pool)
-    return _planned(_Question(study, belief, held, limits, least))
+    return _planned(_Question(study, belief, held, limits, least, batches))
 
 
 # one: a recommendation is followed by a suggestion, or the other way round, and then all is new
@@ -253,14 +298,25 @@ def _planned(question: _Question) -> _Prospect:
     study, offers = _offered(question.study, question.pool, question.limits)
     if not offers:
         return _Prospect(study, None, ())
+    aimed = aims(_pairs(study, question.belief, question.batches))
     repeatable = question.pool is None
-    return _Prospect(study, *_plan(study, question.belief, offers, repeatable, question.least))
+    return _Prospect(
+        study, *_plan(study, question.belief, offers, aimed, repeatable, question.least)
+    )
 
 
 def _plan(
-    study: Study, belief: Belief, offers: Sequence[Trial], repeatable: bool, least: int
+    study: Study,
+    belief: Belief,
+    offers: Sequence[Trial],
+    aimed: Sequence[Aim],
+    repeatable: bool,
+    least: int,
 ) -> tuple[Plan, list[tuple[Trial, ...]]]:
-    """The plan for the remaining budget, and the branches of each run that its indices mean."""
+    """The plan for the remaining budget, and the branches of each run that its indices mean.
+
+    Where several things are to be learnt, the plan is for the one of which a FLOP tells most.
+    """
     pending = [trial for trial in study.trials if trial.status == "pending"]
     recipes = _recipes(study, belief, (*pending, *offers))
     known = Known(
@@ -269,6 +325,30 @@ def _plan(
         _candidates(study, recipes, pending),
     )
     offered = _candidates(study, recipes, offers)
+    found = [
+        _plan_of(study, replace(known, aim=aim), offers, offered, repeatable, least)
+        for aim in aimed
+    ]
+    start = sum(plan.start for plan, _ in found)
+    plan, units = max(found, key=lambda each: _best_ratio(each[0]))
+    return plan.beside(start - plan.start), units
+
+
+def _best_ratio(plan: Plan) -> float:
+    """Largest fall of regret per FLOP by the first runs of a plan."""
+    falls = zip(plan.regret, plan.cost, strict=True)
+    return max(((plan.start - regret) / cost for regret, cost in falls), default=0.0)
+
+
+def _plan_of(
+    study: Study,
+    known: Known,
+    offers: Sequence[Trial],
+    offered: Candidates,
+    repeatable: bool,
+    least: int,
+) -> tuple[Plan, list[tuple[Trial, ...]]]:
+    """The plan for one aim."""
     kept = acquisition.shortlist(known, offered)
     trunks = trunks_of_space(study, offers) if repeatable else NO_TRUNKS
     trunks = trunks.select(acquisition.shortlist_trunks(known, offered, trunks))

@@ -4,8 +4,8 @@ import torch
 
 from horizon_bo.study.trials import Study
 
-#: Factors of the seed: beliefs, grids of rates and checks draw from streams of their own.
-BELIEF, RATES, CHECK = 1_000_003, 7919, 104_729
+#: Factors of the seed: beliefs, grids of rates, checks and batches draw from streams of their own.
+BELIEF, RATES, CHECK, BATCHES = 1_000_003, 7919, 104_729, 15_485_863
 
 
 def study_generator(study: Study, stream: int) -> torch.Generator:

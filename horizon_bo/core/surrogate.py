@@ -25,7 +25,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from horizon_bo.core.laws import clip_offset, linex, linex_slope
+from horizon_bo.core.laws import CRITICAL_EXPONENT, clip_offset, linex, linex_slope
 from horizon_bo.core.points import Cells, Points, Runs
 from horizon_bo.core.priors import Coefficients, Prior, Priors, coefficients
 
@@ -40,8 +40,6 @@ CURVATURE_SD = 0.2
 #: octaves of size; in ln B the rule goes from linear over square root to none, or back, within a
 #: decade about the critical batch (McCandlish et al., 2018, arXiv:1812.06162).
 BEND_SD = (0.06, 0.04, 0.15)
-#: The critical batch grows as tokens to this power: 0.38 to 0.57 in the published fits.
-CRITICAL_EXPONENT = 0.45
 #: Departures of cells decorrelate this much faster in ln B than in ln N and ln D, since the
 #: critical batch itself moves with the horizon.
 STRETCH = (1.0, 1.0, 2.0)
@@ -50,7 +48,11 @@ STRETCH = (1.0, 1.0, 2.0)
 LEVEL_SD = 1.0
 AMPLITUDE = Prior(location=0.12, scale=0.10)
 #: First and second order of the level in ln B, and another recipe's offset, in units of the loss.
-BATCH_LEVEL_SD = (0.02, 0.02)
+BATCH_LEVEL_SD = (0.02, 0.01)
+#: A batch is too large by the steps it wastes: D tokens do as D / (1 + B/B_crit), so the loss rises
+#: by β C ln(1 + B/B_crit), whose second order in ln B is β C / 4 at the critical batch; β C is
+#: about 0.04 of the loss. Source: McCandlish et al. (2018), arXiv:1812.06162, eq. 2.11.
+BATCH_CURVATURE = 0.01
 SOURCE_LEVEL_SD = 1.0
 #: Width of the cliff in ln η: the rate at which half of the runs diverge is ragged by this much.
 CLIFF_WIDTH = 0.5
@@ -126,15 +128,28 @@ def _level_products(
     growth = _level_growth(c, left).mT @ _level_growth(c, right)
     slope, square = BATCH_LEVEL_SD
     here, there = left[..., 2:], right[..., 2:].mT
-    batch = slope**2 * (here * there) + square**2 / 4 * (here * there).square()
+    bowls = batch_bowl(left).unsqueeze(-1) * batch_bowl(right).unsqueeze(-2)
+    batch = slope**2 * (here * there) + square**2 * bowls
     return AMPLITUDE.scale**2 * growth + batch.unsqueeze(-3)
+
+
+def batch_bowl(cells: Float[Tensor, "*batch cell 3"]) -> Float[Tensor, "*batch cell"]:
+    """Half the square of ln B about a best batch that grows with tokens, less that of the target's.
+
+        ½ (b − ρ d)² − ½ (ρ d)² = ½ b² − ρ b d
+
+    How far the best batch is from the target's is the business of the level's slope in ln B.
+    """
+    b = cells[..., 2]
+    return b * (b / 2 - CRITICAL_EXPONENT * cells[..., 1])
 
 
 def level_mean(
     c: Coefficients, cells: Float[Tensor, "*batch cell 3"]
 ) -> Float[Tensor, "*batch set cell"]:
     """Prior mean of the loss at the best rate of each cell, in units of the typical loss."""
-    return 1.0 + AMPLITUDE.location * _level_growth(c, cells).sum(-2)
+    of_batch = (BATCH_CURVATURE * batch_bowl(cells)).unsqueeze(-2)
+    return 1.0 + AMPLITUDE.location * _level_growth(c, cells).sum(-2) + of_batch
 
 
 def _same_source(

@@ -8,6 +8,7 @@ import math
 import numpy as np
 
 from horizon_bo.core.policy import Recommendation
+from horizon_bo.report.batches import batch_chart
 from horizon_bo.report.chart_parts import (
     Chart,
     band,
@@ -56,6 +57,8 @@ def charts(figures: StudyFigures) -> dict[str, Chart]:
         "params": optimum_chart(figures.over_params, figures.runs, best, target),
         "opinions": opinions_chart(figures),
     }
+    if figures.batches is not None:
+        found["batches"] = batch_chart(figures.batches)
     if len(figures.history.trials) > 1:
         found["regret"] = regret_chart(figures.history)
         found["interval"] = interval_chart(figures.history)

@@ -146,6 +146,39 @@ class OpinionsFigure:
 
 
 @dataclass(frozen=True)
+class BatchFigure:
+    """What each pair of batch and rate costs at the target, in target runs above the best pair.
+
+    Args:
+        batch_tokens: Tokens per step, ascending.
+        low: 5 % quantile of the best rate at each.
+        median: Its median.
+        high: Its 95 % quantile.
+        costs: Expected costs, ascending.
+        low_rate: The lowest rate that costs no more than each, a row a cost; NaN where none does.
+        high_rate: The highest such rate.
+        best: Batch and rate that cost least.
+        run_id: Trials of a known batch.
+        run_batch: Their tokens per step.
+        run_rate: Their rates, moved as those of `OptimumFigure`.
+        run_status: How they ended.
+    """
+
+    batch_tokens: np.ndarray
+    low: np.ndarray
+    median: np.ndarray
+    high: np.ndarray
+    costs: np.ndarray
+    low_rate: np.ndarray
+    high_rate: np.ndarray
+    best: tuple[float, float]
+    run_id: np.ndarray
+    run_batch: np.ndarray
+    run_rate: np.ndarray
+    run_status: np.ndarray
+
+
+@dataclass(frozen=True)
 class StudyFigures:
     """All figures of a study, its recommendation, and how well the inference did."""
 
@@ -155,6 +188,7 @@ class StudyFigures:
     over_tokens: OptimumFigure
     over_params: OptimumFigure
     runs: RunsFigure
+    batches: BatchFigure | None  # where runs or the question have several batches
     history: HistoryFigure
     opinions: OpinionsFigure
     health: Health

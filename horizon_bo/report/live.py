@@ -21,11 +21,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
 
-from horizon_bo.core.inference import believe
 from horizon_bo.errors import HorizonBOError, StorageError
 from horizon_bo.report.door import HEADERS, Door
 from horizon_bo.report.page import Live, report_page, security_policy, workers_part
-from horizon_bo.report.series import State, state_of, study_figures
+from horizon_bo.report.series import State, state_after, study_figures
 from horizon_bo.store.events import StoredStudy, StudyStore
 from horizon_bo.store.status import under_way
 from horizon_bo.study.trials import Study, Trial
@@ -98,7 +97,7 @@ class LivePage:
         """What was believed then; the target and the space of a study never change."""
         known = self.states.get(len(study.trials))
         if known is None or known[0] != study.trials:
-            known = (study.trials, state_of(believe(study)))
+            known = (study.trials, state_after(study))
             self.states[len(study.trials)] = known
         return known[1]
 

@@ -9,7 +9,7 @@ import json
 import math
 from base64 import b64encode
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from functools import cache
 from hashlib import sha256
 from importlib.metadata import version
@@ -110,7 +110,7 @@ def workers_part(under_way: Sequence[RunStatus]) -> str:
 
 def recommendation_record(best: Recommendation) -> dict[str, Any]:
     """What `recommend --json` prints."""
-    return {field.name: getattr(best, field.name) for field in fields(best)}
+    return asdict(best)
 
 
 def equivalent_flops(figures: StudyFigures) -> float:
@@ -123,7 +123,7 @@ def config_text(figures: StudyFigures, name: str) -> str:
     """The target's run as YAML to paste into a training config."""
     target, best = figures.study.target, figures.recommendation
     low, high = (shown(end, "rate") for end in best.interval_90)
-    batch = target.batch_tokens
+    batch = best.batch_tokens
     lines = [
         f"# horizon-bo {version('horizon-bo')}, study {_one_line(name)}",
         f"# 90 % interval of the best rate: {low} to {high}",

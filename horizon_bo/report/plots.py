@@ -19,8 +19,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from horizon_bo.core.decision import decide
-from horizon_bo.core.inference import believe
+from horizon_bo.errors import InvalidSpaceError
 from horizon_bo.report import series
+from horizon_bo.report.batches import batch_figure, contour
 from horizon_bo.report.charts import LAW_TITLES
 from horizon_bo.report.figures import HistoryFigure, OptimumFigure, RunsFigure
 from horizon_bo.report.numbers import shown
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from horizon_bo.tuner import HorizonTuner
 
 __all__ = [
+    "batches",
     "bowl",
     "check",
     "contributions",
@@ -73,6 +75,45 @@ def bowl(tuner: "HorizonTuner", ax: Axes | None = None) -> Axes:
     ax.set_xlim(rate[0], rate[-1])
     _logarithmic(ax, "x", _rate)
     return _finished(ax, _RATE, "loss above the best rate's (nats per token)")
+
+
+def batches(
+    tuner: "HorizonTuner", batch_tokens: Sequence[float] = (), ax: Axes | None = None
+) -> Axes:
+    """What batch and rate cost together at the target, with every run on it.
+
+    Args:
+        tuner: Whose study it is.
+        batch_tokens: Batches to cover beside those of the study, in tokens per step.
+        ax: Where to draw.
+    """
+    runs = _optimum_figures(tuner)[2]
+    plane = batch_figure(tuner.study, tuner.belief, runs, batch_tokens)
+    if plane is None:
+        raise InvalidSpaceError(
+            "the study has one batch or none, expected several to draw; name them in batch_tokens"
+        )
+    (ax,) = _axes([ax])
+    ax.fill_between(
+        plane.batch_tokens, plane.low, plane.high, color=_OURS, alpha=_BAND, lw=0,
+        label="90 % band of the best rate",
+    )  # fmt: skip
+    ax.plot(plane.batch_tokens, plane.median, color=_OURS, label="best rate at each batch")
+    for k, cost in enumerate(plane.costs):
+        outline = contour(plane, k)
+        if outline is not None:
+            style = ("-", "--", "-.", ":")[k]
+            name = f"costs {shown(cost, 'share')} of a target run"
+            ax.plot(*outline, color="0.45", linestyle=style, lw=1.2, label=name)
+    for status, mark in _MARKS.items():
+        of = plane.run_status == status
+        if of.any():
+            at = plane.run_batch[of], plane.run_rate[of]
+            ax.scatter(*at, s=26, label=f"run, {status}", **mark)
+    ax.plot(*[[value] for value in plane.best], **{**_answer(), "label": "costs least"})
+    _logarithmic(ax, "x", _as("count"))
+    _logarithmic(ax, "y", _rate)
+    return _finished(ax, "tokens per step, at the target", "learning rate")
 
 
 def check(found: "Check", ax: Axes | None = None) -> Axes:
@@ -122,7 +163,7 @@ def spend(tuner: "HorizonTuner", axes: tuple[Axes, Axes] | None = None) -> tuple
         tuner.study,
         tuner.belief,
         told=lambda done, of: None,
-        state=lambda study: series.state_of(believe(study)),
+        state=series.state_after,
     )
     at, what = _spent(history)
     regret.plot(at, history.expected_regret, "o-", color=_OURS)

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from horizon_bo.core.batch.choice import settled
 from horizon_bo.core.decision import Decision, decide, octaves, regret
 from horizon_bo.core.diagnostics import health
 from horizon_bo.core.inference import Belief, believe, placed
@@ -22,6 +23,7 @@ from horizon_bo.core.threads import one_thread
 from horizon_bo.errors import InvalidSpaceError
 from horizon_bo.published.learning_rate import learning_rate_law
 from horizon_bo.published.prior import SPEAKING
+from horizon_bo.report.batches import batch_figure
 from horizon_bo.report.figures import (
     BowlFigure,
     HistoryFigure,
@@ -52,7 +54,7 @@ def study_figures(
     study: Study,
     belief: Belief | None = None,
     told: Callable[[int, int], None] = lambda done, of: None,
-    state: Callable[[Study], State] = lambda study: state_of(believe(study)),
+    state: Callable[[Study], State] = lambda study: state_after(study),
 ) -> StudyFigures:
     """All figures of a study.
 
@@ -64,7 +66,7 @@ def study_figures(
             of a growing study again and again may remember it.
     """
     with one_thread():
-        belief = believe(study) if belief is None else belief
+        belief = settled(study, believe(study) if belief is None else belief)
         decision = decide(belief)
         over_tokens, over_params, runs = optimum_figures(study, belief, decision)
         return StudyFigures(
@@ -74,6 +76,7 @@ def study_figures(
             over_tokens=over_tokens,
             over_params=over_params,
             runs=runs,
+            batches=batch_figure(study, belief, runs),
             history=history_figure(study, belief, told, state),
             opinions=opinions_figure(study, belief),
             health=health(belief),
@@ -158,6 +161,7 @@ def _curves(study: Study, belief: Belief, points: Points) -> _Curves:
     params = _axis([s.params / target.params for s in space.scales], log_scales[:, 0])
     along = torch.zeros(len(tokens) + len(params), 3, dtype=torch.float64)
     along[: len(tokens), 1], along[len(tokens) :, 0] = tokens, params
+    along[:, 2] = belief.log_batch
     known = belief.runs
     cells = Cells(
         torch.cat([known.cells.log_scales, along]),
@@ -286,6 +290,11 @@ def state_of(belief: Belief) -> State:
         math.exp(high),
         decision.expected_regret * belief.loss_scale,
     )
+
+
+def state_after(study: Study) -> State:
+    """What is believed after the trials of a study."""
+    return state_of(settled(study, believe(study)))
 
 
 def history_lengths(study: Study) -> list[int]:

@@ -79,7 +79,7 @@ def _target_run(study: Study, best: Recommendation, settings: Mapping[str, Any])
         learning_rate=best.learning_rate,
         params=target.params,
         tokens=target.tokens,
-        batch_tokens=target.batch_tokens,
+        batch_tokens=best.batch_tokens,
         flops=target.flops,
         scale=Scale(params=target.params, settings=settings),
         schedule=target.schedule,

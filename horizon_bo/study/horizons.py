@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -18,6 +18,9 @@ PARAMETRIZATIONS: tuple[str, ...] = ("standard", "mup")
 
 #: Parameters of a model and tokens of a run that can be a study's; fewer are millions or billions.
 LEAST_COUNT = 1000.0
+
+#: Steps of the longest runs known are a few million; more, and a batch is one of sequences.
+MOST_STEPS = 5e6
 
 #: Warm-up, stable, decay: the schedule whose stable part does not depend on where it will end.
 BRANCHING_SCHEDULE = "wsd"
@@ -43,7 +46,8 @@ class Horizon:
     Args:
         params: Non-embedding parameters, a count.
         tokens: Training tokens, a count.
-        batch_tokens: Tokens per optimizer step; `None` when batch is not modelled.
+        batch_tokens: Tokens per optimizer step; `None` leaves it to be chosen among the batches of
+            the search space, and is no matter where that has none.
         schedule: Learning-rate schedule the loss will be read after.
         averaging: Weight averaging the loss will be read with.
         flops: Training compute in FLOP; `None` takes 6 · params · tokens.
@@ -151,6 +155,17 @@ class SearchSpace:
             set_field("cooldown", _share(self.cooldown, "cooldown"))
 
 
+def open_batches(target: Horizon, space: SearchSpace) -> tuple[float, ...]:
+    """The batches that a target without one is to choose among; none where nothing is open."""
+    return tuple(space.batch_tokens or ()) if target.batch_tokens is None else ()
+
+
+def anchored(target: Horizon, space: SearchSpace) -> Horizon:
+    """The target with the middle one of the batches it leaves open, the origin of all logs."""
+    batches = open_batches(target, space)
+    return replace(target, batch_tokens=batches[len(batches) // 2]) if batches else target
+
+
 def refuse_unlikely_sizes(target: Horizon, space: SearchSpace) -> None:
     """Refuse counts that must be of another unit, and models larger than the target.
 
@@ -169,6 +184,9 @@ def refuse_unlikely_sizes(target: Horizon, space: SearchSpace) -> None:
                 f"{name} is {count:g}, expected a count of at least {LEAST_COUNT:g}; if it is of "
                 "millions or billions, write 45M or 7B on the command line, 45e6 or 7e9 in Python"
             )
+    refuse_batches(space.batch_tokens or (), min(space.tokens), "fewest tokens of small runs")
+    if target.batch_tokens is not None:
+        refuse_batches([target.batch_tokens], target.tokens, "target's tokens")
     largest = max(scale.params for scale in space.scales)
     if largest > target.params:
         raise InvalidSpaceError(
@@ -176,6 +194,59 @@ def refuse_unlikely_sizes(target: Horizon, space: SearchSpace) -> None:
             f"target's {shown_count(target.params)}: small runs are to cost less than the target; "
             "leave it out, or check the units"
         )
+
+
+def refuse_batches(batches: Sequence[float], tokens: float, whose: str) -> None:
+    """Refuse batches that are larger than all that there is to train on.
+
+    Raises:
+        InvalidSpaceError: Not one step could be made.
+    """
+    largest = max(batches, default=0.0)
+    if largest > tokens:
+        raise InvalidSpaceError(
+            f"batch_tokens is {shown_count(largest)}, expected no more than the {whose}, "
+            f"{shown_count(tokens)}: a batch is the tokens of one step; give fewer, or more tokens"
+        )
+
+
+def batches_asked(batches: Any, target: Horizon) -> tuple[float, ...]:
+    """Batches to choose among for a target, checked, ascending.
+
+    Raises:
+        InvalidSpaceError: They are no counts, or larger than all that the target trains on.
+    """
+    if isinstance(batches, Sequence) and not batches:
+        return ()
+    values = _values(batches, "batch_tokens")
+    refuse_batches(values, target.tokens, "target's tokens")
+    return values
+
+
+def with_batch(target: Horizon, space: SearchSpace, asked: Sequence[float]) -> Horizon:
+    """The target, with the middle one of the batches asked where nothing else is said of batch."""
+    if target.batch_tokens is not None or space.batch_tokens or not asked:
+        return target
+    return replace(target, batch_tokens=asked[len(asked) // 2])
+
+
+def unlikely_batches(target: Horizon, space: SearchSpace) -> tuple[str, ...]:
+    """Remarks about batches of the target and of small runs that must be of another unit."""
+    own = [] if target.batch_tokens is None else [target.batch_tokens]
+    small = batch_doubts(space.batch_tokens or (), min(space.tokens))
+    return batch_doubts(own, target.tokens) or small
+
+
+def batch_doubts(batches: Sequence[float], tokens: float) -> tuple[str, ...]:
+    """A remark where batches would take so many steps that they must be counts of sequences."""
+    few = [batch for batch in batches if tokens / batch > MOST_STEPS]
+    if not few:
+        return ()
+    return (
+        f"a batch of {shown_count(min(few))} tokens takes {tokens / min(few):.1e} steps on "
+        f"{shown_count(tokens)} tokens, expected no more than {MOST_STEPS:.0e}: if it is of "
+        "sequences, multiply by their length in tokens",
+    )
 
 
 def _scales(scales: Any) -> tuple[Scale, ...]:

@@ -225,6 +225,8 @@ def test_a_study_is_exported_and_said_so(study):
 
 BAD_LINES = {
     "no study": ("recommend no.db", "horizon-bo init"),
+    "no batch": ("recommend runs.db --batch-tokens 1024,0", "--batch-tokens is 0"),
+    "a batch above the tokens": ("recommend runs.db --batch-tokens 1e12", "no more than the tar"),
     "existing study": (INIT, "already holds a study"),
     "unknown id": ("observe runs.db 5 --loss 2.9", "trial 5 is unknown"),
     "no id": ("observe runs.db first --loss 2.9", "whole number"),

@@ -9,7 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mpmath import mp, mpf
 
-from horizon_bo.core.laws import HorizonLaw, clip_offset, linex, linex_slope
+from horizon_bo.core.laws import (
+    CRITICAL_EXPONENT,
+    HorizonLaw,
+    clip_offset,
+    felt_batch,
+    linex,
+    linex_slope,
+)
 from tests.dense import bowl_of
 from tests.strategies import laws, log_units
 
@@ -102,10 +109,23 @@ def test_curvature_at_the_optimum_is_what_the_law_declares(law: HorizonLaw, n, d
 @given(laws, log_units, log_units, log_units, st.sampled_from(["params", "tokens", "batch"]))
 def test_exponents_are_log_slopes_of_optimum_and_curvature(law: HorizonLaw, n, d, b, name):
     at = ["params", "tokens", "batch"].index(name)
-    optimum = torch.func.grad(law.log_optimal_lr, argnums=at)(n, d, b)
+    # the exponent of the batch is that at the target, the others are those at the target's batch
+    place = (n, double(0.0), double(0.0)) if name == "batch" else (n, d, double(0.0))
+    optimum = torch.func.grad(law.log_optimal_lr, argnums=at)(*place)
     curvature = torch.func.grad(lambda *place: law.curvature(*place).log(), argnums=at)(n, d, b)
     close(optimum, double(getattr(law, f"optimum_per_{name}")), rtol=1e-12, atol=1e-15)
     close(curvature, double(getattr(law, f"curvature_per_{name}")), rtol=1e-9, atol=1e-12)
+
+
+@given(log_units, st.floats(0.1, 30.0))
+def test_the_best_rate_feels_the_batch_twice_far_below_the_critical_one_and_not_above(d, far):
+    critical = CRITICAL_EXPONENT * d
+    slope = torch.func.grad(felt_batch)
+    close(slope(critical, d), double(1.0), rtol=1e-12, atol=0)
+    above, below = slope(critical + far, d), slope(critical - far, d)
+    assert 0 < above < 1 < below < 2 + 1e-15
+    close(above + below, double(2.0), rtol=1e-12, atol=0)
+    assert felt_batch(double(0.0), d) == 0
 
 
 @given(st.floats(-1e3, 1e3), st.floats(-2, 2))

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 
 import matplotlib
@@ -12,6 +13,9 @@ from matplotlib.figure import Figure
 
 from horizon_bo import HorizonTuner, plots
 from horizon_bo.core.decision import decide
+from horizon_bo.errors import InvalidSpaceError
+from horizon_bo.report import series
+from horizon_bo.report.batches import batch_chart
 from horizon_bo.report.series import optimum_figures
 from horizon_bo.report.style import PALETTE
 from tests.beliefs import CELLS, WORLD
@@ -126,3 +130,28 @@ def test_every_colour_is_grey_or_of_the_palette(tuner):
         for line in getattr(plots, name)(tuner).lines:
             colour = matplotlib.colors.to_rgb(line.get_color())
             assert matplotlib.colors.to_hex(colour) in allowed or len(set(colour)) == 1
+
+
+def test_the_plane_of_batch_and_rate_shows_runs_at_their_batches_and_costs_around_the_best_pair():
+    made = small_tuner(prior_center=1.5e-3)
+    sweep = WORLD.sweep(CELLS[:2], (0, 1, 2))
+    made.import_runs([replace(run, batch_tokens=b) for run in sweep for b in (131_072, 524_288)])
+    figures = series.study_figures(made.study, made.belief)
+    plane = figures.batches
+    assert plane is not None
+    assert set(plane.run_batch) == {131_072, 524_288}
+    batch, rate = plane.best
+    for k in np.flatnonzero(np.isfinite(plane.low_rate).any(1)):
+        at = int(np.argmin(np.abs(plane.batch_tokens - batch)))
+        assert plane.low_rate[k, at] <= rate <= plane.high_rate[k, at]
+    widths = np.nan_to_num(np.log(plane.high_rate / plane.low_rate))
+    assert (np.diff(widths, axis=0) >= 0).all()  # a higher cost allows more
+    marks = {line.get_label(): line for line in plots.batches(made).lines}
+    assert float(np.ravel(marks["costs least"].get_xdata())[0]) == batch
+    names = [trace.get("name") for trace in batch_chart(plane)["data"]]
+    assert {"best rate at each batch", "run, completed", "costs least"} <= set(names)
+
+
+def test_a_study_of_one_batch_has_no_plane_to_draw(tuner):
+    with pytest.raises(InvalidSpaceError, match="the study has one batch or none"):
+        plots.batches(tuner)

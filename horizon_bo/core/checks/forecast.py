@@ -1,8 +1,8 @@
 """Forecast: what is expected of runs that have not been made, and of the best rate among them?
 
 A rung is one size, horizon and batch. Its departures from the law are drawn jointly with those of
-all cells that have runs: the posterior is conditioned on the same runs once more, with the rung as
-one further cell. A loss that will be observed is
+all cells that have runs: the posterior is conditioned on the same runs once more, with rungs as
+further cells. A loss that will be observed is
 
     level + κ h_s(ln η − ln η*) + noise,
 
@@ -18,6 +18,7 @@ from torch import Tensor
 from horizon_bo.core.inference import Belief, TargetDraws
 from horizon_bo.core.laws import clip_offset, linex
 from horizon_bo.core.points import Cells, Points
+from horizon_bo.core.priors import Coefficients
 from horizon_bo.core.surrogate import (
     CLIFF_WIDTH,
     NOISE_FREEDOM,
@@ -35,33 +36,50 @@ _DRAWS = 8
 def rung_draws(
     belief: Belief, log_scales: Float[Tensor, "3"], generator: torch.Generator
 ) -> TargetDraws:
-    """Posterior draws of the loss curve at a rung of the study's own recipe.
+    """Posterior draws of the loss curve at a rung of the study's own recipe."""
+    return joint_draws(belief, log_scales.reshape(1, 3), generator)[0]
 
-    `level` is that of the rung, in units of the typical loss; what tokens buy is the target's.
+
+def joint_draws(
+    belief: Belief, log_scales: Float[Tensor, "rung 3"], generator: torch.Generator
+) -> list[TargetDraws]:
+    """Posterior draws of the loss curves at some rungs, draw by draw from one and the same world.
+
+    `level` is that of each rung, in units of the typical loss; what tokens buy is the target's.
 
     Args:
         belief: What the runs say.
-        log_scales: The rung, (ln N/N*, ln D/D*, ln B/B*).
+        log_scales: The rungs, (ln N/N*, ln D/D*, ln B/B*).
         generator: Of the departures.
     """
     runs, posterior = belief.runs, belief.posterior
-    place = log_scales.reshape(1, 3)
+    known, count = len(runs.cells), len(log_scales)
     cells = Cells(
-        torch.cat([runs.cells.log_scales, place]),
-        torch.cat([runs.cells.source, torch.zeros(1, dtype=torch.long)]),
+        torch.cat([runs.cells.log_scales, log_scales]),
+        torch.cat([runs.cells.source, torch.zeros(count, dtype=torch.long)]),
     )
     fit = condition(
         posterior.z, posterior.noise_scale, replace(runs, cells=cells), posterior.priors
     )
-    level, drift, steeper = draw_departures(fit, generator, _DRAWS)[..., -1].unbind(-1)
-    c, law = fit.coefficients, fit.coefficients.law
+    departures = draw_departures(fit, generator, _DRAWS)[..., known:]
+    c, slope = fit.coefficients, token_slope(posterior.fit, runs)
+    return [_curves(c, log_scales[k], departures[..., k], slope) for k in range(count)]
+
+
+def _curves(
+    c: Coefficients,
+    log_scales: Float[Tensor, "3"],
+    departures: Float[Tensor, "draw set 3"],
+    slope: Float[Tensor, "set"],
+) -> TargetDraws:
+    law, (level, drift, steeper) = c.law, departures.unbind(-1)
     optimum = law.log_optimal_lr(*log_scales) + drift
     return TargetDraws(
         log_optimum=optimum.reshape(-1),
         curvature=(law.curvature(*log_scales) * steeper.exp()).reshape(-1),
         asymmetry=torch.as_tensor(law.asymmetry).expand_as(drift).reshape(-1),
-        level=(level_mean(c, place).squeeze(-1) + level).reshape(-1),
-        token_slope=token_slope(posterior.fit, runs).expand_as(drift).reshape(-1),
+        level=(level_mean(c, log_scales.reshape(1, 3)).squeeze(-1) + level).reshape(-1),
+        token_slope=slope.expand_as(drift).reshape(-1),
         log_cliff=(optimum + c.cliff).reshape(-1),
     )
 

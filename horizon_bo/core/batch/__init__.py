@@ -1,0 +1,1 @@
+"""Batch: which batch goes with which rate at the target."""

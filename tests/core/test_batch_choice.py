@@ -1,0 +1,159 @@
+"""BatchChoice: each batch gets the rate of its own bowl, and what it costs is the draws' own."""
+
+import math
+from dataclasses import replace
+from functools import cache
+
+import pytest
+import torch
+
+from horizon_bo import Horizon, LoggedRun, SearchSpace
+from horizon_bo.core.batch.choice import BatchDecision, Pairs, batch_decision, pairs_at, settled
+from horizon_bo.core.decision import decide, regret
+from horizon_bo.core.inference import Belief, believe, placed
+from horizon_bo.core.policy import recommend, suggest
+from horizon_bo.study.changes import import_runs
+from horizon_bo.study.trials import Study
+from tests.beliefs import fresh, informed
+from tests.studies import SPACE, TARGET, small_study
+
+BATCHES = (65_536.0, 131_072.0, 262_144.0, 524_288.0)
+
+
+def loss(log_lr: float, params: float, tokens: float, batch: float) -> float:
+    """A world whose best batch at the target is 131,072 and grows as the square root of tokens."""
+    n, d = math.log(params / TARGET.params), math.log(tokens / TARGET.tokens)
+    b = math.log(batch / 131_072)
+    optimum = math.log(1.5e-3) - 0.35 * n - 0.1 * d + 0.4 * b
+    level = 1.8 + 0.25 * math.exp(-0.32 * n) + 0.25 * math.exp(-0.3 * d)
+    return level + 0.04 * (b - 0.5 * d) ** 2 / 2 + 0.05 * (log_lr - optimum) ** 2 / 2
+
+
+def sweep() -> list[LoggedRun]:
+    """Every batch but the largest at two sizes and lengths, four rates each."""
+    return [
+        LoggedRun(
+            learning_rate=rate,
+            params=params,
+            tokens=tokens,
+            batch_tokens=batch,
+            loss=loss(math.log(rate), params, tokens, batch),
+        )
+        for params, tokens in ((6e7, 1e9), (1.2e8, 4e9))
+        for batch in BATCHES[:3]
+        for rate in (1e-3, 2e-3, 4e-3, 8e-3)
+    ]
+
+
+def opened(target: Horizon) -> Study:
+    space = replace(SPACE, batch_tokens=list(BATCHES))
+    return import_runs(small_study(target=target, space=space, prior_center=1.5e-3), sweep())
+
+
+@cache
+def open_study() -> tuple[Study, Belief]:
+    study = opened(replace(TARGET, batch_tokens=None))
+    return study, believe(study)
+
+
+def found(study: Study, belief: Belief) -> tuple[Pairs, BatchDecision]:
+    pairs = pairs_at(study, belief, BATCHES)
+    return pairs, batch_decision(study, belief, pairs)
+
+
+def test_the_best_batch_and_what_others_cost_are_found_from_smaller_runs():
+    _, told = found(*open_study())
+    assert told.best.batch_tokens == 131_072
+    slope = 0.3 * 0.25  # loss that an e-fold of tokens buys
+    for choice in told.choices:
+        true = 0.04 * math.log(choice.batch_tokens / 131_072) ** 2 / 2
+        assert choice.excess_loss == pytest.approx(true, abs=8e-3)
+        assert choice.cost == pytest.approx(true / slope, abs=0.1)
+        best_rate = 1.5e-3 * (choice.batch_tokens / 131_072) ** 0.4
+        assert choice.interval_90[0] < best_rate < choice.interval_90[1]
+    assert [choice.runs for choice in told.choices] == [8, 8, 8, 0]
+
+
+def test_costs_count_from_the_best_pair_and_the_largest_cheap_batch_grows_with_its_bound():
+    study, belief = open_study()
+    pairs, told = found(study, belief)
+    assert min(choice.cost for choice in told.choices) == told.best.cost == 0
+    sizes = []
+    for most in (1e-9, 0.1, 0.5, 10.0):
+        told = batch_decision(study, belief, pairs, most)
+        assert told.largest.cost <= most
+        sizes.append(told.largest.batch_tokens)
+    assert sizes == sorted(sizes)
+    assert sizes[0] == told.best.batch_tokens
+    assert sizes[-1] == max(BATCHES)
+
+
+def test_the_regret_of_a_pair_counts_the_wrong_batch_beside_the_wrong_rate():
+    pairs, _ = found(*open_study())
+    alone = pairs.decisions[pairs.best].expected_regret
+    assert pairs.decision.expected_regret >= alone
+    only = Pairs(
+        batch_tokens=pairs.batch_tokens[pairs.best :][:1],
+        log_batch=pairs.log_batch[pairs.best :][:1],
+        draws=pairs.draws[pairs.best :][:1],
+        decisions=pairs.decisions[pairs.best :][:1],
+        loss=pairs.loss[pairs.best :][:1],
+    )
+    log_lr = torch.tensor([only.decision.log_lr], dtype=torch.float64)
+    rate = regret(only.draws[0], log_lr)[0]
+    expected = (rate / (1 + rate / only.decision.token_slope)).mean()
+    assert only.decision.expected_regret == pytest.approx(float(expected), rel=1e-9)
+
+
+def test_the_targets_own_batch_alone_is_the_plain_recommendation():
+    study, belief = informed()
+    plain = recommend(study, belief)
+    asked = recommend(study, belief, batches=[TARGET.batch_tokens or 0.0])
+    assert plain.batch_tokens == asked.batch_tokens == TARGET.batch_tokens
+    assert plain.batches is None
+    # other draws of the target's departures
+    assert asked.learning_rate == pytest.approx(plain.learning_rate, rel=0.03)
+    study, belief = fresh()
+    asked = recommend(study, belief, batches=BATCHES)
+    assert asked.batches is not None
+    rates = [choice.learning_rate for choice in asked.batches.choices]
+    assert rates == sorted(rates)
+    own = next(c for c in asked.batches.choices if c.batch_tokens == TARGET.batch_tokens)
+    assert own.learning_rate == pytest.approx(1.5e-3, rel=1e-12)
+    assert any("no two batches have been run" in said for said in asked.warnings)
+
+
+def test_an_open_batch_is_answered_by_the_best_pair_everywhere():
+    study, belief = open_study()
+    best = recommend(study, belief)
+    assert best.batch_tokens == 131_072
+    assert best.batches is not None
+    assert best.learning_rate == best.batches.best.learning_rate
+    known = settled(study, belief)
+    assert math.exp(decide(known).log_lr) == best.learning_rate
+    middle = placed(study, study.trials[:1], ()).log_scales[0, 2]
+    assert math.exp(middle) == pytest.approx(65_536 / 262_144)
+
+
+def test_suggestions_for_an_open_batch_cover_several_batches_and_are_repeatable():
+    study = small_study(
+        target=replace(TARGET, batch_tokens=None),
+        space=replace(SPACE, batch_tokens=list(BATCHES[:3])),
+        prior_center=1.5e-3,
+    )
+    runs = suggest(study, believe(study), 6)
+    assert runs == suggest(study, believe(study), 6)
+    assert len({run.batch_tokens for run in runs}) > 1
+
+
+def test_one_batch_on_offer_leaves_nothing_open():
+    only = SearchSpace(
+        learning_rate=SPACE.learning_rate,
+        scales=SPACE.scales,
+        tokens=SPACE.tokens,
+        batch_tokens=[262_144],
+    )
+    given = {"space": only, "prior_center": 1.5e-3}
+    without = small_study(target=replace(TARGET, batch_tokens=None), **given)
+    same = suggest(small_study(**given), believe(small_study(**given)), 2)
+    assert suggest(without, believe(without), 2) == same
