@@ -1,4 +1,4 @@
-"""SIGKILL of a run loop at any moment: nothing acknowledged is lost, and the order stays."""
+"""SIGKILL of a run loop, or of the only worker, at any moment: nothing is lost, the order stays."""
 
 import json
 import os
@@ -39,8 +39,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("horizon_bo.core.policy.recommend", lambda *given, **limits: best)
 
 
-def looped(path: Path, said: Path, runs: int) -> None:
-    """Run a loop until the study has so many runs, and note each end once it is recorded."""
+def looped(path: Path, said: Path, runs: int, how: str) -> None:
+    """Run a loop or a worker until there are so many runs; note each end once it is recorded."""
     tuner = HorizonTuner.open(path)
     with said.open("a", buffering=1) as file:
 
@@ -51,7 +51,8 @@ def looped(path: Path, said: Path, runs: int) -> None:
         while (left := runs - len(tuner.study.trials) + pending(tuner.study)) > 0:
             try:
                 given = {"folder": path.with_suffix(".runs"), "until_budget": True}
-                tuner.run([*TRAINS, "{learning_rate}"], max_runs=left, watch=watch, **given)
+                given |= {"max_runs": left, "retries": 10_000, "watch": watch}
+                getattr(tuner, how)([*TRAINS, "{learning_rate}"], **given)
             except StudyBusyError:  # the command of the one before is about to end
                 time.sleep(0.02)
 
@@ -60,14 +61,14 @@ def pending(study: Study) -> int:
     return sum(trial.status == "pending" for trial in study.trials)
 
 
-def kill_loops(folder: Path, kills: int, runs: int) -> None:
-    """Kill loops at random moments; the study is then the one of a loop that nobody killed."""
+def kill_loops(folder: Path, kills: int, runs: int, how: str = "run") -> None:
+    """Kill whoever makes runs at random moments; the study is then that of a loop nobody killed."""
     generator, said = random.Random(0), folder / "said"
     studies = folder / "killed.db", folder / "calm.db"
     for path in studies:
         small_tuner(study=path, budget=1e4 * TARGET.flops)
     for kill in range(kills):
-        loop = child(lambda: looped(studies[0], said, 10_000 * runs))
+        loop = child(lambda: looped(studies[0], said, 10_000 * runs, how))
         if kill == 0:
             eventually(lambda: said.exists() and said.read_text() != "")
         time.sleep(generator.uniform(0.0, 0.6))
@@ -78,7 +79,9 @@ def kill_loops(folder: Path, kills: int, runs: int) -> None:
         # a run taken over from a killed loop does not count among those that a call may make
         more = runs if path == studies[0] else 0
         made = len(HorizonTuner.open(studies[0]).study.trials) + more
-        assert ended(child(lambda path=path, file=file, made=made: looped(path, file, made))) == 0
+        by = how if path == studies[0] else "run"
+        last = lambda path=path, file=file, made=made, by=by: looped(path, file, made, by)  # noqa: E731
+        assert ended(child(last)) == 0
     killed, calm = (HorizonTuner.open(path).study.trials for path in studies)
     assert killed == calm
     assert all(killed[run].loss == loss for run, loss in told)
@@ -93,6 +96,8 @@ def test_killed_loops_lose_nothing_and_go_on_as_if_nothing_had_been(tmp_path, qu
     kill_loops(tmp_path, kills=4, runs=2)
 
 
+@pytest.mark.kills
 @pytest.mark.slow
-def test_many_killed_loops_lose_nothing_and_go_on_as_if_nothing_had_been(tmp_path, quick):
-    kill_loops(tmp_path, kills=40, runs=2)
+@pytest.mark.parametrize("how", ["run", "work"])
+def test_many_killed_loops_lose_nothing_and_go_on_as_if_nothing_had_been(tmp_path, quick, how):
+    kill_loops(tmp_path, kills=40, runs=2, how=how)
