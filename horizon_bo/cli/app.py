@@ -33,6 +33,7 @@ from horizon_bo.cli.answer import (
     RecommendationFigure,
     show_recommendation,
 )
+from horizon_bo.cli.status import speeds
 from horizon_bo.cli.terminal import (
     AsJson,
     StudyArgument,
@@ -51,10 +52,8 @@ from horizon_bo.cli.terminal import (
 from horizon_bo.study.quantities import shown_rate
 
 if TYPE_CHECKING:
-    from horizon_bo import (
-        Suggestion,
-        Trial,
-    )
+    from horizon_bo import Study, Suggestion, Trial
+    from horizon_bo.runs.cost import Measured
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -127,7 +126,7 @@ def suggest(
         if as_json:
             show_json(_run_record(suggested))
         else:
-            show_fields(_run_fields(suggested, tuner.study.budget))
+            show_fields(_run_fields(suggested, tuner.study, speeds(study, None, tuner.study)))
 
 
 @app.command(epilog=example("horizon-bo observe runs.db 0 --loss 2.91"))
@@ -199,7 +198,11 @@ def _run_record(run: "Suggestion") -> dict[str, Any]:
     return {**record, "settings": dict(run.scale.settings)}
 
 
-def _run_fields(run: "Suggestion", budget: float) -> dict[str, str]:
+def _run_fields(run: "Suggestion", study: "Study", known: "tuple[Measured, ...]") -> dict[str, str]:
+    from horizon_bo.runs.cost import run_gpu_hours
+
+    hours = run_gpu_hours(study, run, known)
+    really = "" if hours is None else f", {hours:.3g} GPU-hours"
     batch = "as the target" if run.batch_tokens is None else f"{run.batch_tokens:g}"
     return {
         "trial": str(run.id),
@@ -209,7 +212,7 @@ def _run_fields(run: "Suggestion", budget: float) -> dict[str, str]:
         "batch tokens": batch,
         "schedule": f"{run.schedule}, averaging {run.averaging}",
         **_branch_fields(run),
-        "cost": f"{run.flops:.2e} FLOP, {run.flops / budget:.1%} of the budget",
+        "cost": f"{run.flops:.2e} FLOP, {run.flops / study.budget:.1%} of the budget{really}",
         **{f"  {name}": str(value) for name, value in run.scale.settings.items()},
     }
 

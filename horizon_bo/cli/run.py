@@ -373,15 +373,12 @@ def _show_report(report: "RunReport", *, as_json: bool) -> None:
         hours = None if report.gpu_hours is None else asdict(report.gpu_hours)
         show_json({**record, "ended": report.reason, "target": check, "gpu_hours": hours})
         return
-    from horizon_bo.runs.progress import belief_line
+    from horizon_bo.runs.progress import belief_line, cost_line
 
     typer.echo(f"{len(report.observed)} runs ended; no more: {report.reason}")
     typer.echo(belief_line(best))
-    if (hours := report.gpu_hours) is not None:
-        typer.echo(
-            f"cost    {hours.spent:.3g} of about {hours.budget:.3g} GPU-hours spent, expected "
-            f"overhead {hours.overhead:.3g}, a target run about {hours.target:.3g}"
-        )
+    if report.gpu_hours is not None:
+        typer.echo(cost_line(report.gpu_hours))
     if target is not None:
         typer.echo(_target_line(report))
     remark(best.warnings)

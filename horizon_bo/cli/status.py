@@ -4,15 +4,18 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from horizon_bo.cli.run import Folder, default_folder
 from horizon_bo.cli.terminal import AsJson, StudyArgument, errors_as_exit_codes, example, show_json
 from horizon_bo.study.quantities import shown_rate
 
 if TYPE_CHECKING:
-    from horizon_bo import HorizonTuner
+    from horizon_bo import HorizonTuner, Study
+    from horizon_bo.runs.cost import Measured
     from horizon_bo.store.status import RunStatus
 
 #: How often the study is looked at with --watch, in seconds.
@@ -34,13 +37,20 @@ def register(app: typer.Typer) -> None:
     app.command(epilog=example("horizon-bo status runs.db"))(status)
 
 
-def status(study: StudyArgument, watch: Watching = False, as_json: AsJson = False) -> None:
-    """Show runs, workers, attempts and states, the spend (FLOP), and what is believed.
+def status(
+    study: StudyArgument,
+    watch: Watching = False,
+    folder: Folder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show runs, workers, attempts and states, the spend, and what is believed.
 
-    With --json one object per run, and last one with the spend and the belief.
+    The spend is in FLOP, and in GPU-hours where scales say their tokens per second, or runs in
+    the folder have shown it. With --json one object per run, and last one with spend and belief.
     """
     with errors_as_exit_codes(), suppress(KeyboardInterrupt):
         from horizon_bo import HorizonTuner
+        from horizon_bo.runs.cost import gpu_hours
         from horizon_bo.store.opening import study_store
         from horizon_bo.store.status import run_statuses
 
@@ -48,6 +58,9 @@ def status(study: StudyArgument, watch: Watching = False, as_json: AsJson = Fals
         shown: list[RunStatus] | None = None
         while True:
             best = _summary(tuner)
+            known = speeds(study, folder, tuner.study)
+            cost = gpu_hours(tuner.study, known, best["expected_overhead"])
+            best["gpu_hours"] = None if cost is None else asdict(cost)
             runs = run_statuses(store, tuner.study)
             if shown is None or _without_times(runs) != _without_times(shown):
                 _show(runs, best, as_json=as_json)
@@ -55,6 +68,15 @@ def status(study: StudyArgument, watch: Watching = False, as_json: AsJson = Fals
             if not watch:
                 return
             time.sleep(_LOOK_S)
+
+
+def speeds(study: str, folder: str | None, known: "Study") -> "tuple[Measured, ...]":
+    """The speeds of a study's runs that ended, where their folder is known."""
+    from horizon_bo.runs.cost import reached
+
+    if folder is None and "://" in study:
+        return ()
+    return reached(known, Path(folder or default_folder(study)))
 
 
 def _summary(tuner: "HorizonTuner") -> dict[str, Any]:
@@ -74,6 +96,9 @@ def _show(runs: "Sequence[RunStatus]", best: dict[str, Any], *, as_json: bool) -
             show_json(asdict(run))
         show_json(best)
         return
+    from horizon_bo.runs.cost import GpuHours
+    from horizon_bo.runs.progress import cost_line
+
     rows = [_COLUMNS, *map(_row, runs)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
@@ -84,6 +109,8 @@ def _show(runs: "Sequence[RunStatus]", best: dict[str, Any], *, as_json: bool) -
     typer.echo(
         f"spent   {best['spent']:.3g} FLOP, {share:.0%} of the budget, {target:.2%} of a target run"
     )
+    if best["gpu_hours"] is not None:
+        typer.echo(cost_line(GpuHours(**best["gpu_hours"])))
     typer.echo(
         f"belief  rate {shown_rate(best['learning_rate'])}, 90 % sure {shown_rate(low)} to "
         f"{shown_rate(high)}, expected "

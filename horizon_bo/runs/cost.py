@@ -16,7 +16,8 @@ from pathlib import Path
 from statistics import median
 
 from horizon_bo.runs.folder import read_json
-from horizon_bo.runs.outcomes import Outcome
+from horizon_bo.runs.outcomes import Outcome, stored_outcome
+from horizon_bo.study.branches import by_run, suggestion
 from horizon_bo.study.horizons import Scale
 from horizon_bo.study.trials import Study, Suggestion
 
@@ -61,6 +62,17 @@ def measured(folder: Path, run: Suggestion, outcome: Outcome) -> tuple[Measured,
         return ()
     tokens = run.flops / run.scale.flops(1.0)
     return (Measured(run.params, tokens / outcome.elapsed_s),)
+
+
+def reached(study: Study, root: Path) -> tuple[Measured, ...]:
+    """The speeds of a study's runs that ended, as far as their folders are here."""
+    found: tuple[Measured, ...] = ()
+    for trials in by_run(study.trials):
+        run = suggestion(trials, study)
+        folder = root / str(run.id)
+        if (outcome := stored_outcome(folder)) is not None:
+            found += measured(folder, run, outcome)
+    return found
 
 
 def tokens_per_second(

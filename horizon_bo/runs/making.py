@@ -10,6 +10,7 @@ from typing import Any
 
 from horizon_bo.errors import InvalidObjectiveError
 from horizon_bo.runs.commands import Command, Train, objective_from
+from horizon_bo.runs.cost import reached
 from horizon_bo.runs.jobs import Watch
 from horizon_bo.runs.loop import run_loop
 from horizon_bo.runs.plan import RunPlan, RunReport, Tuner
@@ -137,8 +138,10 @@ def work(
     given = objective_from(objective, study, elsewhere=plan.elsewhere, target_settings=None)
     work_out = working_out(ask, tuner.believed)
     with watching(watch) as seen:
-        made = Work(tuner.store, ask, work_out, given, Path(folder), plan, seen)
-        _, report = work_on(made, tuner.store.read())
+        known, root = tuner.store.read(), Path(folder)
+        speeds = reached(known.study, root)
+        made = Work(tuner.store, ask, work_out, given, root, plan, seen, speeds)
+        _, report = work_on(made, known)
     if not report.asked:  # who is asked to end waits for no server that is away
         tuner.refresh()
     return report

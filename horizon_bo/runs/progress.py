@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from horizon_bo.core.policy import Recommendation
-from horizon_bo.runs.cost import gpu_hours, run_gpu_hours
+from horizon_bo.runs.cost import GpuHours, gpu_hours, run_gpu_hours
 from horizon_bo.runs.folder import last_progress
 from horizon_bo.runs.jobs import Flight, RunEvent, Watch, WatchedState
 from horizon_bo.study.quantities import shown_rate
@@ -103,6 +103,14 @@ def _hours(state: WatchedState) -> str:
     overhead = 0.0 if state.best is None else state.best.expected_overhead
     hours = gpu_hours(state.study, state.measured, overhead)
     return "" if hours is None else f", {hours.spent:.3g} of about {hours.budget:.3g} GPU-hours"
+
+
+def cost_line(hours: GpuHours) -> str:
+    """What runs really cost, in one line."""
+    return (
+        f"cost    {hours.spent:.3g} of about {hours.budget:.3g} GPU-hours spent, expected overhead "
+        f"{hours.overhead:.3g}, a target run about {hours.target:.3g}"
+    )
 
 
 def belief_line(best: Recommendation) -> str:

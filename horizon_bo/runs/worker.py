@@ -15,6 +15,7 @@ from pathlib import Path
 from horizon_bo.errors import StudyBusyError, TrainingFailedError
 from horizon_bo.runs.asked import Asked, AskedToEndError, asked_to_end
 from horizon_bo.runs.commands import Command, Function
+from horizon_bo.runs.cost import Measured, measured
 from horizon_bo.runs.folder import locked, refuse_another_study, write_json
 from horizon_bo.runs.jobs import Flight, RunEvent, Watch, WatchedState, begin, called
 from horizon_bo.runs.outcomes import (
@@ -57,6 +58,7 @@ class Work:
         root: Where runs keep their folders, the same for all workers.
         plan: Time-out, retries and the most runs.
         watch: Called with what happens.
+        measured: Speeds of the runs that ended.
     """
 
     store: StudyStore
@@ -66,6 +68,7 @@ class Work:
     root: Path
     plan: RunPlan
     watch: Watch
+    measured: tuple[Measured, ...]
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,9 @@ def _worked(
     """Take, train and report runs; why no further one was taken."""
     began, ended = known.sequence, None
     while True:
+        if ended is not None:
+            own = measured(work.root / str(ended[0].run.id), ended[0].run, ended[1])
+            work = replace(work, measured=(*work.measured, *own))
         with work.store.kept_open() as store:
             near = replace(work, store=store)
             if ended is not None:
@@ -257,4 +263,5 @@ def _refuse_failing(work: Work, outcome: Outcome, began: int) -> None:
 def _show(
     work: Work, known: StoredStudy, event: RunEvent | None, flight: Flight | None = None
 ) -> None:
-    work.watch(WatchedState(known.study, None, () if flight is None else (flight,)), event)
+    flights = () if flight is None else (flight,)
+    work.watch(WatchedState(known.study, None, flights, work.measured), event)

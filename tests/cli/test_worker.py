@@ -5,6 +5,7 @@ import shlex
 import sys
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner, Result
 
 from horizon_bo.cli.app import app
@@ -39,6 +40,24 @@ def test_a_run_that_was_suggested_to_somebody_is_shown_as_by_hand_and_left_to_th
     tuner_with_pending(tmp_path / "runs.db")
     run, _ = map(json.loads, invoke(f"status {tmp_path / 'runs.db'} --json").stdout.splitlines())
     assert (run["state"], run["worker"]) == ("by hand", None)
+
+
+def test_gpu_hours_are_what_scales_say_and_then_what_runs_reached(tmp_path):
+    study, scales = tmp_path / "runs.db", tmp_path / "scales.json"
+    scales.write_text('[{"params": 6e7, "gpus": 8, "tokens_per_second": 4e5}]')
+    init = "--target-params 1e9 --target-tokens 2e10 --tokens 1e9,4e9"
+    init += f" --scales {scales} --learning-rate 1e-4,2e-2 --budget 0.05"
+    assert invoke(f"init {study} {init}").exit_code == 0
+    suggested = invoke(f"suggest {study}").stdout
+    run, best = map(json.loads, invoke(f"status {study} --json").stdout.splitlines())
+    hours = 8 * run["tokens"] / 4e5 / 3600
+    assert f", {hours:.3g} GPU-hours" in suggested
+    assert best["gpu_hours"]["spent"] == pytest.approx(hours)
+    made = invoke(f"worker {study} --max-runs 1 --command {shlex.quote(TRAIN)}")
+    assert f"{hours:.3g} GPU-hours" in made.stderr  # when it was started
+    cost = json.loads(invoke(f"status {study} --json").stdout.splitlines()[-1])["gpu_hours"]
+    assert 0 < cost["spent"] < hours / 10
+    assert f"cost    {cost['spent']:.3g} of about" in invoke(f"status {study}").stdout
 
 
 def test_a_study_is_named_behind_a_hash(tmp_path: Path):
