@@ -116,7 +116,10 @@ def batch_chart(figure: BatchFigure) -> Chart:
         if outline is not None:
             name = f"costs {shown(cost, 'share')} of a target run"
             style = {"color": "$poor", "width": 1.5, "dash": ("solid", "dash", "dot")[min(k, 2)]}
-            traces.append(line(*map(points, outline), name, hoverinfo="name") | {"line": style})
+            traces.append(
+                line(points(outline[0]), points(outline[1]), name, hoverinfo="name")
+                | {"line": style}
+            )
     traces.extend(_run_traces(figure))
     batch, rate = figure.best
     said = f"best pair: {shown(batch, 'count')} tokens a step at {shown(rate, 'rate')}"

@@ -28,6 +28,10 @@ _LEAST_FLOPS, _MOST_FLOPS = 0.1, 30.0
 #: Tokens a step at least; fewer are sequences.
 _LEAST_BATCH = 100.0
 
+#: Fewest values of a quantity before it is asked whether it goes with another, and the share of its
+#: spread in logs that the others must leave over.
+_FEWEST_VALUES, _GOES_WITH = 3, 0.1
+
 #: Settings of a run whose change moves the best rate or the loss.
 _SETTINGS = (
     r"(\w+_)?(learning_rate|lr)(_\w+)?|(\w+_)?(weight_decay|wd)|beta_?[12s]|(adam_)?beta(_)?[12]|betas"
@@ -67,7 +71,7 @@ def remarks_about(runs: Sequence[LoggedRun], rows: Sequence[int], study: Study) 
             )
     if runs and all(run.diverged for run in runs):
         remarks.append(f"all {len(rates)} rows diverged: they say only which rates are too high")
-    return (*remarks, *_recipes(runs, study))
+    return (*remarks, *_confounded(*counts[:3]), *_recipes(runs, study))
 
 
 _Unit = tuple[str, np.ndarray, np.ndarray, str, str]
@@ -106,6 +110,28 @@ def _units(
     why = "is far from 6 times params times tokens"
     found.append(("flops", flops, odd, why, "check the unit: FLOP of the whole run"))
     return found
+
+
+def _confounded(params: np.ndarray, tokens: np.ndarray, batch: np.ndarray) -> tuple[str, ...]:
+    """Which of size, tokens and batch go with the others in all rows, in one line."""
+    inputs = {"params": params, "tokens": tokens, "batch_tokens": batch}
+    logs = {name: np.log(values) for name, values in inputs.items() if (values > 0).all()}
+    varying = [name for name in logs if len(np.unique(logs[name].round(6))) >= _FEWEST_VALUES]
+    for name, others, todo in (
+        ("batch_tokens", ["params", "tokens"], "of one size and length at several batches"),
+        ("tokens", ["params"], "of one size at several lengths"),
+    ):
+        with_ = [other for other in others if other in varying]
+        if name not in varying or not with_:
+            continue
+        design = np.column_stack([np.ones(len(params)), *(logs[other] for other in with_)])
+        left = logs[name] - design @ np.linalg.lstsq(design, logs[name], rcond=None)[0]
+        if left.std() < _GOES_WITH * logs[name].std():
+            return (
+                f"{name} goes with {' and '.join(with_)} in all rows: their effects on the best "
+                f"rate cannot be told apart, and each alone rests on the prior; add runs {todo}",
+            )
+    return ()
 
 
 def _recipes(runs: Sequence[LoggedRun], study: Study) -> tuple[str, ...]:

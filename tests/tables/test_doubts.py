@@ -189,3 +189,22 @@ def test_a_setting_that_varies_and_is_not_used_is_said(name):
 def test_a_setting_that_goes_with_the_size_is_not_said():
     sizes = {"params": [45e6, 45e6, 124e6, 124e6], "weight_decay": [0.1, 0.1, 0.2, 0.2]}
     assert logged_table(sweep(**sizes)).remarks == ()
+
+
+def test_inputs_that_go_together_in_all_rows_are_said_in_one_line():
+    def said(tokens: list[float], batch: list[float | None]) -> tuple[str, ...]:
+        sizes = (1e8, 2e8, 4e8, 8e8)
+        runs = [
+            LoggedRun(learning_rate=1e-3, params=n, tokens=d, batch_tokens=b, loss=3.0)
+            for n, d, b in zip(sizes, tokens, batch, strict=True)
+        ]
+        return remarks_about(logged_table(runs), small_study())
+
+    ratio, mixed = [2e9, 4e9, 8e9, 16e9], [2e9, 8e9, 4e9, 4e9]
+    (together,) = said(ratio, [None] * 4)
+    assert together.startswith("tokens goes with params in all rows")
+    assert "of one size at several lengths" in together
+    (together,) = said(mixed, [5e4, 1e5, 2e5, 4e5])
+    assert together.startswith("batch_tokens goes with params and tokens in all rows")
+    assert said(mixed, [2e5, 5e4, 1e5, 3e5]) == ()
+    assert said(mixed, [2e5] * 4) == ()
