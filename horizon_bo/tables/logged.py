@@ -28,6 +28,8 @@ from horizon_bo.tables.trackers import tracked_runs
 Table = str | PathLike[str] | pd.DataFrame | Sequence[LoggedRun | Mapping[str, Any]]
 
 _WANTED = "a finite number > 0"
+#: Runs that a table may hold: as many take 20 MB of a study and some 0.6 GB of memory to read in.
+MOST_RUNS = 50_000
 
 
 @dataclass(frozen=True)
@@ -194,6 +196,11 @@ def _checked(frame: pd.DataFrame, name: str, source: str | None, *, repeats: boo
         again, said = repeated(frame, kept, name)
         kept, remarks = kept & ~again, (*remarks, *said)
     frame = frame.loc[kept]
+    if len(frame) > MOST_RUNS:
+        raise InvalidTableError(
+            f"{name} holds {len(frame)} runs, expected up to {MOST_RUNS}; import those nearest the "
+            "target, or, where rows are points of learning curves, the last of each with last_of"
+        )
     columns: dict[str, list[Any]] = {
         column: _positive_column(frame, column, name) for column in POSITIVE if column in frame
     }

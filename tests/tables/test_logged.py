@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from horizon_bo import LoggedRun
 from horizon_bo.errors import InvalidTableError
-from horizon_bo.tables.logged import logged_table, remarks_about
+from horizon_bo.tables.logged import MOST_RUNS, logged_table, remarks_about
 from tests.studies import logged, small_study
 
 FRAME = pd.DataFrame(
@@ -62,6 +62,24 @@ def test_every_format_gives_the_same_runs(tmp_path, suffix):
 
 def test_unknown_columns_are_kept_and_ignored():
     assert list(logged_table(FRAME).frame["colour"]) == ["red", "green", "blue"]
+
+
+def test_more_runs_than_a_study_can_hold_are_one_line_and_points_of_their_curves_are_not():
+    many = MOST_RUNS + 1
+    frame = pd.DataFrame(
+        {
+            "learning_rate": np.linspace(1e-3, 2e-3, many),
+            "params": 6e7,
+            "tokens": 1e9,
+            "loss": 3.0,
+            "run": np.arange(many) // 1000,
+            "step": np.arange(many) % 1000,
+        }
+    )
+    with pytest.raises(InvalidTableError, match="holds 50001 runs, expected up to 50000; ") as said:
+        logged_table(frame)
+    assert "\n" not in str(said.value)
+    assert len(logged_table(frame, last_of="run", by="step").runs) == 51
 
 
 def test_a_list_of_runs_or_mappings_is_a_table():
