@@ -7,9 +7,8 @@
 Each method proposes runs in its own space and gets what it asks for, shortened where the rest of
 the budget does not pay it; one that advises to stop is obeyed. `NAME@0.02` is told a budget of two
 per cent instead of ten, for those who spend whatever they are told. Writes `OUT/METHOD.jsonl`, one
-line per state: the answer, and in the last one what the shared read-out says of the same runs.
-Finished races are not repeated, a method that fails is recorded with its error, and shares of a
-race are joined by joining their lines.
+line per state. Finished races are not repeated, a method that fails is recorded with its error, and
+shares of a race are joined by joining their lines.
 """
 
 import math
@@ -31,7 +30,6 @@ from benchmarks.rivals.protocol import Answer, Job, Point, Rival
 from horizon_bo.core import policy
 from horizon_bo.core.inference import believe
 from horizon_bo.errors import BudgetExhaustedError
-from horizon_bo.evaluation.least_squares import law_readout
 from horizon_bo.evaluation.replays import append_line, read_lines
 from horizon_bo.evaluation.score import outcome
 from horizon_bo.study.horizons import training_flops
@@ -185,10 +183,6 @@ def _state(contest: Contest, study: Study, move: Move, done: bool) -> dict[str, 
     if study.trials:
         made = study.trials[-1]
         state |= {"made": [made.learning_rate, made.params, made.tokens, made.loss]}
-    if done:
-        read_out = law_readout(study).learning_rate
-        by_law = outcome({**state, "learning_rate": read_out}, contest.case)
-        state |= {"readout": read_out, "readout_regret": by_law.regret}
     return {name: _short(value) for name, value in state.items()}
 
 

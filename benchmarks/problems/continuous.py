@@ -144,19 +144,23 @@ class Contest:
             for tokens in _geometric(*space.tokens, TOKEN_OCTAVES)
             for rate in inner
         )
-        cheapest = min(points, key=lambda point: point.cost)
-        worst = self.world.curve(
-            self.rates, cheapest.params, cheapest.tokens, cheapest.batch_tokens
-        )[1].max()
         return Job(
             target=self.horizon,
             points=points,
             budget=budget * self.horizon.flops,
             prior_center=self.guess,
-            divergence_loss=_PENALTY * float(worst),
+            divergence_loss=_PENALTY * self._worst,
             seed=self.seed,
             between=True,
         )
+
+    @cached_property
+    def _worst(self) -> float:
+        """Expected loss of the cheapest run's worst rate."""
+        space = self.space
+        assert isinstance(space.tokens, tuple)
+        cell = (space.scales[0].params, space.tokens[0], self.target.batch_tokens)
+        return float(self.world.curve(self.rates, *cell)[1].max())
 
     @cached_property
     def truth(self) -> Mapping[str, Any]:
