@@ -86,7 +86,7 @@ def test_the_backtest_of_the_sweep_that_ships_works(tmp_path, monkeypatch):
 
 
 def test_the_results_are_those_of_the_benchmark_page():
-    page = (ROOT / "benchmarks" / "README.md").read_text()
+    page = (ROOT / "benchmarks" / "replays.md").read_text()
     table = re.search(r"<!-- standings -->\n(.*?)\n<!-- /", README, re.DOTALL)
     assert table is not None
     rows = [line.strip("| ").split(" | ") for line in table[1].splitlines()[2:]]

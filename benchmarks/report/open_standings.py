@@ -5,6 +5,8 @@ world, guess and noise. Targets of one group of recipes are not independent, nor
 target, so means are bootstrapped in layers: groups, then targets of each, then seeds of each.
 """
 
+import gzip
+import json
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,7 +19,6 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata, spearmanr, studentized_range
 
 from benchmarks.report.standings import alike, together
-from horizon_bo.evaluation.replays import read_lines
 from horizon_bo.evaluation.score import AT_STOP, state_at
 
 Line = Mapping[str, Any]
@@ -57,12 +58,11 @@ class Race:
         return float(self.states[first]["spent"]) if first < len(good) else math.inf
 
 
-def load(folder: Path) -> list[Race]:
-    """The finished races of a folder; one that failed ends with the last thing it said."""
+def load(packed: Path) -> list[Race]:
+    """The finished races of packed lines; one that failed ends with the last thing it said."""
     held: dict[tuple[str, str, str, int], list[Line]] = defaultdict(list)
-    for file in sorted(folder.glob("*.jsonl")):
-        for line in read_lines(file):
-            held[(line["method"], line["group"], line["case"], line["seed"])].append(line)
+    for line in map(json.loads, gzip.decompress(packed.read_bytes()).decode().splitlines()):
+        held[(line["method"], line["group"], line["case"], line["seed"])].append(line)
     races = []
     for key, lines in held.items():
         states = tuple(line for line in lines if "error" not in line)

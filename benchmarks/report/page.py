@@ -1,10 +1,11 @@
-"""Report: the results of the benchmarks as the page people read.
+"""Report: what did the replays and the single measurements give, as pages people read?
 
 Reads JSON lines only and writes Markdown and figures, so that no figure is typed:
 
     python -m benchmarks.report.page "$HORIZON_BO_DATA/cases.json" build/*/cases.json
 
-writes `benchmarks/README.md`, `benchmarks/figures/`, and the table in the main README.
+writes `benchmarks/replays.md`, `benchmarks/measured.md`, figures, and the table in the main README.
+The page to read first is `front`'s.
 """
 
 import json
@@ -39,10 +40,9 @@ from benchmarks.report.standings_tables import (
     short_table,
     worlds_table,
 )
+from benchmarks.report.writing import HERE, write_page
 from horizon_bo.evaluation.cases import load_cases
 
-HERE = Path(__file__).parents[1]
-TEMPLATE = HERE / "page.md"
 SPEEDS = HERE / "results" / "trainer_speed.jsonl"
 FIGURES = HERE / "figures"
 MAIN_README = HERE.parent / "README.md"
@@ -108,11 +108,6 @@ def _other_tables(replays: Sequence[Replay], cases: Cases) -> str:
     )
 
 
-def filled(template: str, parts: dict[str, str]) -> str:
-    """The template with each `{{name}}` replaced."""
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]].rstrip("\n"), template)
-
-
 def between_marks(text: str, name: str, content: str) -> str:
     """The text with what stands between `<!-- name -->` and `<!-- /name -->` replaced."""
     pattern = rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)"
@@ -137,7 +132,8 @@ def main(
         "speeds": speeds(),
         "harder_budget": f"{HARDER_BUDGET:.0%}",
     }
-    (HERE / "README.md").write_text(filled(TEMPLATE.read_text(), parts))
+    for name in ("replays.md", "measured.md"):
+        write_page(name, parts)
     FIGURES.mkdir(exist_ok=True)
     everyone = of(replays, "main", "same")
     draw_regret(complete(everyone)[0], known, FIGURES / "regret.png")

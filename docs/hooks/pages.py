@@ -28,11 +28,17 @@ PACKAGE = ROOT / "horizon_bo"
 #: Files beside the code that are pages too, and how links between them change.
 BESIDE = {
     "benchmarks.md": "benchmarks/README.md",
+    "benchmarks-races.md": "benchmarks/races.md",
+    "benchmarks-replays.md": "benchmarks/replays.md",
+    "benchmarks-measured.md": "benchmarks/measured.md",
     "benchmark-log.md": "benchmarks/LOG.md",
     "changes.md": "CHANGELOG.md",
 }
 LINKS = {
     "](LOG.md)": "](benchmark-log.md)",
+    "](races.md)": "](benchmarks-races.md)",
+    "](replays.md)": "](benchmarks-replays.md)",
+    "](measured.md)": "](benchmarks-measured.md)",
     "](benchmarks/README.md)": "](benchmarks.md)",
     "](benchmarks/figures/": "](figures/",
     "](benchmarks/LOG.md)": "](benchmark-log.md)",

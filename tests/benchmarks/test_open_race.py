@@ -1,5 +1,7 @@
 """Open race: anything may be run, everybody meets the same world, and differences are paired."""
 
+import gzip
+import json
 import math
 
 import numpy as np
@@ -14,11 +16,13 @@ from benchmarks.report.open_standings import (
     critical_difference,
     groups_alike,
     layered,
+    load,
     mean_ranks,
     paired,
     shared,
     table,
 )
+from benchmarks.report.open_words import losses, rivals, verdict
 from tests.benchmarks.test_emulators import standard
 
 (TARGET,) = (t for t in TARGETS if t.recipe == "stdlib standard" and t.params == 221_184)
@@ -141,3 +145,48 @@ def test_agreement_is_one_for_one_order_and_minus_one_for_its_reverse():
     order = {"a": 1.0, "b": 2.0, "c": 3.0}
     assert agreement(order, {**order, "d": 9.0}) == (pytest.approx(1.0), 3)
     assert agreement(order, {k: -v for k, v in order.items()})[0] == pytest.approx(-1.0)
+
+
+def made_of(methods: dict[str, float], scatter: float) -> list[Race]:
+    """Races of two groups, two targets each, three seeds; overheads scatter about a mean."""
+    draws = np.random.default_rng(0)
+    return [
+        made_up(method, group, f"{group}-{case}", seed, mean + scatter * draws.standard_normal())
+        for method, mean in methods.items()
+        for group in ("one", "two")
+        for case in range(2)
+        for seed in range(3)
+    ]
+
+
+def test_the_verdict_says_who_is_lowest_and_whether_the_interval_excludes_zero():
+    ahead = verdict(made_of({OURS: 0.05, "sobol": 0.10}, 0.001))
+    assert "ours has the lowest" in ahead
+    assert "excludes zero." in ahead
+    assert "12 worlds of 4 targets in 2 groups" in ahead
+    behind = verdict(made_of({OURS: 0.10, "sobol": 0.05, "random": 0.2}, 0.001))
+    assert "ours is not the lowest: `sobol`" in behind
+    assert "+5.0 points" in behind
+    assert "does not exclude zero" in verdict(made_of({OURS: 0.05, "sobol": 0.051}, 0.05))
+
+
+def test_a_rule_fitted_to_a_raced_sweep_is_no_rival_there():
+    races = [made_up(m, "steplaw", "case", 0, o) for m, o in ((OURS, 0.1), ("published-step", 0.0))]
+    races.append(made_up("sobol", "steplaw", "case", 0, 0.2))
+    assert rivals(races) == ["sobol"]
+    assert "ours has the lowest" in verdict(races)
+
+
+def test_losses_name_the_budgets_at_which_a_rival_is_lower():
+    lost = losses(made_of({OURS: 0.10, "sobol": 0.05, "random": 0.2}, 0.001))
+    assert lost.startswith("- `sobol`: at 0.2% +5.0")
+    assert "random" not in lost
+    assert losses(made_of({OURS: 0.01, "sobol": 0.05}, 0.001)).startswith("None")
+
+
+def test_packed_races_are_read_back(tmp_path):
+    line = {"method": OURS, "group": "g", "case": "c", "seed": 1, "spent": 0.0, "final": True}
+    packed = tmp_path / "races.jsonl.gz"
+    packed.write_bytes(gzip.compress(json.dumps(line).encode()))
+    (found,) = load(packed)
+    assert (found.method, found.world, found.states) == (OURS, ("g", "c", 1), (line,))

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from benchmarks.report.page import between_marks, filled
+from benchmarks.report.page import between_marks
 from benchmarks.report.standings import (
     SHARED,
     Replay,
@@ -29,6 +29,7 @@ from benchmarks.report.standings_tables import (
     regret_table,
     short_table,
 )
+from benchmarks.report.writing import filled
 from horizon_bo.evaluation.cases import Case
 
 #: Regret of 1 mnat per octave of rate; a thousandth of the loss is two octaves.

@@ -1,0 +1,120 @@
+"""Front: what does somebody need to see of the benchmark who reads one page?
+
+    python -m benchmarks.report.front "$HORIZON_BO_DATA/cases.json" --races build/open
+
+Without `--races` it reads what is packed; with it, those lines are packed first.
+
+Writes `benchmarks/README.md`, the page of the open races, and the figure of ranks.
+"""
+
+import gzip
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmarks.emulators.__main__ import table as emulator_table
+from benchmarks.harness.open_race import OURS
+from benchmarks.report.open_standings import (
+    AT_STOP,
+    Race,
+    agreement,
+    ahead_table,
+    draw_ranks,
+    load,
+    mean_ranks,
+    shared,
+    table,
+)
+from benchmarks.report.open_words import (
+    by_recipe,
+    fitted_here,
+    found_sentence,
+    losses,
+    means,
+    rivals,
+    verdict,
+)
+from benchmarks.report.standings import load as load_replays
+from benchmarks.report.standings import results, together
+from benchmarks.report.standings_tables import Cases, by_method, of
+from benchmarks.report.writing import HERE, write_page
+from horizon_bo.evaluation.cases import load_cases
+
+#: All races, one line per state.
+PACKED = HERE / "results" / "races.jsonl.gz"
+#: Budget of the replays whose order is compared with that of the races.
+_REPLAYED = 0.10
+_SHORT = 8
+
+
+def pack(folder: Path) -> None:
+    """Put the lines of a folder into the packed file; the same lines give the same bytes."""
+    text = "".join(file.read_text() for file in sorted(folder.rglob("*.jsonl")))
+    PACKED.write_bytes(gzip.compress(text.encode(), mtime=0))
+
+
+def agreed(races: list[Race], cases: Cases) -> str:
+    """Whether replays on rows and races on the emulator of the same sweep rank methods alike."""
+    raced = mean_ranks(
+        [race for race in races if race.case.startswith("steplaw-dense")],
+        lambda race: race.overhead(AT_STOP),
+    )
+    replays = of(load_replays(HERE / "results" / "bench"), "main", "same")
+    at = by_method(results([r for r in replays if r.budget == _REPLAYED], cases, AT_STOP))
+    replayed = {
+        name: sum(r.outcome.overhead for r in found) / len(found) for name, found in at.items()
+    }
+    correlation, methods = agreement(replayed, raced)
+    return (
+        f"Of the {methods} methods that did both on Step Law's dense models, by overhead at their "
+        f"own ends, the rank correlation (Spearman) is {correlation:.2f}."
+    )
+
+
+def short_table(races: list[Race]) -> str:
+    """The rows of the full table for ours and the best others."""
+    head, rule, *rows = table(races).splitlines()
+    first = [row for row in rows if f"| {OURS} |" in row or row.startswith(f"| {OURS},")]
+    return "\n".join([head, rule, *dict.fromkeys([*rows[:_SHORT], *first])])
+
+
+def parts(races: list[Race], cases: Cases) -> dict[str, str]:
+    """What the templates of both pages are filled with."""
+    fitted = sorted(name for name in means(races) if fitted_here(name, races))
+    failed = sorted({race.method for race in races if race.error})
+    return {
+        "verdict": verdict(races),
+        "found": found_sentence(races),
+        "races": table(races),
+        "races_short": short_table(races),
+        "ahead": ahead_table(shared(races), OURS),
+        "losses": losses(races),
+        "by_recipe": by_recipe(races),
+        "agreement": agreed(races, cases),
+        "emulators": emulator_table(),
+        "fitted": together(fitted) or "none",
+        "failed": together(failed) or "none",
+        "methods": f"{1 + len(rivals(races)) + len(fitted)}",
+        "seeds": f"{len({race.seed for race in shared(races)})}",
+    }
+
+
+def main(
+    cases: Annotated[Path, typer.Argument(help="The cases that were replayed.")],
+    races: Annotated[Path | None, typer.Option(help="Folder of lines to pack first.")] = None,
+) -> None:
+    """Write the page, that of the races, and the figure of ranks."""
+    if races is not None:
+        pack(races)
+    found = load(PACKED)
+    filled = parts(found, {case.name: case for case in load_cases(cases)})
+    for name in ("README.md", "races.md"):
+        write_page(name, filled)
+    ranks = mean_ranks(found, lambda race: race.overhead(AT_STOP))
+    targets = len({race.case for race in shared(found)})
+    draw_ranks(ranks, targets, HERE / "figures" / "ranks.png")
+
+
+if __name__ == "__main__":
+    typer.run(main)
