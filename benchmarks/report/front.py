@@ -32,12 +32,11 @@ from benchmarks.report.open_words import (
     found_sentence,
     losses,
     means,
-    rivals,
     verdict,
 )
+from benchmarks.report.standings import Replay, at_centers, results, together, twice
 from benchmarks.report.standings import load as load_replays
-from benchmarks.report.standings import results, together
-from benchmarks.report.standings_tables import Cases, by_method, of
+from benchmarks.report.standings_tables import Cases, by_method, of, paired_table
 from benchmarks.report.writing import HERE, write_page
 from horizon_bo.evaluation.cases import load_cases
 
@@ -54,13 +53,12 @@ def pack(folder: Path) -> None:
     PACKED.write_bytes(gzip.compress(text.encode(), mtime=0))
 
 
-def agreed(races: list[Race], cases: Cases) -> str:
+def agreed(races: list[Race], replays: list[Replay], cases: Cases) -> str:
     """Whether replays on rows and races on the emulator of the same sweep rank methods alike."""
     raced = mean_ranks(
         [race for race in races if race.case.startswith("steplaw-dense")],
         lambda race: race.overhead(AT_STOP),
     )
-    replays = of(load_replays(HERE / "results" / "bench"), "main", "same")
     at = by_method(results([r for r in replays if r.budget == _REPLAYED], cases, AT_STOP))
     replayed = {
         name: sum(r.outcome.overhead for r in found) / len(found) for name, found in at.items()
@@ -70,6 +68,13 @@ def agreed(races: list[Race], cases: Cases) -> str:
         f"Of the {methods} methods that did both on Step Law's dense models, by overhead at their "
         f"own ends, the rank correlation (Spearman) is {correlation:.2f}."
     )
+
+
+def not_beaten(replays: list[Replay], cases: Cases) -> str:
+    """Methods whose overhead in the replays is above ours by less than the interval."""
+    rows = [row.strip("| ").split(" | ") for row in paired_table(replays, cases).splitlines()[2:]]
+    near = [f"`{name}` ({more})" for name, more, *_ in rows if "(-" in more]
+    return ", ".join(near) or "none"
 
 
 def short_table(races: list[Race]) -> str:
@@ -83,20 +88,34 @@ def parts(races: list[Race], cases: Cases) -> dict[str, str]:
     """What the templates of both pages are filled with."""
     fitted = sorted(name for name in means(races) if fitted_here(name, races))
     failed = sorted({race.method for race in races if race.error})
+    replays = list(at_centers(twice(load_replays(HERE / "results" / "bench"))))
+    replays = of([r for r in replays if r.case in cases], "main", "same")
     return {
-        "verdict": verdict(races),
-        "found": found_sentence(races),
+        **_ours(races),
         "races": table(races),
         "races_short": short_table(races),
-        "ahead": ahead_table(shared(races), OURS),
-        "losses": losses(races),
-        "by_recipe": by_recipe(races),
-        "agreement": agreed(races, cases),
+        "not_beaten": not_beaten(replays, cases),
+        "agreement": agreed(races, replays, cases),
         "emulators": emulator_table(),
         "fitted": together(fitted) or "none",
         "failed": together(failed) or "none",
-        "methods": f"{1 + len(rivals(races)) + len(fitted)}",
-        "seeds": f"{len({race.seed for race in shared(races)})}",
+        "methods": f"{len({race.method for race in races})}",
+        "worlds": f"{len({race.world for race in shared(races)})}",
+        "targets": f"{len({race.case for race in shared(races)})}",
+    }
+
+
+def _ours(races: list[Race]) -> dict[str, str]:
+    """What is said of ours, or that it has not raced."""
+    if all(race.method != OURS for race in races):
+        why = "**Ours has not raced yet, so nothing is shown**; the rows are of others."
+        return {"verdict": why, "found": ""} | dict.fromkeys(("ahead", "losses", "by_recipe"), "–")
+    return {
+        "verdict": verdict(races),
+        "found": found_sentence(races),
+        "ahead": ahead_table(shared(races), OURS),
+        "losses": losses(races),
+        "by_recipe": by_recipe(races),
     }
 
 

@@ -96,16 +96,27 @@ def layered(worlds: Sequence[tuple[str, str, int]], values: FloatArray) -> tuple
 
     Every group counts alike, and every target of a group.
     """
-    tree = _nested(worlds, values)
+    groups = [list(map(np.array, cases.values())) for cases in _nested(worlds, values).values()]
     generator = np.random.default_rng(0)
-    drawn = lambda of: [of[k] for k in generator.integers(len(of), size=len(of))]  # noqa: E731
-    groups = [[list(seeds) for seeds in cases.values()] for cases in tree.values()]
-    means = [
-        np.mean([np.mean([np.mean(drawn(seeds)) for seeds in drawn(cases)]) for cases in some])
-        for some in (drawn(groups) for _ in range(_RESAMPLES))
-    ]
+    seeds = lambda own, n: own[generator.integers(len(own), size=(n, len(own)))].mean(1)  # noqa: E731
+    targets = lambda own, n: _resampled(own, seeds, n, generator)  # noqa: E731
+    means = _resampled(groups, targets, _RESAMPLES, generator)
     low, high = np.quantile(means, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
     return float(low), float(high)
+
+
+def _resampled(
+    of: Sequence[Any],
+    mean: Callable[[Any, int], FloatArray],
+    times: int,
+    generator: np.random.Generator,
+) -> FloatArray:
+    """So many means over members drawn with replacement, each drawn afresh within by `mean`."""
+    found = np.empty((times, len(of)))
+    drawn = generator.integers(len(of), size=found.shape)
+    for k, member in enumerate(of):
+        found[drawn == k] = mean(member, int((drawn == k).sum()))
+    return found.mean(1)
 
 
 def balanced(worlds: Sequence[tuple[str, str, int]], values: FloatArray) -> float:

@@ -31,6 +31,7 @@ BESIDE = {
     "benchmarks-races.md": "benchmarks/races.md",
     "benchmarks-replays.md": "benchmarks/replays.md",
     "benchmarks-measured.md": "benchmarks/measured.md",
+    "benchmarks-backtest.md": "benchmarks/backtest.md",
     "benchmark-log.md": "benchmarks/LOG.md",
     "changes.md": "CHANGELOG.md",
 }
@@ -39,6 +40,7 @@ LINKS = {
     "](races.md)": "](benchmarks-races.md)",
     "](replays.md)": "](benchmarks-replays.md)",
     "](measured.md)": "](benchmarks-measured.md)",
+    "](backtest.md)": "](benchmarks-backtest.md)",
     "](benchmarks/README.md)": "](benchmarks.md)",
     "](benchmarks/figures/": "](figures/",
     "](benchmarks/LOG.md)": "](benchmark-log.md)",
