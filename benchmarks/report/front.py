@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from benchmarks.emulators.__main__ import table as emulator_table
+from benchmarks.harness.ablations import ABLATIONS
 from benchmarks.harness.open_race import OURS
 from benchmarks.report.open_standings import (
     AT_STOP,
@@ -34,7 +35,7 @@ from benchmarks.report.open_words import (
     means,
     verdict,
 )
-from benchmarks.report.standings import Replay, at_centers, results, together, twice
+from benchmarks.report.standings import Replay, at_centers, results, twice
 from benchmarks.report.standings import load as load_replays
 from benchmarks.report.standings_tables import Cases, by_method, of, paired_table
 from benchmarks.report.writing import HERE, write_page
@@ -73,7 +74,7 @@ def agreed(races: list[Race], replays: list[Replay], cases: Cases) -> str:
 def not_beaten(replays: list[Replay], cases: Cases) -> str:
     """Methods whose overhead in the replays is above ours by less than the interval."""
     rows = [row.strip("| ").split(" | ") for row in paired_table(replays, cases).splitlines()[2:]]
-    near = [f"`{name}` ({more})" for name, more, *_ in rows if "(-" in more]
+    near = [f"`{name}` {more}" for name, more, *_ in rows if "(-" in more]
     return ", ".join(near) or "none"
 
 
@@ -89,7 +90,8 @@ def parts(races: list[Race], cases: Cases) -> dict[str, str]:
     fitted = sorted(name for name in means(races) if fitted_here(name, races))
     failed = sorted({race.method for race in races if race.error})
     replays = list(at_centers(twice(load_replays(HERE / "results" / "bench"))))
-    replays = of([r for r in replays if r.case in cases], "main", "same")
+    known = [r for r in replays if r.case in cases and r.method.split(" ")[0] not in ABLATIONS]
+    replays = of(known, "main", "same")
     return {
         **_ours(races),
         "races": table(races),
@@ -97,8 +99,8 @@ def parts(races: list[Race], cases: Cases) -> dict[str, str]:
         "not_beaten": not_beaten(replays, cases),
         "agreement": agreed(races, replays, cases),
         "emulators": emulator_table(),
-        "fitted": together(fitted) or "none",
-        "failed": together(failed) or "none",
+        "fitted": ", ".join(fitted) or "none",
+        "failed": ", ".join(failed) or "none",
         "methods": f"{len({race.method for race in races})}",
         "worlds": f"{len({race.world for race in shared(races)})}",
         "targets": f"{len({race.case for race in shared(races)})}",
