@@ -37,10 +37,10 @@ BESIDE = {
 }
 LINKS = {
     "](LOG.md)": "](benchmark-log.md)",
-    "](races.md)": "](benchmarks-races.md)",
-    "](replays.md)": "](benchmarks-replays.md)",
-    "](measured.md)": "](benchmarks-measured.md)",
-    "](backtest.md)": "](benchmarks-backtest.md)",
+    "](races.md": "](benchmarks-races.md",
+    "](replays.md": "](benchmarks-replays.md",
+    "](measured.md": "](benchmarks-measured.md",
+    "](backtest.md": "](benchmarks-backtest.md",
     "](benchmarks/README.md)": "](benchmarks.md)",
     "](benchmarks/figures/": "](figures/",
     "](benchmarks/LOG.md)": "](benchmark-log.md)",
