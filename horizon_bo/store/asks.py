@@ -10,7 +10,7 @@ import random
 import time
 from dataclasses import asdict, dataclass, field
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, case, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, case, delete, or_, select, update
 
 from horizon_bo.core import policy
 from horizon_bo.store.claims import leave
@@ -23,9 +23,8 @@ from horizon_bo.store.schema import ASKS, SUGGESTERS
 _LEASE_S, BEAT_S = 30.0, 5.0
 #: How long an answer is kept for who asked and was held up, in seconds.
 _KEPT_S = 86_400.0
-#: How often those who wait look for their answers where nobody can call them, all together, a
-#: second, and one at most; and how often one who is called looks all the same, in seconds.
-_LOOKS_PER_S, _LOOKS_OF_ONE, _CALLED_LOOKS_S = 100.0, 10.0, 1.0
+#: How often those who wait look for their answers though nobody called, in seconds.
+_LOOK_S = 1.0
 #: Runs worked out at once at most, unless one asker wants more.
 _MOST_AT_ONCE = 64
 
@@ -73,18 +72,10 @@ class Answer:
     refusal: Refusal | None = None
 
 
-@dataclass(frozen=True)
-class Entered:
-    """What an asker finds: the fence of its election, or that so many wait with it."""
-
-    fence: int | None
-    waiting: int = 1
-
-
 def entered(
     store: StudyStore, known: StoredStudy, ask: Ask, connection: Connection
-) -> tuple[StoredStudy, Entered]:
-    """Put the ask down or renew it, and take the lease if it is free."""
+) -> tuple[StoredStudy, int | None]:
+    """Put the ask down or renew it, and take the lease if it is free: the fence then."""
     now = moment(connection)
     put = upsert(connection, ASKS).values(
         study=store.id,
@@ -98,11 +89,10 @@ def entered(
     key = [ASKS.c.study, ASKS.c.asker]
     put = put.on_conflict_do_update(index_elements=key, set_={"expires": expires})
     if connection.scalar(put.returning(ASKS.c.answer)) is not None:
-        return known, Entered(None)  # it came meanwhile
-    if (fence := _elected(store, ask.asker, connection)) is not None:
-        return store.caught_up(connection, known), Entered(fence)  # others may have been served
-    open_ = and_(ASKS.c.study == store.id, ASKS.c.answer.is_(None))
-    return known, Entered(None, connection.scalar(select(func.count()).where(open_)) or 1)
+        return known, None  # it came meanwhile
+    fence = _elected(store, ask.asker, connection)
+    # others may have been served since
+    return known if fence is None else store.caught_up(connection, known), fence
 
 
 def _elected(store: StudyStore, asker: str, connection: Connection) -> int | None:
@@ -190,26 +180,15 @@ def left(store: StudyStore, ask: Ask, connection: Connection) -> None:
     store.database.call(connection)
 
 
-def waited(store: StudyStore, ask: Ask, others: int) -> Answer | None:
-    """The answer, or `None` once the lease is free or the ask has to be renewed.
-
-    Args:
-        store: Where the study is kept.
-        ask: What was asked for.
-        others: How many wait.
-    """
+def waited(store: StudyStore, ask: Ask) -> Answer | None:
+    """The answer, or `None` once the lease is free or the ask has to be renewed."""
     database, until = store.database, time.monotonic() + _LEASE_S / 3
-    if database.calls:
-        wait, pause_s = database.listen, _CALLED_LOOKS_S
-        wait(0.0)  # from here on no call is missed
-    else:
-        wait, pause_s = database.pause, max(1 / _LOOKS_OF_ONE, others / _LOOKS_PER_S)
-        wait(pause_s * random.random())
     while True:
+        since = database.called()
         answer, free = database.read(lambda connection: _looked(store, ask, connection))
         if answer is not None or free or time.monotonic() > until:
             return answer
-        wait(pause_s * random.uniform(0.5, 1.5))  # apart from each other
+        database.listen(_LOOK_S * random.uniform(0.5, 1.5), since)  # apart from each other
 
 
 def _looked(store: StudyStore, ask: Ask, connection: Connection) -> tuple[Answer | None, bool]:

@@ -12,7 +12,7 @@ import random
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -64,6 +64,8 @@ _NOTICED: dict[str, Any] = {
 _SILENCE_S = 30
 #: Key of PostgreSQL's advisory lock; the database holds nothing else that uses such locks.
 _LOCK_KEY = 0x686F72697A6F6E
+#: How often those who wait at a file look whether somebody called, in seconds.
+_LISTENS_S = 0.1
 #: Insertions in the words of each kind of database.
 _INSERTS = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 #: Where those who wait are called, within a database.
@@ -128,28 +130,46 @@ class Database:
         with self.waiting():
             time.sleep(seconds)
 
-    @property
-    def calls(self) -> bool:
-        """Whether those who wait can be called; of a file they have to look again and again."""
-        return self.address.path is None
-
     def call(self, connection: Connection) -> None:
         """Wake those who listen, as soon as this transaction is done."""
-        if self.calls:
+        if self.address.path is None:
             connection.exec_driver_sql(f"NOTIFY {_CHANNEL}")
+        else:
+            connection.info["calls"] = True
 
-    def listen(self, seconds: float) -> None:
-        """Wait until somebody calls, or so long; from the first time on no call is missed."""
+    def called(self) -> int:
+        """When somebody called last, as far as that is known; from here on no call is missed."""
+        if self.address.path is None:
+            self._with_server(lambda connection: connection.exec_driver_sql(f"LISTEN {_CHANNEL}"))
+            return 0
+        with suppress(FileNotFoundError):
+            return os.stat(f"{self.address.path}.lock").st_mtime_ns
+        return 0
+
+    def listen(self, seconds: float, since: int) -> None:
+        """Wait until somebody has called since, or so long."""
+        until = time.monotonic() + seconds
+        if self.address.path is not None:
+            while self.called() == since and time.monotonic() < until:
+                self.pause(_LISTENS_S)
+            return
+
+        def work(connection: Connection) -> None:
+            server: Any = connection.connection.driver_connection
+            with self.waiting():
+                list(server.notifies(timeout=seconds, stop_after=1))
+                list(server.notifies(timeout=0.0))  # further ones say the same
+
+        self._with_server(work)
+
+    def _with_server(self, work: Callable[[Connection], object]) -> None:
+        """Do something with the kept connection that may fail: whoever reads next will find out."""
         dialect: Any = self.keeping.dialect
         try:
             with self.keeping.connect() as connection:
-                connection.exec_driver_sql(f"LISTEN {_CHANNEL}")
+                work(connection)
                 connection.commit()
-                server: Any = connection.connection.driver_connection
-                with self.waiting():
-                    list(server.notifies(timeout=seconds, stop_after=1))
-                    list(server.notifies(timeout=0.0))  # further ones say the same
-        except (SQLAlchemyError, dialect.loaded_dbapi.Error):  # away, as whoever reads will find
+        except (SQLAlchemyError, dialect.loaded_dbapi.Error):
             self.keeping.dispose()
             self.pause(_WAITS_S[0])
 
@@ -172,7 +192,11 @@ class Database:
             with self.engine.begin() as connection:
                 for statement in self._beginning(writes=writes, durable=durable):
                     connection.exec_driver_sql(statement)
-                return work(connection)
+                done, calls = work(connection), connection.info.pop("calls", False)
+            if calls:
+                with suppress(OSError):  # those who wait look by themselves, too
+                    os.utime(f"{self.address.path}.lock")
+            return done
 
     def _beginning(self, *, writes: bool, durable: bool) -> list[str]:
         """What a transaction begins with."""

@@ -131,12 +131,12 @@ def _asked(
         database, answer = store.database, None
         try:
             while answer is None:
-                known, entered = database.note(partial(asks.entered, store, known, ask))
-                if entered.fence is None:
-                    answer = asks.waited(store, ask, entered.waiting)
+                known, fence = database.note(partial(asks.entered, store, known, ask))
+                if fence is None:
+                    answer = asks.waited(store, ask)
                     known = known if answer is None else store.read(known)
                 else:
-                    known, answer = _served(store, known, ask, entered.fence, work_out)
+                    known, answer = _served(store, known, ask, fence, work_out)
         except BaseException:
             with suppress(StorageError):  # otherwise it lapses
                 database.write(partial(asks.left, store, ask), patience_s=0.0)
