@@ -22,6 +22,9 @@ from benchmarks.report.open_standings import (
     shared,
 )
 
+#: From one group of recipes nothing can be said of others.
+_FEWEST_GROUPS = 2
+
 
 def fitted_here(method: str, races: Sequence[Race]) -> bool:
     """Whether a published rule was fitted to the runs behind one of the emulators."""
@@ -67,6 +70,8 @@ def verdict(races: Sequence[Race]) -> str:
         f"target run at its own end, ours {found[OURS]:.1%}"
     )
     claim = "excludes zero" if sure else "does not exclude zero, so nobody is shown to be ahead"
+    if groups < _FEWEST_GROUPS:
+        claim = "is of a single group of recipes, so nothing is shown"
     return (
         f"Over {gap.worlds} worlds of {targets} targets in {groups} groups of recipes {head}. "
         f"Ours less that one: {100 * gap.difference:+.1f} points; the 95 % interval, {low:+.1f} … "

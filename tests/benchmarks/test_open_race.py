@@ -175,6 +175,7 @@ def test_a_rule_fitted_to_a_raced_sweep_is_no_rival_there():
     races.append(made_up("sobol", "steplaw", "case", 0, 0.2))
     assert rivals(races) == ["sobol"]
     assert "ours has the lowest" in verdict(races)
+    assert "a single group of recipes, so nothing is shown" in verdict(races)
 
 
 def test_losses_name_the_budgets_at_which_a_rival_is_lower():
