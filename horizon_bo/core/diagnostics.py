@@ -14,6 +14,7 @@ from horizon_bo.core.decision import Decision, octaves
 from horizon_bo.core.inference import Belief, study_expectation
 from horizon_bo.core.normal import remaining
 from horizon_bo.core.oddities import measured, oddities
+from horizon_bo.core.priors import UNLIKENESS, named_values
 from horizon_bo.study.trials import Study
 
 #: Below these the sampler has not mixed.
@@ -24,6 +25,8 @@ _PRIOR_DRIVEN = 0.8
 _CONFLICT = 2.0
 #: Standard deviations by which one cell may disagree with the others.
 SURPRISE = 3.0
+#: How many times as far from the public sweeps as they are from each other is worth a warning.
+_UNLIKE = 1.35
 #: Coefficient sets and runs that the leave-one-horizon-out check looks at.
 _CHECKED_SETS, _CHECKED_RUNS = 16, 120
 _NORMAL_90 = 2 * 1.6449  # width of a normal's central 90 % in standard deviations
@@ -93,6 +96,7 @@ def warnings(study: Study, belief: Belief, decision: Decision) -> tuple[str, ...
         _conflict,
         _conflict_with_laws,
         _all_diverged,
+        _unlike_public_sweeps,
     )
     found = [check(study, belief, decision) for check in checks]
     found.extend(oddities(study, belief))
@@ -175,6 +179,24 @@ def _all_diverged(study: Study, belief: Belief, decision: Decision) -> str | Non
     if len(belief.runs) and bool(belief.runs.diverged.all()):
         return "every run diverged: they only bound the optimum from above; try lower rates"
     return None
+
+
+def _unlike_public_sweeps(study: Study, belief: Belief, decision: Decision) -> str | None:
+    """The runs surprise under the prior, which has widened for it."""
+    posterior, priors = belief.posterior, belief.posterior.priors
+    unlike = priors.names.index(UNLIKENESS)
+    factor = float((priors[UNLIKENESS].scale * posterior.z[:, unlike]).exp().mean())
+    if factor < _UNLIKE:
+        return None
+    away = posterior.z[:, 1:unlike].mean(0)
+    name = priors.names[1 + int(away.abs().argmax())]
+    expected = priors[name]
+    found = float(named_values(posterior.z, priors)[name].mean())
+    return (
+        f"unlike the public sweeps, so all that they say is believed {factor:.1f} times less "
+        f"surely: most in {name} ({found:.2g}, expected {expected.location:.2g} ± "
+        f"{expected.scale:.2g})"
+    )
 
 
 def _unhealthy(belief: Belief) -> list[str]:

@@ -34,7 +34,9 @@ class Priors:
 
         value = location + root · u(z),        u(z) = z, or with heavy tails z + z³/12
 
-    so that the root of a covariance carries how coefficients go together between recipes.
+    so that the root of a covariance carries how coefficients go together between recipes. Where the
+    last is `UNLIKENESS`, root · u of all but the first is multiplied by its exponential: a recipe
+    that is unlike the others in one coefficient may be unlike them in any.
     """
 
     names: tuple[str, ...]
@@ -100,6 +102,11 @@ EXPECTED: Mapping[str, Prior] = MappingProxyType(
 #: Exponents of the optimum in params, tokens and batch: learnt, together, with heavy tails.
 EXPONENTS = COEFFICIENTS[:3]
 
+#: ln of how many times as far from the population a recipe lies in all its coefficients as recipes
+#: do: what surprises in one of them widens the others, what does not narrows them.
+UNLIKENESS = "log_unlikeness"
+UNLIKE = Prior(0.0, 0.5)
+
 #: A recipe other than the study's own may sit this far off in ln LR* (four averaging and
 #: schedule pairs measured on small runs: 0.1 to 1.1).
 SOURCE_OFFSET_SD = 0.6
@@ -143,7 +150,7 @@ def study_priors(log_center: float, log_center_sd: float, population: Population
     """
     learnt = {name: Prior(float(population.mean[k]), 1.0, True) for k, name in enumerate(EXPONENTS)}
     optimum = Prior(log_center, log_center_sd, heavy=True)
-    priors = Priors.independent({"log_optimum": optimum, **learnt, **EXPECTED})
+    priors = Priors.independent({"log_optimum": optimum, **learnt, **EXPECTED, UNLIKENESS: UNLIKE})
     root, size = priors.root.clone(), len(EXPONENTS)
     own = torch.from_numpy(population.covariance)[:size, :size]
     root[1 : 1 + size, 1 : 1 + size] = torch.linalg.cholesky(own)
@@ -155,9 +162,7 @@ def coefficients(z: Float[Tensor, "*set coordinate"], priors: Priors) -> Coeffic
 
     Coordinates past the named priors are the ln LR* offsets of other recipes.
     """
-    named, offsets = z[..., : len(priors)], z[..., len(priors) :]
-    values = priors.location + named * (1 + priors.tail * named.square()) @ priors.root.mT
-    by_name = dict(zip(priors.names, values.unbind(-1), strict=True))
+    by_name, offsets = named_values(z, priors), z[..., len(priors) :]
     law_fields = {f.name for f in fields(HorizonLaw)}
     return Coefficients(
         law=HorizonLaw(
@@ -174,3 +179,15 @@ def coefficients(z: Float[Tensor, "*set coordinate"], priors: Priors) -> Coeffic
         cliff=by_name["cliff"],
         source_offset=torch.nn.functional.pad(SOURCE_OFFSET_SD * offsets, (1, 0)),
     )
+
+
+def named_values(
+    z: Float[Tensor, "*set coordinate"], priors: Priors
+) -> dict[str, Float[Tensor, "*set"]]:
+    """What each prior's name stands for at standard-normal coordinates."""
+    named = z[..., : len(priors)]
+    away = named * (1 + priors.tail * named.square()) @ priors.root.mT
+    if priors.names[-1] == UNLIKENESS:
+        own, others, last = away[..., :1], away[..., 1:-1], away[..., -1:]
+        away = torch.cat([own, others * (priors.location[-1] + last).exp(), last], -1)
+    return dict(zip(priors.names, (priors.location + away).unbind(-1), strict=True))

@@ -62,18 +62,14 @@ def test_the_same_study_gets_the_same_suggestions(three):
 
 
 def test_suggestions_without_a_cooldown_are_the_frozen_ones(three):
-    # of 2026-11-26, when the sampler began to blur losses: rates and sizes
+    # of 2026-11-26, when a recipe may be unlike the others in all it is: rates and sizes
     frozen = {
         fresh: [
-            (1.9793496712228214e-4, 6e7),
+            (1.119689259888816e-3, 6e7),
             (1.7915028158221064e-2, 6e7),
             (6.333918947913029e-3, 6e7),
         ],
-        informed: [
-            (1.971483789586934e-2, 6e7),
-            (1.971483789586934e-2, 6e7),
-            (1.0891012161064636e-4, 6e7),
-        ],
+        informed: [(1.971483789586934e-2, params) for params in (6e7, 1.2e8, 6e7)],
     }
     for state, expected in frozen.items():
         runs = three[1] if state is informed else suggest(*state(), 3)

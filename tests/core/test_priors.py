@@ -1,5 +1,6 @@
 """Priors: coordinates become coefficients, alone or together, and stretch where tails are heavy."""
 
+import math
 from dataclasses import fields, replace
 
 import numpy as np
@@ -15,6 +16,7 @@ from horizon_bo.core.priors import (
     EXPECTED,
     EXPONENTS,
     NAMES,
+    UNLIKENESS,
     Coefficients,
     Prior,
     coefficients,
@@ -84,9 +86,10 @@ def population() -> Population:
 def test_exponents_vary_together_as_the_population_does():
     learnt = population()
     priors = study_priors(-6.0, 1.0, learnt)
-    light = replace(priors, tail=torch.zeros(SIZE, dtype=torch.float64))
+    light = replace(priors, tail=torch.zeros_like(priors.tail))
     generator = torch.Generator().manual_seed(0)
-    z = torch.randn(20_000, SIZE, dtype=torch.float64, generator=generator)
+    z = torch.randn(20_000, len(priors), dtype=torch.float64, generator=generator)
+    z[:, -1] = 0.0  # as unlike the population as recipes are
     drawn = coefficients(z, light)
     values = torch.stack([value_of(drawn, name) for name in EXPONENTS], -1)
     expected = torch.from_numpy(learnt.covariance)[:3, :3]
@@ -113,6 +116,20 @@ def test_a_coefficient_held_otherwise_leaves_the_others_as_they_were():
     assert held[NAMES[-1]] == Prior(3.0, 0.25, heavy=True)
     for name in NAMES[:-1]:
         assert held[name] == priors[name]
+
+
+def test_an_unlike_recipe_is_so_many_times_as_far_from_the_population_in_all_but_its_best_rate():
+    priors = study_priors(-6.0, 0.7, population())
+    assert priors.names == (*NAMES, UNLIKENESS)
+    z = torch.linspace(-2, 2, len(priors), dtype=torch.float64).repeat(2, 1)
+    z[1, -1] = math.log(3.0) / priors[UNLIKENESS].scale
+    z[0, -1] = 0.0
+    usual, unlike = coefficients(z, priors).law.mapped(lambda v: v[0]), coefficients(z, priors).law
+    assert unlike.log_optimum[1] == usual.log_optimum
+    for name in (*EXPONENTS, "log_curvature", "asymmetry"):
+        center = priors[name].location
+        away = getattr(unlike, name)[1] - center
+        close(away, 3.0 * (getattr(usual, name) - center), rtol=1e-12, atol=1e-12)
 
 
 def test_coordinates_past_the_priors_offset_other_recipes_and_never_the_own():
