@@ -62,21 +62,25 @@ def test_the_same_study_gets_the_same_suggestions(three):
 
 
 def test_suggestions_without_a_cooldown_are_the_frozen_ones(three):
-    # of 2026-11-26, when a recipe may be unlike the others in all it is: rates and sizes
+    # of 2026-11-26, when a recipe may be unlike the others in all it is: rates, sizes and tokens
     frozen = {
         fresh: [
-            (1.119689259888816e-3, 6e7),
-            (1.7915028158221064e-2, 6e7),
-            (6.333918947913029e-3, 6e7),
+            (0.001119689259888816, 6e7, 1e9),
+            (0.017915028158221064, 6e7, 1e9),
+            (0.006333918947913029, 6e7, 1e9),
         ],
-        informed: [(1.971483789586934e-2, params) for params in (6e7, 1.2e8, 6e7)],
+        informed: [
+            (0.01971483789586934, 6e7, 1e9),
+            (0.01971483789586934, 1.2e8, 2e9),
+            (0.01971483789586934, 6e7, 1e9),
+        ],
     }
     for state, expected in frozen.items():
         runs = three[1] if state is informed else suggest(*state(), 3)
-        rates, sizes = zip(*expected, strict=True)
+        rates, sizes, tokens = zip(*expected, strict=True)
         assert [run.learning_rate for run in runs] == pytest.approx(rates, rel=1e-12)
         assert tuple(run.params for run in runs) == sizes
-        assert {run.tokens for run in runs} == {1e9}
+        assert tuple(run.tokens for run in runs) == tokens
         assert {(run.branches, run.cooldown) for run in runs} == {((), None)}
 
 
