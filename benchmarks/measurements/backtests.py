@@ -32,8 +32,9 @@ Line = dict[str, Any]
 def sweeps() -> list[Path | str]:
     """Every public sweep that is here, cheap ones first."""
     beside = Path(os.environ["HORIZON_BO_DATA"])
-    tables = [*(beside / "sweeps").glob("*.csv"), beside / "steplaw_dense.csv"]
-    return [*sorted(tables, key=lambda path: path.stat().st_size), "stdlib_gpt.csv"]
+    tables: list[Path] = [*(beside / "sweeps").glob("*.csv"), beside / "steplaw_dense.csv"]
+    tables.sort(key=lambda path: path.stat().st_size)
+    return [*tables, "stdlib_gpt.csv"]
 
 
 def measured(table: Path | str, lines: Path) -> list[Line]:
@@ -42,7 +43,7 @@ def measured(table: Path | str, lines: Path) -> list[Line]:
     try:
         found = backtest(table, cells=CELLS, out=lines)
     except HorizonBOError as error:
-        return [{"sweep": name, "refused": str(error)}]
+        return [{"sweep": name, "refused": str(error).replace(f"{Path(table).parent}/", "")}]
     return [{"sweep": name, **record} for record in records(found)]
 
 
