@@ -13,7 +13,7 @@ from horizon_bo.study.branches import by_run, suggestion
 from horizon_bo.study.trials import Study, Trial
 
 #: States of runs that have not ended.
-UNDER_WAY = ("running", "waiting", "lapsed", "by hand")
+UNDER_WAY = ("running", "waiting", "lapsed", "handed out")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +22,7 @@ class RunStatus:
 
     Args:
         id: Its id.
-        state: "running", "waiting" for a worker, "lapsed" (its worker is silent), "by hand"
+        state: "running", "waiting" for a worker, "lapsed" (its worker is silent), "handed out"
             (suggested to somebody who will report it), "queued" (asked for and to be handed out
             next), "withdrawn", "forgotten", or how it ended.
         worker: Who makes or made it, machine and process; `None` where no worker did.
@@ -97,5 +97,5 @@ def _state(trials: tuple[Trial, ...], claim: Row | None, now_s: float) -> str:
     if last.state == "queued":
         return "queued"
     if claim is None or claim.state == "ended":
-        return "by hand"
+        return "handed out"
     return "lapsed" if lapsed(claim, now_s) else claim.state

@@ -39,7 +39,7 @@ def test_a_worker_makes_runs_and_status_shows_who_made_them(tmp_path):
 def test_a_run_that_was_suggested_to_somebody_is_shown_as_by_hand_and_left_to_them(tmp_path):
     tuner_with_pending(tmp_path / "runs.db")
     run, _ = map(json.loads, invoke(f"status {tmp_path / 'runs.db'} --json").stdout.splitlines())
-    assert (run["state"], run["worker"]) == ("by hand", None)
+    assert (run["state"], run["worker"]) == ("handed out", None)
 
 
 def test_gpu_hours_are_what_scales_say_and_then_what_runs_reached(tmp_path):
