@@ -75,6 +75,8 @@ class MissingExtraError(HorizonBOError, ImportError):
     """
 
     def __init__(self, what: str, package: str, extra: str):
-        super().__init__(
-            f"{what} needs {package}, which is not installed; pip install 'horizon-bo[{extra}]'"
-        )
+        super().__init__(what, package, extra)
+
+    def __str__(self) -> str:
+        what, package, extra = self.args
+        return f"{what} needs {package}, which is not installed; pip install 'horizon-bo[{extra}]'"

@@ -154,3 +154,8 @@ def test_the_model_page_has_the_constants_of_the_code():
     ):
         assert claim in said
     assert candidates._RATE_STEP == 0.5
+
+
+def test_no_page_holds_two_versions_of_itself():
+    pages = [*DOCS.rglob("*.md"), DOCS.parent / "README.md", DOCS.parent / "CHANGELOG.md"]
+    assert [page for page in pages if "\n<<<<<<< " in page.read_text(encoding="utf-8")] == []

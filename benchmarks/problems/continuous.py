@@ -8,6 +8,7 @@ than the sweep's shortest: further down an emulator is a bare law, and a run a f
 """
 
 import math
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -91,8 +92,9 @@ class Contest:
 
     @cached_property
     def guess(self) -> float:
-        """What somebody takes for the best rate, kept inside the rates."""
-        error = GUESS_SD * np.random.default_rng([self.seed, 1]).standard_normal()
+        """What somebody takes for the best rate, another for each target, kept inside the rates."""
+        drawn = np.random.default_rng([self.seed, zlib.crc32(self.target.name.encode())])
+        error = GUESS_SD * drawn.standard_normal()
         return float(np.clip(self.truth["optimum"] * math.exp(error), *self.rates))
 
     @cached_property

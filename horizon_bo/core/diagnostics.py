@@ -188,14 +188,16 @@ def _unlike_public_sweeps(study: Study, belief: Belief, decision: Decision) -> s
     factor = float((priors[UNLIKENESS].scale * posterior.z[:, unlike]).exp().mean())
     if factor < _UNLIKE:
         return None
-    away = posterior.z[:, 1:unlike].mean(0)
-    name = priors.names[1 + int(away.abs().argmax())]
-    expected = priors[name]
-    found = float(named_values(posterior.z, priors)[name].mean())
+    values = named_values(posterior.z, priors)
+    away = {
+        name: (float(values[name].mean()) - priors[name].location) / priors[name].scale
+        for name in priors.names[1:unlike]
+    }
+    name = max(away, key=lambda name: abs(away[name]))
     return (
-        f"unlike the public sweeps, so all that they say is believed {factor:.1f} times less "
-        f"surely: most in {name} ({found:.2g}, expected {expected.location:.2g} ± "
-        f"{expected.scale:.2g})"
+        f"unlike the recipes behind the prior, which is believed {factor:.1f} times less surely: "
+        f"most in {name.replace('_', ' ')}, {away[name]:+.1f} standard deviations off; a few cheap "
+        "runs at other sizes and lengths tell more than the prior can"
     )
 
 

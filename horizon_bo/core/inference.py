@@ -131,22 +131,23 @@ def finished_runs(study: Study) -> tuple[Runs, tuple[str, ...], float]:
     loss_scale = float(statistics.median(losses)) if losses else LOSS_BEFORE_DATA
     points = placed(study, trials, recipes)
     loss = torch.tensor([t.loss or math.nan for t in trials], dtype=torch.float64) / loss_scale
-    loss = torch.where(blown_up(points, loss), math.nan, loss)
     known = torch.tensor([t.loss_sd or 0.0 for t in trials], dtype=torch.float64) / loss_scale
     cell, cells = assign_cells(points)
     runs = Runs(points, loss, known.square(), torch.ones_like(loss), cell, cells)
-    return thinned(condensed(without_repeats(runs))), recipes, loss_scale
+    few = thinned(condensed(without_repeats(runs)))
+    loss = torch.where(blown_up(few.points, few.loss), math.nan, few.loss)
+    return replace(few, loss=loss), recipes, loss_scale
 
 
 def blown_up(points: Points, loss: Float[Tensor, "run"]) -> Bool[Tensor, "run"]:
     """Which runs ended so high that their loss says no more than that they blew up.
 
-    Those a quarter above a run no larger and no longer, at a lower rate: no bowl goes on as its
-    bottom does up there, and a digit too many is not read as a steep one. A run that all others
-    lie so far above is no measure for them.
+    Those a quarter above a run no larger and no longer, of no smaller batch, at a lower rate: no
+    bowl goes on as its bottom does up there, and a digit too many is not read as a steep one. A run
+    that two or more others, and all of them, lie so far above is no measure for them.
     """
-    n, d, _ = points.log_scales.unbind(-1)
-    same = points.source[:, None] == points.source
+    n, d, b = points.log_scales.unbind(-1)
+    same = (points.source[:, None] == points.source) & (b[:, None] <= b + _NEAR)
     harder = same & (n[:, None] >= n - _NEAR) & (d[:, None] >= d - _NEAR)  # [run, measure]
     harder &= ~loss.isnan()[:, None] & ~torch.eye(len(n), dtype=torch.bool)
     above = harder & (loss[:, None] > _BLOWN_UP * loss)

@@ -61,7 +61,8 @@ def _far_from_expected(study: Study, belief: Belief) -> Iterator[str]:
 def foretold(belief: Belief, wanted: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
     """Losses of some runs as others foretell them, and their sd, in typical losses."""
     if len(wanted) == 0:
-        return torch.zeros(0), torch.zeros(0)
+        nothing = torch.zeros(0, dtype=torch.float64)
+        return nothing, nothing
     pick, count = belief.posterior.some(_SETS), len(given)
     residual, covariance = measured(belief, pick, torch.cat([given, wanted]))
     across, own = covariance[:, count:, :count], covariance[:, count:, count:]

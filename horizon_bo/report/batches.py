@@ -53,7 +53,9 @@ def batch_figure(
     batches = np.exp(np.linspace(*ends, _BATCHES))
     pairs = pairs_at(study, belief, batches.tolist())
     low, median, high = _quantiles(pairs)
-    grid = torch.linspace(float(low.min()) - 1.0, float(high.max()) + 1.0, _RATES).double()
+    grid = torch.linspace(
+        float(low.min()) - 1.0, float(high.max()) + 1.0, _RATES, dtype=torch.float64
+    )
     costs = _costs(pairs, grid)
     at = np.unravel_index(int(costs.argmin()), costs.shape)
     edges = np.array([[_within(row, grid.numpy(), most) for row in costs] for most in COSTS])

@@ -230,7 +230,7 @@ def _removed(study: Study, belief: Belief) -> tuple[np.ndarray, np.ndarray]:
     count = np.bincount(member, minlength=len(belief.runs))
     removed = np.full((2, len(study.trials)), math.nan)
     for row, factor in zip(removed, (share.regret, share.spread), strict=True):
-        row[[trial.id for trial in ended]] = ((factor.numpy() - 1) / count)[member]
+        row[[trial.id for trial in ended]] = ((factor.numpy() - 1) / count.clip(1))[member]
     return removed[0], removed[1]
 
 
@@ -240,13 +240,9 @@ def _members(study: Study, belief: Belief, ended: Sequence[Trial]) -> np.ndarray
     if len(ended) == len(runs):
         return np.arange(len(ended))
     points = placed(study, ended, belief.recipes)
-    diverged = torch.tensor([t.status == "diverged" for t in ended])
     places = lambda at: torch.cat([at.log_lr[:, None], at.log_scales], 1)  # noqa: E731
-    labels = lambda at, blown: torch.stack([at.source, blown], 1)  # noqa: E731
-    return nearest(
-        (places(points), labels(points, diverged)),
-        (places(runs.points), labels(runs.points, runs.diverged)),
-    ).numpy()
+    own = lambda at: (places(at), at.source[:, None])  # noqa: E731
+    return nearest(own(points), own(runs.points)).numpy()
 
 
 def history_figure(

@@ -95,6 +95,7 @@ def claim_waiting(
             return now, _claim(now.study, row, row.attempt + 1, lost, owner)
         return now, None
 
+    store.database.refuse_absent()
     known, there = store.database.read(lambda c: (store.caught_up(c, known), left(c)))
     if not there:
         return known, None

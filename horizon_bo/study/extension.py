@@ -9,7 +9,12 @@ from dataclasses import fields, replace
 from typing import Any
 
 from horizon_bo.errors import InvalidSpaceError
-from horizon_bo.study.horizons import Horizon, SearchSpace, refuse_unlikely_sizes
+from horizon_bo.study.horizons import (
+    Horizon,
+    SearchSpace,
+    refuse_batches,
+    refuse_unlikely_sizes,
+)
 from horizon_bo.study.quantities import shown_count
 from horizon_bo.study.trials import Study
 
@@ -62,8 +67,10 @@ def for_target(study: Study, target: Horizon) -> Study:
     """The study as if it had been asked for another target.
 
     Raises:
-        InvalidSpaceError: Runs are larger or longer than it.
+        InvalidSpaceError: Runs are larger or longer than it, or its batch is above its tokens.
     """
+    own = () if target.batch_tokens is None else (target.batch_tokens,)
+    refuse_batches(own, target.tokens, "target's tokens")
     for name in ("params", "tokens"):
         largest = max((getattr(trial, name) for trial in study.trials), default=0.0)
         if largest > getattr(target, name):

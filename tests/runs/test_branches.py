@@ -19,7 +19,8 @@ from tests.beliefs import STRADDLING, WORLD
 from tests.studies import SPACE, TARGET, small_study, small_tuner
 from tests.study.test_branches import BRANCHES, branched, ordinary
 
-CELL = (6e7, 5e8)
+#: Two cells in which the rate is known well enough that longer readings of one trunk tell most.
+CELLS = [(6e7, 5e8), (1.2e8, 5e8)]
 WSD = {
     "target": replace(TARGET, schedule="wsd"),
     "space": replace(SPACE, tokens=(5e8, 4e9), cooldown=0.2),
@@ -48,7 +49,7 @@ def informed_tuner(**changes) -> HorizonTuner:
     """A tuner that would rather branch than not."""
     cheap = {**WSD, "space": replace(SPACE, tokens=(5e8, 4e9), cooldown=0.05)}
     tuner = small_tuner(**cheap, prior_center=1.5e-3, seed=1, **changes)
-    tuner.import_runs(WORLD.sweep([CELL], STRADDLING))
+    tuner.import_runs(WORLD.sweep(CELLS, STRADDLING))
     return tuner
 
 
@@ -114,7 +115,7 @@ def test_a_study_that_branches_on_the_command_line(tmp_path, monkeypatch):
     study = HorizonTuner.open("runs.db").study
     assert (study.space.cooldown, study.space.schedules) == (0.2, ("wsd",))
     assert (study.target.schedule, study.target.averaging) == ("wsd", "none")
-    HorizonTuner.open("runs.db").import_runs(WORLD.sweep([CELL], STRADDLING))
+    HorizonTuner.open("runs.db").import_runs(WORLD.sweep(CELLS, STRADDLING))
     run = json.loads(call("suggest runs.db --json").stdout)
     assert run["cooldown"] == 0.2
     assert run["branches"] == sorted(run["branches"])

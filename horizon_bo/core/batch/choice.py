@@ -95,10 +95,10 @@ class Pairs:
     @property
     def decision(self) -> Decision:
         """The decision at the best batch, its regret counted against every batch and rate."""
-        level = torch.stack([draws.level for draws in self.draws]).amin(0)
-        missed = (self.loss[self.best] - level).clamp_min(0.0)
-        own = self.decisions[self.best]
-        return replace(own, expected_regret=float((missed / (1 + missed / own.token_slope)).mean()))
+        own, level = self.decisions[self.best], self.draws[self.best].level
+        missed = level - torch.stack([draws.level for draws in self.draws]).amin(0)
+        by_batch = missed / (1 + missed / own.token_slope)  # bounded as the regret of a rate is
+        return replace(own, expected_regret=float((self.loss[self.best] - level + by_batch).mean()))
 
     def at_best(self, belief: Belief) -> Belief:
         """The belief with the target's draws at the best batch."""
@@ -168,8 +168,8 @@ def batch_warnings(study: Study, found: BatchDecision | None) -> tuple[str, ...]
     made = {trial.batch_tokens for trial in study.informing if study.recipe(trial) is None}
     if len(made - {None}) < 2:
         said.append(
-            "no two batches have been run: how the loss depends on the batch is the prior's; make "
-            "runs at several, with batch_tokens of the search space"
+            "no two batches have been run: how the loss depends on the batch is the prior's; leave "
+            "the target's batch open and give the search space several to have them tried"
         )
     elif len(found.choices) > 1 and found.best in (found.choices[0], found.choices[-1]):
         end = "smallest" if found.best is found.choices[0] else "largest"
