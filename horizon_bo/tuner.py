@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, overload
 
 from horizon_bo.core import policy
-from horizon_bo.core.batch.choice import USUAL_COST, settled
+from horizon_bo.core.batch.choice import settled
 from horizon_bo.core.checks.check import Expectation
 from horizon_bo.core.checks.rehearsal import Check
 from horizon_bo.core.inference import Belief, believe
@@ -316,7 +316,7 @@ class HorizonTuner:
         *,
         target: Horizon | None = None,
         batch_tokens: Sequence[float] = (),
-        max_batch_cost: float = USUAL_COST,
+        max_batch_cost: float = policy.USUAL_BATCH_COST,
         without: Sequence[float] = (),
         limits: policy.Limits | None = None,
     ) -> policy.Recommendation:

@@ -17,15 +17,13 @@ from horizon_bo.cli.terminal import (
     target_runs,
 )
 from horizon_bo.errors import InvalidSpaceError
-from horizon_bo.study.horizons import training_flops
+from horizon_bo.study.horizons import USUAL_BATCH_COST, training_flops
 from horizon_bo.study.quantities import shown_rate
 
 if TYPE_CHECKING:
     from horizon_bo import Horizon, HorizonTuner, Recommendation
     from horizon_bo.core.batch.choice import BatchDecision
 
-#: As `recommend` of the tuner has it, whose module takes long to load.
-USUAL_BATCH_COST = 0.02
 
 RecommendationFigure = Annotated[
     str | None,

@@ -14,7 +14,6 @@ import torch
 from horizon_bo.core import acquisition
 from horizon_bo.core.acquisition import Plan
 from horizon_bo.core.batch.choice import (
-    USUAL_COST,
     BatchDecision,
     Pairs,
     aims,
@@ -31,7 +30,7 @@ from horizon_bo.core.linearized import Aim, Known, linearized
 from horizon_bo.core.points import Candidates
 from horizon_bo.errors import BudgetExhaustedError
 from horizon_bo.study.branches import branch_flops, suggestion
-from horizon_bo.study.horizons import open_batches
+from horizon_bo.study.horizons import USUAL_BATCH_COST, open_batches
 from horizon_bo.study.trials import Study, Suggestion, Trial
 
 
@@ -124,7 +123,7 @@ def recommend(
     pool: Sequence[Trial] | None = None,
     limits: Limits | None = None,
     batches: Sequence[float] = (),
-    max_batch_cost: float = USUAL_COST,
+    max_batch_cost: float = USUAL_BATCH_COST,
 ) -> Recommendation:
     """The rate to train the target with; before the first run it is the prior's.
 

@@ -9,6 +9,8 @@ from typing import Any, Literal
 from horizon_bo.errors import InvalidSpaceError
 from horizon_bo.study.quantities import quoted, real, shown_count
 
+#: What the largest batch worth naming may cost above the best, as a share of the target run.
+USUAL_BATCH_COST = 0.02
 #: Forward and backward pass of a dense transformer, per parameter and token.
 #: Source: Kaplan et al. (2020), arXiv:2001.08361, section 2.1.
 FLOPS_PER_PARAM_TOKEN = 6.0

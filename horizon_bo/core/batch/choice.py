@@ -22,11 +22,14 @@ from horizon_bo.core.inference import Belief, TargetDraws
 from horizon_bo.core.laws import felt_batch
 from horizon_bo.core.linearized import RATE, Aim
 from horizon_bo.core.seeds import BATCHES, study_generator
-from horizon_bo.study.horizons import anchored, batch_doubts, open_batches
+from horizon_bo.study.horizons import (
+    USUAL_BATCH_COST,
+    anchored,
+    batch_doubts,
+    open_batches,
+)
 from horizon_bo.study.trials import Study
 
-#: What the largest batch worth naming may cost, as a share of the target run.
-USUAL_COST = 0.02
 #: Runs within this of a batch, in ln B, are runs at that batch.
 _SAME_BATCH = 0.1
 
@@ -141,7 +144,7 @@ def _only_rate(belief: Belief, log_batch: float) -> float | None:
 
 
 def batch_decision(
-    study: Study, belief: Belief, pairs: Pairs, max_cost: float = USUAL_COST
+    study: Study, belief: Belief, pairs: Pairs, max_cost: float = USUAL_BATCH_COST
 ) -> BatchDecision:
     """What to tell of some batches: each with its rate, the best, and the largest cheap one.
 
