@@ -4,8 +4,8 @@
     python -m benchmarks.measurements.store postgresql://user@host/empty_database
 
 Training and inference are replaced by nothing (by a sleep where many wait), so that what is left is
-the store's: transactions, connections and time of one run, from one report to the next; and the
-longest and median time that each of many processes waits for a suggestion.
+the store's and the guard's: transactions, connections and time of one run, from one start to the
+next; and the longest and median time that each of many processes waits for a suggestion.
 """
 
 import json
@@ -32,6 +32,8 @@ TARGET = Horizon(params=1e9, tokens=2e10)
 SPACE = SearchSpace(
     learning_rate=(1e-4, 2e-2), scales=[Scale(params=6e7)], tokens=[1e9, 2e9], batch_tokens=None
 )
+#: A command that takes no time, and names what every command has to.
+COMMAND = ("sh", "-c", "echo 3", "{learning_rate}")
 
 
 def first_places(study, belief, n, limits=None):
@@ -40,7 +42,10 @@ def first_places(study, belief, n, limits=None):
 
 
 def run_costs(address: str, runs: int) -> dict[str, float]:
-    """Seconds (typical, and of this process's own time), transactions and connections of a run."""
+    """Seconds of a run (typical, and of this process's own time), its transactions, connections.
+
+    Typical seconds are those from one start to the next, of a function and of a command.
+    """
     tuner = HorizonTuner(
         target=TARGET, space=SPACE, budget=1e4 * TARGET.flops, study=address, name="one"
     )
@@ -51,17 +56,24 @@ def run_costs(address: str, runs: int) -> dict[str, float]:
         given = {"folder": folder, "until_budget": True, "watch": lambda *_: None}
         tuner.work(lambda run: 3.0, max_runs=1, **given)
         counts.clear()
-        began_s, moments_s = time.process_time(), []
-
-        def train(run):
-            moments_s.append(time.perf_counter())
-            return 3.0
-
-        tuner.work(train, max_runs=runs, **given)
+        began_s = time.process_time()
+        run_s = _between_starts_s(tuner, lambda run: 3.0, runs, given)
         own_s = (time.process_time() - began_s) / runs
-    run_s = median(later - sooner for sooner, later in pairwise(moments_s))
-    each = {name: count / runs for name, count in counts.items()}
-    return {"run_s": run_s, "own_s": own_s, **each}
+        each = {name: count / runs for name, count in counts.items()}
+        command_s = _between_starts_s(tuner, COMMAND, runs, given)
+    return {"run_s": run_s, "command_run_s": command_s, "own_s": own_s, **each}
+
+
+def _between_starts_s(tuner, train, runs, given) -> float:
+    """Typical time from one run's start to that of the next."""
+    moments_s = []
+
+    def watch(state, event):
+        if event is not None and event.kind == "started":
+            moments_s.append(time.perf_counter())
+
+    tuner.work(train, max_runs=runs, **{**given, "watch": watch})
+    return median(later - sooner for sooner, later in pairwise(moments_s))
 
 
 def waits_s(address: str, askers: int) -> list[float]:

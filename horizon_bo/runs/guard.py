@@ -1,16 +1,21 @@
 """Guard: how does a training command end once nobody waits for it any more?
 
 A program of its own between whatever started it and the command, on whichever machine, so it
-imports nothing of the package, and little else: it is started anew for each run.
+imports nothing of the package, and little else.
 
     python -I -S guard.py FOLDER ATTEMPT SECONDS
+    python -I -S guard.py
 
-It runs the command that the folder's `run.json` holds, for so many seconds at most (`inf`), with
-`stdout.log` and `stderr.log` for its output. How the command ended goes to `exit.ATTEMPT.json`, by
-rename, unless somebody else had it ended:
+The second reads jobs from its standard input, a socket, and forks a guard for each: a line of JSON
+with these three, variables and a working directory comes along with a socket, by which the guard
+says its process and its exit code, and a file that it holds open as long as it lives.
 
-- Standard input is a pipe that its starter closes, also by dying: the command is asked to end,
-  and killed after a grace.
+A guard runs the command that the folder's `run.json` holds, for so many seconds at most (`inf`),
+with `stdout.log` and `stderr.log` for its output. How the command ended goes to
+`exit.ATTEMPT.json`, by rename, unless somebody else had it ended:
+
+- Standard input is a pipe or a socket that its starter closes, also by dying: the command is asked
+  to end, and killed after a grace.
 - The guard itself gets SIGTERM, from a scheduler: the command gets it too, and the scheduler will
   say why.
 - The attempt was fenced: `run.json` tells of a later one, or a scheduler started this one again
@@ -41,6 +46,8 @@ _SEEN_S = 60.0
 _GRACE_S = 5.0
 #: How long a scheduler's SIGTERM may come after the one that it sent to the command, in seconds.
 _NEWS_S = 0.2
+#: How much of a job is read at once, in bytes.
+_CHUNK_BYTES = 65_536
 #: Exit code of a shell for a command that cannot be started.
 _CANNOT_START = 127
 #: Numbers of the Linux calls by which a process asks to be killed along with its parent, and to
@@ -48,18 +55,20 @@ _CANNOT_START = 127
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
 
-def guarded(folder: str, attempt: int, most_s: float) -> int:
+def guarded(
+    folder: str, attempt: int, most_s: float, environment: dict | None, cwd: str | None
+) -> int:
     """Run an attempt's command until it ends, or has to; its exit code."""
     run, ended = _announced(folder, attempt), os.path.join(folder, f"exit.{attempt}.json")
     if run["attempt"] != attempt or os.path.exists(ended):
         return 0
     told: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    holder = {"attempt": attempt, "host": os.uname().nodename, "pid": os.getpid()}
-    holder["began_s"] = time.time()
-    _write(os.path.join(folder, "holder.json"), holder)
+    _ask_linux(_PR_SET_CHILD_SUBREAPER, 1)
+    who = {"host": os.uname().nodename, "pid": os.getpid(), "began_s": time.time()}
+    holder = {"attempt": attempt, **who}
+    # a machine that loses its power loses the holder as well
+    _write(os.path.join(folder, "holder.json"), holder, durably=False)
     began_s = time.monotonic()
     logs = [os.path.join(folder, name) for name in ("stdout.log", "stderr.log")]
     with open(logs[0], "ab") as out, open(logs[1], "ab") as err:
@@ -70,6 +79,8 @@ def guarded(folder: str, attempt: int, most_s: float) -> int:
                 stdout=out,
                 stderr=err,
                 process_group=0,
+                env=environment,
+                cwd=cwd,
                 preexec_fn=_die_with_the_guard,
             )
         except OSError as error:
@@ -87,9 +98,40 @@ def guarded(folder: str, attempt: int, most_s: float) -> int:
     return code
 
 
+def _handed() -> dict:
+    """A job, in a process of its own for each; this one ends with whoever hands them out."""
+    import socket
+
+    source = socket.socket(fileno=0)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks here how guards ended
+    while True:
+        text, files, *_ = socket.recv_fds(source, _CHUNK_BYTES, 2)
+        while not text.endswith(b"\n"):
+            more = source.recv(_CHUNK_BYTES)
+            if not more:
+                sys.exit(0)
+            text += more
+        if os.fork() == 0:
+            break
+        for file in files:
+            os.close(file)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    os.setsid()
+    source.detach()
+    os.dup2(files[0], 0)
+    os.close(files[0])
+    os.write(0, f"{os.getpid()}\n".encode())
+    job = json.loads(text)
+    with open(os.path.join(job["folder"], "engine.log"), "ab") as log:
+        for number in (1, 2):
+            os.dup2(log.fileno(), number)
+    return {**job, "most_s": float(job["most_s"])}
+
+
 def _watched(child: subprocess.Popen, folder: str, holder: dict, until_s: float, told: list) -> str:
     """Wait for the command, or until it has to end; why it ended."""
-    piped = stat.S_ISFIFO(os.fstat(0).st_mode)  # a scheduler gives no pipe
+    mode = os.fstat(0).st_mode  # a scheduler gives neither
+    piped = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
     began_s = checked_s = time.monotonic()
     why, passed_on = "itself", False
     while child.poll() is None:
@@ -142,12 +184,13 @@ def _read(path: str) -> dict:
         return json.load(file)
 
 
-def _write(path: str, record: dict) -> None:
+def _write(path: str, record: dict, durably: bool = True) -> None:
     draft = f"{os.path.splitext(path)[0]}.{os.uname().nodename}.{os.getpid()}"
     with open(draft, "w") as file:
         json.dump(record, file)
-        file.flush()
-        os.fsync(file.fileno())
+        if durably:
+            file.flush()
+            os.fsync(file.fileno())
     os.replace(draft, path)
 
 
@@ -181,10 +224,23 @@ def _children() -> list[int]:
 
 
 def _die_with_the_guard() -> None:
-    """For the case that the guard itself is killed; other systems have no such call."""
+    """For the case that the guard itself is killed."""
+    _ask_linux(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _ask_linux(what: int, value: int) -> None:
+    """Ask the kernel for something that other systems do not have."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        ctypes.CDLL(None).prctl(what, value)
 
 
 if __name__ == "__main__":
-    sys.exit(guarded(sys.argv[1], int(sys.argv[2]), float(sys.argv[3])))
+    if sys.argv[1:]:
+        sys.exit(guarded(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), None, None))
+    job, code = _handed(), 1
+    try:
+        code = guarded(**job)
+    finally:
+        with contextlib.suppress(OSError):  # nobody may be left to hear it
+            os.write(0, str(code).encode())
+    os._exit(code)  # somebody waits, and there is nothing to tidy up

@@ -16,7 +16,7 @@ from horizon_bo.runs.processes import Launch, Slot, called_here
 from horizon_bo.study.trials import Study, Suggestion
 
 #: After how long a run that has just been started is looked at, in seconds.
-_FIRST_LOOK_S = 0.005
+_FIRST_LOOK_S = 0.002
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from typing import Any
 from horizon_bo.errors import InvalidObjectiveError
 from horizon_bo.runs.commands import Command, Train, objective_from
 from horizon_bo.runs.cost import reached
+from horizon_bo.runs.engines.guards import guards_ready
 from horizon_bo.runs.jobs import Watch
 from horizon_bo.runs.loop import run_loop
 from horizon_bo.runs.plan import RunPlan, RunReport, Tuner
@@ -137,10 +138,10 @@ def work(
     study = changes.without_scales(tuner.refresh(), ask.without)
     given = objective_from(objective, study, elsewhere=plan.elsewhere, target_settings=None)
     work_out = working_out(ask, tuner.believed)
-    with watching(watch) as seen:
+    with watching(watch) as seen, guards_ready() as guards:
         known, root = tuner.store.read(), Path(folder)
         speeds = reached(known.study, root)
-        made = Work(tuner.store, ask, work_out, given, root, plan, seen, speeds)
+        made = Work(tuner.store, ask, work_out, given, root, plan, seen, speeds, guards)
         _, report = work_on(made, known)
     if not report.asked:  # who is asked to end waits for no server that is away
         tuner.refresh()

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from horizon_bo.runs.commands import Function, result_text
+from horizon_bo.runs.engines.guards import Guards
 from horizon_bo.runs.engines.local import local
 from horizon_bo.runs.engines.protocol import Engine, Job, Placed, resources, time_limit_s
 from horizon_bo.runs.folder import clear_disk_errors
@@ -111,14 +112,15 @@ def launcher(engine: Engine, timeout_s: float | None, given: Mapping[str, Any]) 
 
 
 @contextmanager
-def launching(lock: int, timeout_s: float | None) -> Iterator[Launch]:
+def launching(lock: int, timeout_s: float | None, guards: Guards | None = None) -> Iterator[Launch]:
     """A function that starts processes here, none of which outlives this context.
 
     Args:
         lock: File descriptor that the guards hold open as long as they live.
         timeout_s: Longest time a process may take, seconds; `None` waits for ever.
+        guards: What starts guards; `None` has one for this context alone.
     """
-    with local(lock) as engine:
+    with local(lock, guards) as engine:
         yield launcher(engine, timeout_s, {})
 
 

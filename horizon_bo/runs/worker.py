@@ -16,6 +16,7 @@ from horizon_bo.errors import StudyBusyError, TrainingFailedError
 from horizon_bo.runs.asked import Asked, AskedToEndError, asked_to_end
 from horizon_bo.runs.commands import Command, Function
 from horizon_bo.runs.cost import Measured, measured
+from horizon_bo.runs.engines.guards import Guards
 from horizon_bo.runs.folder import locked, refuse_another_study, write_json
 from horizon_bo.runs.jobs import Flight, RunEvent, Watch, WatchedState, begin, called
 from horizon_bo.runs.outcomes import (
@@ -59,6 +60,7 @@ class Work:
         plan: Time-out, retries and the most runs.
         watch: Called with what happens.
         measured: Speeds of the runs that ended.
+        guards: What starts guards.
     """
 
     store: StudyStore
@@ -69,6 +71,7 @@ class Work:
     plan: RunPlan
     watch: Watch
     measured: tuple[Measured, ...]
+    guards: Guards
 
 
 @dataclass(frozen=True)
@@ -218,7 +221,7 @@ def _trained(
     """How a run's training ended; `None` where it was broken off."""
     folder = work.root / str(claim.run.id)
     (slot,) = slots(1, ())  # a GPU is the scheduler's to give
-    with _free(folder, asked) as lock, launching(lock, work.plan.timeout_s) as launch:
+    with _free(folder, asked) as lock, launching(lock, work.plan.timeout_s, work.guards) as launch:
         flight = begin(work.objective, launch, claim.run, folder, slot, claim.attempt)
         again = f", attempt {claim.attempt}" if claim.attempt > 1 else ""
         event = RunEvent("started", claim.run, folder, f"started in {slot.name}{again}")

@@ -1,13 +1,12 @@
 """Local engine: how do runs train on this machine?
 
-As processes that do not outlive the loop: each guard holds a pipe whose other end is here.
+As processes that do not outlive the loop: each guard ends with a line whose other end is here.
 """
 
-import os
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
+from horizon_bo.runs.engines.guards import Guard, Guards, guards_ready
 from horizon_bo.runs.engines.protocol import Job, State
 from horizon_bo.runs.folder import clear_disk_errors
 from horizon_bo.runs.outcomes import Exit
@@ -21,48 +20,45 @@ class Local:
 
     Args:
         lock: File descriptor that the guards hold open as long as they live.
+        guards: What starts them.
     """
 
     name = "local"
     look_s = 0.05
 
-    def __init__(self, lock: int) -> None:
-        self._lock = lock
-        self._guards: dict[str, subprocess.Popen[bytes]] = {}
+    def __init__(self, lock: int, guards: Guards) -> None:
+        self._lock, self._guards = lock, guards
+        self._alive: dict[str, Guard] = {}
+        self._ended: dict[str, State] = {}
 
     def submit(self, job: Job) -> None:
         """Start an attempt."""
-        with clear_disk_errors(job.folder), (job.folder / "engine.log").open("ab") as log:
-            self._guards[job.name] = subprocess.Popen(
-                job.argv,
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                env={**os.environ, **job.environment},
-                start_new_session=True,
-                pass_fds=(self._lock,),
-            )
+        with clear_disk_errors(job.folder):
+            self._alive[job.name] = self._guards.started(job, self._lock)
 
     def states(self) -> Mapping[str, State]:
         """How those attempts ended whose guard is gone."""
-        return {
-            name: Exit(code=guard.returncode if guard.returncode >= 0 else 128 - guard.returncode)
-            for name, guard in self._guards.items()
-            if guard.poll() is not None
-        }
+        codes = {name: guard.code() for name, guard in self._alive.items()}
+        ended = {name: Exit(code=code) for name, code in codes.items() if code is not None}
+        self._alive = {name: self._alive[name] for name in codes if name not in ended}
+        self._ended |= ended
+        return self._ended
 
     def cancel(self, names: Sequence[str]) -> None:
         """End attempts along with all they started, and wait until they are gone."""
-        guards = [self._guards[name] for name in names]
-        for guard in guards:
-            assert guard.stdin is not None
-            guard.stdin.close()
-        for guard in guards:
-            try:
-                guard.wait(_ENDING_S)
-            except subprocess.TimeoutExpired:  # its command ends with it
-                guard.kill()
-                guard.wait()
+        self.states()
+        alive = {name: self._alive.pop(name) for name in names if name in self._alive}
+        for guard in alive.values():
+            guard.ask_to_end()
+        for name, guard in alive.items():
+            if (code := guard.code(_ENDING_S)) is None:
+                guard.kill()  # its command ends with it
+                code = guard.code(_ENDING_S)
+            self._ended[name] = Exit(code=1 if code is None else code)
+
+    def end(self) -> None:
+        """End all of them."""
+        self.cancel(list(self._alive))
 
     def adopt(self, names: Sequence[str]) -> set[str]:
         """None: nothing outlives its loop."""
@@ -70,10 +66,14 @@ class Local:
 
 
 @contextmanager
-def local(lock: int) -> Iterator[Local]:
-    """An engine none of whose processes outlives this context."""
-    engine = Local(lock)
-    try:
+def local(lock: int, guards: Guards | None = None) -> Iterator[Local]:
+    """An engine none of whose processes outlives this context.
+
+    Args:
+        lock: File descriptor that the guards hold open as long as they live.
+        guards: What starts them; `None` has one for this context alone.
+    """
+    with ExitStack() as held:
+        engine = Local(lock, guards or held.enter_context(guards_ready()))
+        held.callback(engine.end)
         yield engine
-    finally:
-        engine.cancel(list(engine._guards))
