@@ -95,6 +95,13 @@ quick: $(READY)  ## Quick tests
 check: lint types quick  ## Lint, types and quick tests: what a commit must pass
 	$(took)
 
+COUNT ?= 25000
+SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
+.PHONY: fuzz
+fuzz: $(READY)  ## Odd and damaged inputs of every kind: make fuzz COUNT=25000 SEED=1, else of a fresh seed that is printed
+	HORIZON_BO_FUZZ=$(COUNT) HORIZON_BO_FUZZ_SEED=$(SEED) $(BIN)/pytest -q --numprocesses $(PROCESSES) --dist load tests/*/test_fuzz.py
+	$(took)
+
 # The notice it silences is the theme's, about another tool.
 .PHONY: docs
 docs: $(READY)  ## The documentation in site/; a dead link or any other warning is an error

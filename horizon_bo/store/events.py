@@ -24,6 +24,7 @@ from horizon_bo.errors import (
 )
 from horizon_bo.store.database import Database
 from horizon_bo.store.schema import CLAIMS, EVENTS, FORMAT, META, STUDIES
+from horizon_bo.store.seals import sealed, unsealed
 from horizon_bo.study.extension import same_question
 from horizon_bo.study.records import (
     as_json,
@@ -253,12 +254,12 @@ class StudyStore:
             )
         try:
             if known is None:
-                study, trials = study_from(json.loads(rows[0].payload)["study"]), []
+                study, trials = study_from(self._payload(rows[0])["study"]), []
             else:
                 study, trials = known.study, list(known.study.trials)
             for row in rows[1:]:
                 _refuse_kind(row.kind, self.shown)
-                payload = json.loads(row.payload)
+                payload = self._payload(row)
                 if "study" in payload:
                     study = study_from(payload["study"])
                 _take(trials, payload["trials"])
@@ -271,6 +272,12 @@ class StudyStore:
             ) from error
         last = rows[-1]
         return StoredStudy(replace(study, trials=tuple(trials)), last.sequence, last.call)
+
+    def _payload(self, row: Row) -> dict[str, Any]:
+        try:
+            return unsealed(self.id, row.sequence, row.kind, row.payload)
+        except StudyFormatError as error:
+            raise StudyFormatError(f"{self.shown}: {error}") from error
 
     def _replaced(self) -> StorageError:
         return StorageError(
@@ -336,7 +343,7 @@ def _refuse_kind(kind: str, shown: str) -> None:
 
 
 def event_row(study: str, sequence: int, kind: str, payload: str, call: str) -> dict[str, Any]:
-    """An event as a row of its table, with the time."""
+    """An event as a row of its table, sealed, with the time."""
     now = datetime.now(UTC).isoformat()
-    given = {"study": study, "sequence": sequence, "kind": kind, "payload": payload}
-    return {**given, "time": now, "call": call}
+    given = {"study": study, "sequence": sequence, "kind": kind}
+    return {**given, "payload": sealed(**given, payload=payload), "time": now, "call": call}

@@ -109,6 +109,7 @@ def study_store(address: str | PathLike[str], name: str | None = None) -> StudyS
     database.refuse_absent()
 
     def studies(connection: Connection) -> tuple[str, Sequence[Row]]:
+        _refuse_damaged(connection, place.shown)
         version = _format(connection, place.shown)
         there = version == FORMAT
         return version, connection.execute(select(STUDIES)).all() if there else ()
@@ -126,6 +127,18 @@ def study_store(address: str | PathLike[str], name: str | None = None) -> StudyS
             "put the name behind #"
         )
     return StudyStore(database, found[0].id, found[0].name)
+
+
+def _refuse_damaged(connection: Connection, shown: str) -> None:
+    """A page that was lost may have held the last events, which nobody would miss."""
+    if connection.dialect.name != "sqlite":
+        return
+    found = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar()
+    if found != "ok":
+        said = " ".join(str(found).split())
+        raise StudyFormatError(
+            f"{shown} is damaged ({said}), expected a whole SQLite file; restore a copy"
+        )
 
 
 def _format(connection: Connection, shown: str) -> str:

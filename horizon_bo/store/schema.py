@@ -5,8 +5,9 @@ what at this moment (`claims`, `asks`, `suggesters`); without them nothing that 
 
 An event's payload is JSON. `trials` are the trials that it added or altered, as they were
 afterwards; what stands beside them (the worker, the attempt, the reason) tells how that came
-about. A further kind of event needs no other table, and a client that does not know a kind refuses
-the study rather than leave the event out.
+about, and `crc32` shows whether it was altered since (`seals.py`). A further kind of event needs no
+other table, and a client that does not know a kind refuses the study rather than leave the event
+out.
 """
 
 from sqlalchemy import Column, Float, ForeignKey, Integer, MetaData, String, Table, Text

@@ -1,21 +1,16 @@
-"""Fuzz: any table, mapping or template ends in runs that are right or in one clear line.
-
-`HORIZON_BO_FUZZ=N` tries N inputs of each kind with a fresh seed; otherwise a few with a fixed one.
-"""
+"""Fuzz: does any table, mapping or template end in runs that are right or in one clear line?"""
 
 import json
 import math
-import os
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from horizon_bo.errors import HorizonBOError
 from horizon_bo.runs.commands import Command, objective_from
 from horizon_bo.runs.losses import UnreadableLossError, said_loss
 from horizon_bo.study.branches import suggestion
@@ -23,18 +18,8 @@ from horizon_bo.study.imports import reconciled
 from horizon_bo.study.quantities import quantity
 from horizon_bo.tables.columns import COLUMNS
 from horizon_bo.tables.logged import logged_table, remarks_about
+from tests.fuzzing import fuzzed, refused_or
 from tests.studies import pending_trial, small_study
-
-COUNT = int(os.environ.get("HORIZON_BO_FUZZ", "0"))
-#: No input may take longer, in seconds.
-LONGEST_S = 20.0
-FUZZ = settings(
-    max_examples=COUNT or 60,
-    derandomize=not COUNT,
-    deadline=None,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-)
 
 STUDY = small_study()
 RUN = suggestion([pending_trial()], STUDY)
@@ -79,18 +64,6 @@ def good_frames(draw: Any) -> pd.DataFrame:
     return frame[draw(st.permutations(list(frame.columns)))]
 
 
-def refused_or(call: Any) -> Any | None:
-    """What a call gives, `None` where it is refused in one clear line, within the time there is."""
-    began, found, said = time.monotonic(), None, ""
-    try:
-        found = call()
-    except HorizonBOError as error:
-        said = str(error)
-    assert len(said) < 3000
-    assert time.monotonic() - began < LONGEST_S
-    return found
-
-
 def read_somehow(table: Any, **given: Any) -> None:
     """Read a table all the way into a study; every run in it is one that a study can hold."""
     logged = refused_or(lambda: logged_table(table, **given))
@@ -100,7 +73,7 @@ def read_somehow(table: Any, **given: Any) -> None:
         assert all("\n" not in line for line in remarks_about(logged, STUDY))
 
 
-@FUZZ
+@fuzzed("delimited tables")
 @given(
     frame=good_frames(),
     separator=st.sampled_from([",", ";", "\t", "|"]),
@@ -125,7 +98,7 @@ def test_no_cell_of_a_delimited_table_ever_shifts(
         assert cut is not None or found == whole
 
 
-@FUZZ
+@fuzzed("JSON and Parquet tables")
 @given(frame=good_frames(), kind=st.sampled_from(["json", "jsonl", "parquet", "records"]))
 def test_no_cell_of_json_or_parquet_ever_shifts(tmp_path_factory, frame, kind):
     path = tmp_path_factory.mktemp("fuzz") / f"runs.{kind}"
@@ -144,7 +117,7 @@ def test_no_cell_of_json_or_parquet_ever_shifts(tmp_path_factory, frame, kind):
     ]
 
 
-@FUZZ
+@fuzzed("bytes as tables")
 @given(
     content=st.binary(max_size=300)
     | st.text("learning_rate,params;tokens\tloss|\"'{}[]:0123456789.e-+\n\r", max_size=300).map(
@@ -161,7 +134,7 @@ def test_any_bytes_are_a_table_or_one_clear_line(tmp_path_factory, content, suff
     read_somehow(path, columns="auto")
 
 
-@FUZZ
+@fuzzed("rows as tables")
 @given(rows=st.lists(st.dictionaries(names, nested, max_size=7), max_size=5))
 def test_any_rows_are_a_table_or_one_clear_line(tmp_path_factory, rows):
     folder: Path = tmp_path_factory.mktemp("fuzz")
@@ -172,7 +145,7 @@ def test_any_rows_are_a_table_or_one_clear_line(tmp_path_factory, rows):
     read_somehow(folder / "a.jsonl", columns="auto")
 
 
-@FUZZ
+@fuzzed("frames as tables")
 @given(
     header=st.lists(names, min_size=1, max_size=7),
     data=st.data(),
@@ -187,7 +160,7 @@ def test_any_frame_is_a_table_or_one_clear_line(header, data, asked):
 factors = st.one_of(st.sampled_from([*COLUMNS, "a", "auto", "45M", "1e400", "nan", ""]), names)
 
 
-@FUZZ
+@fuzzed("mappings")
 @given(
     columns=st.dictionaries(
         st.sampled_from(COLUMNS) | names, st.lists(factors, min_size=1, max_size=5).map("*".join)
@@ -214,7 +187,7 @@ pieces = st.sampled_from(
 )  # fmt: skip
 
 
-@FUZZ
+@fuzzed("templates of commands")
 @given(template=st.lists(pieces | st.text(max_size=5), max_size=8).map("".join))
 def test_any_template_is_a_command_or_one_clear_line(template):
     given_ = refused_or(
@@ -226,7 +199,7 @@ def test_any_template_is_a_command_or_one_clear_line(template):
         assert any("0.002" in argument or "/runs/0" in argument for argument in filled)
 
 
-@FUZZ
+@fuzzed("last lines of commands")
 @given(line=st.text(max_size=60) | st.lists(pieces | words, max_size=6).map(" ".join))
 def test_any_last_line_is_a_loss_or_none(line):
     try:
@@ -236,7 +209,7 @@ def test_any_last_line_is_a_loss_or_none(line):
     assert "loss" in said
 
 
-@FUZZ
+@fuzzed("numbers in words")
 @given(text=st.text(max_size=80) | words | st.integers(1, 10**6).map(lambda n: "9" * (n % 9999)))
 def test_any_text_is_a_number_or_none(text):
     began = time.monotonic()
@@ -245,7 +218,7 @@ def test_any_text_is_a_number_or_none(text):
     assert time.monotonic() - began < 1.0
 
 
-@FUZZ
+@fuzzed("numbers with suffixes")
 @given(value=st.floats(allow_nan=False, allow_infinity=False), suffix=st.sampled_from("KMBT"))
 def test_a_number_with_a_suffix_is_exactly_what_it_says(value, suffix):
     power = {"K": 3, "M": 6, "B": 9, "T": 12}[suffix]
