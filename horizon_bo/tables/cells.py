@@ -70,6 +70,13 @@ def words(values: Any) -> list[str]:
     return np.array([_word(cell) for cell in different], dtype=object)[codes].tolist()
 
 
+def told(values: Any) -> np.ndarray:
+    """Where a column holds anything."""
+    if _is_of_numbers(values):
+        return ~np.isnan(values.to_numpy(dtype=np.float64, na_value=math.nan))
+    return np.array(words(values)) != ""
+
+
 def _word(cell: object) -> str:
     word = cell.strip().lower() if isinstance(cell, str) else "" if _absent(cell) else _text(cell)
     return "" if word in NOTHING else word

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from horizon_bo.errors import InvalidTableError
-from horizon_bo.tables.cells import quoted_name, readable, words
+from horizon_bo.tables.cells import quoted_name, readable, told
 from horizon_bo.tables.columns import COLUMNS, column_named
 from horizon_bo.tables.guesses import name_parts
 
@@ -51,10 +51,10 @@ def last_rows(
             "number, expected one that grows along a run; name another with --by"
         )
     key = _codes(frame, columns)
-    told = pd.Series(np.array(words(frame["loss"])) != "")
+    there = pd.Series(told(frame["loss"]))
     points = pd.DataFrame({"key": key, "step": np.nan_to_num(steps, nan=-np.inf)})
-    some = np.asarray(told.groupby(key).transform("any"), dtype=bool)
-    with_loss = points.loc[told.to_numpy() | ~some]
+    some = np.asarray(there.groupby(key).transform("any"), dtype=bool)
+    with_loss = points.loc[there.to_numpy() | ~some]
     last = np.sort(with_loss.sort_values(by="step", kind="stable").groupby("key").tail(1).index)
     kept = frame.iloc[last]
     remarks = [

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from horizon_bo.errors import UnfinishedCurveError
-from horizon_bo.tables.cells import readable, refuse, words
+from horizon_bo.tables.cells import readable, refuse, told
 from horizon_bo.tables.columns import AUTO, ours
 from horizon_bo.tables.curves import step_column
 from horizon_bo.tables.files import read_file
@@ -49,8 +49,7 @@ def curve_points(
         if step is not None and batch_tokens is not None:
             given["tokens"] = f"{step}*{batch_tokens!r}"
     mapped = ours(frame, {**given, "learning_rate": "1", "params": "1"}, name)
-    told = np.array(words(mapped.frame["loss"])) != ""
-    points = mapped.frame.loc[told]
+    points = mapped.frame.loc[told(mapped.frame["loss"])]
     values = []
     for column in ("tokens", "loss"):
         numbers, unread = readable(points[column])
