@@ -14,8 +14,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from horizon_bo.core import policy
+from horizon_bo.core.batch.choice import decided, settled
 from horizon_bo.core.botorch import HorizonModel, MatchedModel
-from horizon_bo.core.decision import decide
 from horizon_bo.core.inference import Belief, believe
 from horizon_bo.core.threads import one_thread
 from horizon_bo.study.horizons import Scale, SearchSpace
@@ -60,7 +60,7 @@ class HorizonGenerator(Generator):
         """What the study makes one believe, inferred once for each state of it."""
         if self._believed is None or self._believed[0] != self.study:
             with one_thread():
-                self._believed = (self.study, believe(self.study))
+                self._believed = (self.study, settled(self.study, believe(self.study)))
         return self._believed[1]
 
     @property
@@ -105,7 +105,7 @@ class HorizonGenerator(Generator):
 
     def summary(self) -> dict[str, Any]:
         """What is believed now, as Ax keeps it with each suggested run; spend in target runs."""
-        decision = decide(self.belief)
+        decision = decided(self.study, self.belief)
         scale = self.belief.loss_scale
         low, high = torch.tensor(decision.log_interval_90, dtype=torch.float64).exp().tolist()
         return {

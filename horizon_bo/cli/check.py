@@ -63,7 +63,8 @@ def check(
     with errors_as_exit_codes():
         from horizon_bo import HorizonTuner
 
-        found = HorizonTuner.open(study).check(max_cost)
+        tuner = HorizonTuner.open(study)
+        found = tuner.check(max_cost)
         if figure is not None:
             from horizon_bo import plots
             from horizon_bo.report.style import save_figure
@@ -74,7 +75,7 @@ def check(
     if as_json:
         show_json(_record(found))
         return
-    _show(found)
+    _show(found, open_batch=tuner.study.target.batch_tokens is None)
 
 
 def _record(found: "Check") -> dict[str, Any]:
@@ -91,12 +92,14 @@ def _record(found: "Check") -> dict[str, Any]:
     }
 
 
-def _show(found: "Check") -> None:
+def _show(found: "Check", *, open_batch: bool) -> None:
     told, said = found.expected, found.verdict
+    batch = told.batch_tokens if open_batch else None
+    batches = f" in batches of {shown_count(batch)}" if batch else ""
     low, _, high = told.best_rate
     typer.echo(
-        f"rung  {shown_count(told.params)} parameters, {shown_count(told.tokens)} tokens; its best "
-        f"rate is expected at {shown_rate(low)} to {shown_rate(high)}"
+        f"rung  {shown_count(told.params)} parameters, {shown_count(told.tokens)} tokens{batches}; "
+        f"its best rate is expected at {shown_rate(low)} to {shown_rate(high)}"
     )
     for k, trial in enumerate(told.trials):
         low, _, high = told.spread(k)

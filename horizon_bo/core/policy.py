@@ -144,7 +144,7 @@ def recommend(
     ahead = _prospect(study, belief, pool, limits, batches=tuple(batches))
     belief = pairs.at_best(belief) if pairs else belief
     study, plan = ahead.study, ahead.plan
-    stop, reason = _advice(study, belief, decision, plan)
+    stop, reason = _advice(study, belief, pairs, decision, plan)
     # a share, since the plan's regrets come from a linearised model
     drop = 1 - plan.regret[0] / plan.start if plan and plan.regret and plan.start else 0.0
     overhead = study.spent / target_flops + decision.expected_regret / slope
@@ -177,12 +177,16 @@ def _linear(log_interval: tuple[float, float]) -> tuple[float, float]:
 
 
 def _advice(
-    study: Study, belief: Belief, decision: Decision, plan: Plan | None
+    study: Study, belief: Belief, pairs: Pairs | None, decision: Decision, plan: Plan | None
 ) -> tuple[bool, str]:
     """Whether to stop, and why: by cost, and by the tolerated regret if the user gave one."""
     if study.regret_tolerance is not None:
         tolerance = study.regret_tolerance / belief.loss_scale
-        sure = probability_within(belief, decision.log_lr, tolerance)
+        sure = (
+            probability_within(belief, decision.log_lr, tolerance)
+            if pairs is None
+            else pairs.probability_within(tolerance)
+        )
         if sure >= 1 - study.regret_risk:
             return True, (
                 f"the regret is at most {study.regret_tolerance:.3g} with probability {sure:.0%}"

@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from horizon_bo.core.decision import decide
+from horizon_bo.core.inference import believe
 from horizon_bo.errors import InvalidSpaceError
 from horizon_bo.report import series
 from horizon_bo.report.batches import batch_figure, contour
@@ -26,6 +27,8 @@ from horizon_bo.report.charts import LAW_TITLES
 from horizon_bo.report.figures import HistoryFigure, OptimumFigure, RunsFigure
 from horizon_bo.report.numbers import shown
 from horizon_bo.report.style import PALETTE
+from horizon_bo.study.extension import for_target
+from horizon_bo.study.horizons import batches_asked, with_batch
 
 if TYPE_CHECKING:
     from horizon_bo.core.checks.rehearsal import Check
@@ -88,7 +91,12 @@ def batches(
         ax: Where to draw.
     """
     runs = _optimum_figures(tuner)[2]
-    plane = batch_figure(tuner.study, tuner.belief, runs, batch_tokens)
+    study, belief = tuner.study, tuner.belief
+    meant = with_batch(study.target, study.space, batches_asked(batch_tokens, study.target))
+    if meant != study.target:  # of no batch: as for a target of the middle one of those asked
+        study = for_target(study, meant)
+        belief = believe(study)
+    plane = batch_figure(study, belief, runs, batch_tokens)
     if plane is None:
         raise InvalidSpaceError(
             "the study has one batch or none, expected several to draw; name them in batch_tokens"

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from horizon_bo.core.batch.choice import best_batch
 from horizon_bo.core.checks.watch import Curve, Watched, watched
 from horizon_bo.core.decision import decide
 from horizon_bo.core.threads import one_thread
 from horizon_bo.errors import InvalidSpaceError, UnfinishedCurveError
 from horizon_bo.runs.plan import Tuner
-from horizon_bo.study.horizons import anchored, positive
+from horizon_bo.study.horizons import positive
 from horizon_bo.study.trials import Study
 
 if TYPE_CHECKING:
@@ -49,13 +50,11 @@ def watch(
     from horizon_bo.tables.points import curve_points  # with pandas, which takes long to load
 
     study = tuner.refresh()
-    tokens, losses, _ = curve_points(
-        curve, columns, anchored(study.target, study.space).batch_tokens
-    )
-    points = Curve(torch.from_numpy(tokens), torch.from_numpy(losses))
     recorded = {} if folder is None else recorded_curves(study, Path(folder))
     with one_thread():
         belief = tuner.believed(study)
+        tokens, losses, _ = curve_points(curve, columns, best_batch(study, belief))
+        points = Curve(torch.from_numpy(tokens), torch.from_numpy(losses))
         if learning_rate is None:
             learning_rate = math.exp(decide(belief).log_lr)
         todo = "give the large run's peak rate"

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from horizon_bo.study.horizons import FLOPS_PER_PARAM_TOKEN
+from horizon_bo.study.horizons import FLOPS_PER_PARAM_TOKEN, anchored, open_batches
 from horizon_bo.study.quantities import shown_count, shown_rate
 from horizon_bo.study.trials import LoggedRun, Study
 from horizon_bo.tables.cells import quoted_name, readable
@@ -71,7 +71,21 @@ def remarks_about(runs: Sequence[LoggedRun], rows: Sequence[int], study: Study) 
             )
     if runs and all(run.diverged for run in runs):
         remarks.append(f"all {len(rates)} rows diverged: they say only which rates are too high")
-    return (*remarks, *_confounded(*counts[:3]), *_recipes(runs, study))
+    placed = _without_batch(counts[2], rows, study)
+    return (*remarks, *placed, *_confounded(*counts[:3]), *_recipes(runs, study))
+
+
+def _without_batch(batch: np.ndarray, rows: Sequence[int], study: Study) -> tuple[str, ...]:
+    """Runs of no batch where it is to be chosen among several, in one line."""
+    batches, absent = open_batches(study.target, study.space), np.isnan(batch)
+    if not batches or not absent.any():
+        return ()
+    middle = anchored(study.target, study.space).batch_tokens
+    return (
+        f"{int(absent.sum())} of {len(batch)} rows name no batch_tokens, first row "
+        f"{rows[int(absent.argmax())]}: taken as made in batches of {middle:.12g}, the middle "
+        "one of the study's; if they were not, say --map batch_tokens=COLUMN, or a number",
+    )
 
 
 _Unit = tuple[str, np.ndarray, np.ndarray, str, str]

@@ -14,11 +14,15 @@ from horizon_bo.ax import (
     mark_trial_diverged,
 )
 from horizon_bo.ax.client import attach_finished
+from horizon_bo.ax.generator import HorizonGenerator
 from horizon_bo.core.inference import believe
 from horizon_bo.evaluation.cases import Case, load_problem
 from horizon_bo.evaluation.replay import METHODS, affordable
+from horizon_bo.study.changes import import_runs
+from horizon_bo.study.records import study_record
 from tests.ax.loops import ax_client, loss_at, one_trial, plain_tuner, point
-from tests.studies import SPACE, TARGET
+from tests.core.test_batch_choice import sweep
+from tests.studies import SPACE, TARGET, small_study
 
 #: A cell of the sweep that ships, hidden, with half its size and a tenth of its cost to buy.
 SHIPPED = {
@@ -168,3 +172,15 @@ def test_a_sweep_bought_through_ax_row_by_row_is_the_replay_of_the_plain_loop():
         attach_finished(client, plain.trials[-1])
         steps += 1
     assert steps >= 3
+
+
+def test_ax_keeps_the_best_pair_where_the_batch_is_open():
+    space = replace(SPACE, batch_tokens=[65_536, 131_072, 262_144])
+    target = replace(TARGET, batch_tokens=None)
+    study = small_study(target=target, space=space, prior_center=1.5e-3)
+    generator = HorizonGenerator(study_record(study))
+    generator.learn(import_runs(study, sweep()))
+    best, kept = generator.recommend(), generator.summary()
+    assert best.batch_tokens == 131_072
+    assert kept["learning_rate"] == best.learning_rate
+    assert kept["expected_regret"] == best.expected_regret

@@ -5,10 +5,20 @@ from dataclasses import replace
 from functools import cache
 
 import pytest
+import torch
 
-from horizon_bo import Horizon, LoggedRun, SearchSpace
-from horizon_bo.core.batch.choice import BatchDecision, Pairs, batch_decision, pairs_at, settled
-from horizon_bo.core.decision import decide
+from horizon_bo import Horizon, LoggedRun, Scale, SearchSpace
+from horizon_bo.core.batch.choice import (
+    BatchDecision,
+    Pairs,
+    batch_decision,
+    best_batch,
+    pairs_at,
+    settled,
+)
+from horizon_bo.core.checks.check import proposed
+from horizon_bo.core.checks.watch import Curve, watched
+from horizon_bo.core.decision import decide, probability_within
 from horizon_bo.core.inference import Belief, believe, placed
 from horizon_bo.core.policy import recommend, suggest
 from horizon_bo.study.changes import import_runs
@@ -129,6 +139,50 @@ def test_an_open_batch_is_answered_by_the_best_pair_everywhere():
     assert math.exp(decide(known).log_lr) == best.learning_rate
     middle = placed(study, study.trials[:1], ()).log_scales[0, 2]
     assert math.exp(middle) == pytest.approx(65_536 / 262_144)
+
+
+def test_a_check_of_an_open_batch_is_made_at_the_best_one():
+    study, belief = open_study()
+    space = replace(study.space, scales=[*study.space.scales, Scale(params=2.4e8)])
+    runs = proposed(replace(study, space=space), settled(study, belief), 0.1)
+    assert {run.batch_tokens for run in runs} == {131_072}
+
+
+def test_a_large_run_of_an_open_batch_is_watched_at_the_best_one_and_told_so():
+    study, belief = open_study()
+    curve = Curve(torch.arange(1.0, 31.0).double() * 1e8, torch.full((30,), 2.6).double())
+    known = settled(study, belief)
+    middle, best, moved = (
+        watched(study, each, curve, 1.5e-3, {})
+        for each in (belief, known, replace(known, log_batch=0.0))
+    )
+    assert "in batches of 131072 tokens, the best of those left open" in best.sentence
+    assert (moved.low, moved.high) == (middle.low, middle.high) != (best.low, best.high)
+    assert best_batch(study, settled(study, belief)) == 131_072
+
+
+def test_a_tolerated_regret_counts_the_wrong_batch():
+    study, belief = open_study()
+    pairs, _ = found(study, belief)
+    known = settled(study, belief)
+    for tolerance in (1e-4, 1e-3, 1e-2):
+        alone = probability_within(known, decide(known).log_lr, tolerance)
+        assert pairs.probability_within(tolerance) <= alone
+    middling = 1e-3  # where the neighbouring batch may be the better one
+    assert pairs.probability_within(middling) < probability_within(
+        known, decide(known).log_lr, middling
+    )
+    assert pairs.probability_within(10.0) == 1
+    sure = replace(study, regret_tolerance=5.0)
+    assert recommend(sure, known).reason.startswith("the regret is at most 5 with probability 100")
+
+
+def test_pairs_are_worked_out_once_for_a_belief_and_what_is_asked():
+    study, belief = open_study()
+    pairs = pairs_at(study, belief, BATCHES)
+    assert pairs_at(study, settled(study, belief), list(reversed(BATCHES))) is pairs
+    assert pairs_at(study, belief, BATCHES[:2]) is not pairs
+    assert pairs_at(study, believe(study), BATCHES) is not pairs
 
 
 def test_suggestions_for_an_open_batch_cover_several_batches_and_are_repeatable():

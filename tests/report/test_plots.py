@@ -19,7 +19,7 @@ from horizon_bo.report.batches import batch_chart
 from horizon_bo.report.series import optimum_figures
 from horizon_bo.report.style import PALETTE
 from tests.beliefs import CELLS, WORLD
-from tests.studies import logged, small_tuner
+from tests.studies import TARGET, logged, small_tuner
 
 ONE = ["bowl", "contributions", "law_opinions", "optimum_by_params", "optimum_by_tokens"]
 
@@ -155,3 +155,11 @@ def test_the_plane_of_batch_and_rate_shows_runs_at_their_batches_and_costs_aroun
 def test_a_study_of_one_batch_has_no_plane_to_draw(tuner):
     with pytest.raises(InvalidSpaceError, match="the study has one batch or none"):
         plots.batches(tuner)
+
+
+def test_batches_that_are_asked_about_are_drawn_for_a_study_without_any():
+    tuner = small_tuner(target=replace(TARGET, batch_tokens=None), prior_center=1.5e-3)
+    marks = {line.get_label(): line for line in plots.batches(tuner, [131_072, 524_288]).lines}
+    low, high = np.ravel(marks["best rate at each batch"].get_xdata())[[0, -1]]
+    assert low < 131_072
+    assert high > 524_288

@@ -1,6 +1,7 @@
 """Doubts: is it said where rows are points of curves, repeats, corrections or of other recipes?"""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -9,7 +10,7 @@ import pytest
 from horizon_bo.errors import InvalidTableError
 from horizon_bo.study.trials import LoggedRun
 from horizon_bo.tables.logged import logged_table, remarks_about
-from tests.studies import small_study, small_tuner
+from tests.studies import SPACE, TARGET, logged, small_study, small_tuner
 from tests.tables.sweeps import LOSSES, PLAIN, RATES, read, sweep, written
 
 
@@ -208,3 +209,15 @@ def test_inputs_that_go_together_in_all_rows_are_said_in_one_line():
     assert together.startswith("batch_tokens goes with params and tokens in all rows")
     assert said(mixed, [2e5, 5e4, 1e5, 3e5]) == ()
     assert said(mixed, [2e5] * 4) == ()
+
+
+def test_runs_without_a_batch_where_it_is_open_are_said_to_be_put_at_the_middle_one():
+    space = replace(SPACE, batch_tokens=[65_536, 131_072, 262_144])
+    study = small_study(target=replace(TARGET, batch_tokens=None), space=space)
+    table = logged_table([logged(batch_tokens=65_536), logged(), logged(loss=3.2)])
+    (said,) = (line for line in remarks_about(table, study) if "batch_tokens" in line)
+    assert said.startswith(
+        "2 of 3 rows name no batch_tokens, first row 1: taken as made in batches"
+    )
+    assert "of 131072, the middle one" in said
+    assert not any("batch_tokens" in line for line in remarks_about(table, small_study()))

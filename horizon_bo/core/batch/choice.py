@@ -11,13 +11,14 @@ least expected loss; the best pair is the one of least expected loss of all.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from horizon_bo.core.checks.forecast import joint_draws
-from horizon_bo.core.decision import Decision, decide_on, regret
+from horizon_bo.core.decision import Decision, decide, decide_on, regret
 from horizon_bo.core.inference import Belief, TargetDraws
 from horizon_bo.core.laws import felt_batch
 from horizon_bo.core.linearized import RATE, Aim
@@ -98,10 +99,18 @@ class Pairs:
     @property
     def decision(self) -> Decision:
         """The decision at the best batch, its regret counted against every batch and rate."""
+        return replace(self.decisions[self.best], expected_regret=float(self._regret.mean()))
+
+    def probability_within(self, tolerance: float) -> float:
+        """Posterior probability that the best pair's regret is at most that, in typical losses."""
+        return float((self._regret <= tolerance).double().mean())
+
+    @property
+    def _regret(self) -> Float[Tensor, "draw"]:
         own, level = self.decisions[self.best], self.draws[self.best].level
         missed = level - torch.stack([draws.level for draws in self.draws]).amin(0)
         by_batch = missed / (1 + missed / own.token_slope)  # bounded as the regret of a rate is
-        return replace(own, expected_regret=float((self.loss[self.best] - level + by_batch).mean()))
+        return self.loss[self.best] - level + by_batch
 
     def at_best(self, belief: Belief) -> Belief:
         """The belief with the target's draws at the best batch."""
@@ -115,9 +124,55 @@ def settled(study: Study, belief: Belief) -> Belief:
     return pairs_at(study, belief, batches).at_best(belief) if batches else belief
 
 
+def decided(study: Study, belief: Belief) -> Decision:
+    """What to train the target with: its rate, and where its batch is open the best pair's."""
+    batches = open_batches(study.target, study.space)
+    return pairs_at(study, belief, batches).decision if batches else decide(belief)
+
+
+def best_batch(study: Study, belief: Belief) -> float | None:
+    """Tokens per step of the target: its own, or the best of those that it leaves open.
+
+    Args:
+        study: The study.
+        belief: `settled` on the study.
+    """
+    batches = open_batches(study.target, study.space)
+    if not batches:
+        return study.target.batch_tokens
+    logs = [math.log(batch / batches[len(batches) // 2]) for batch in batches]
+    return min(zip(batches, logs, strict=True), key=lambda b: abs(b[1] - belief.log_batch))[0]
+
+
 def pairs_at(study: Study, belief: Belief, batches: Sequence[float]) -> Pairs:
     """Each of some batches, in tokens per step, with its best rate at the target."""
-    batches = tuple(sorted(set(batches)))
+    return _pairs_at(_Asked(study, belief, tuple(sorted(set(batches)))))
+
+
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """The same batches of the same posterior have the same pairs, whatever is pending."""
+
+    study: Study
+    belief: Belief
+    batches: tuple[float, ...]
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, _Asked)
+            and self.belief.posterior is other.belief.posterior
+            and self.belief.runs is other.belief.runs
+            and self.batches == other.batches
+        )
+
+    def __hash__(self) -> int:
+        return hash((id(self.belief.posterior), self.batches))
+
+
+# a belief is settled on the best batch before anything is recommended or suggested
+@lru_cache(maxsize=2)
+def _pairs_at(asked: _Asked) -> Pairs:
+    study, belief, batches = asked.study, asked.belief, asked.batches
     own = anchored(study.target, study.space).batch_tokens or batches[len(batches) // 2]
     log_batch = torch.tensor([math.log(batch / own) for batch in batches], dtype=torch.float64)
     places = torch.nn.functional.pad(log_batch[:, None], (2, 0))

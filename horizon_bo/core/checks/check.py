@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from horizon_bo.core.batch.choice import best_batch
 from horizon_bo.core.candidates import horizons
 from horizon_bo.core.checks.forecast import (
     divergence_probability,
@@ -88,7 +89,7 @@ def proposed(study: Study, belief: Belief, max_cost: float) -> tuple[Trial, ...]
     Raises:
         InvalidSpaceError: No run has ended, or no rung is above all runs for that price.
     """
-    rung, runs = _rung(study, max_cost)
+    rung, runs = _rung(study, best_batch(study, belief), max_cost)
     rates = side_rates(decide_rung(study, belief, rung).log_lr, runs)
     first = len(study.trials)
     return tuple(replace(rung, id=first + k, learning_rate=rate) for k, rate in enumerate(rates))
@@ -151,7 +152,7 @@ def _log_scales(study: Study, rung: Trial) -> Float[Tensor, "3"]:
     return placed(study, [rung], ()).log_scales[0]
 
 
-def _rung(study: Study, max_cost: float) -> tuple[Trial, int]:
+def _rung(study: Study, own: float | None, max_cost: float) -> tuple[Trial, int]:
     """The dearest rung above all runs, at no particular rate, and how many runs it is to have."""
     ended = study.informing
     if not ended:
@@ -159,7 +160,7 @@ def _rung(study: Study, max_cost: float) -> tuple[Trial, int]:
             "0 runs have ended, expected some that foretell larger ones; tune first"
         )
     made = max(trial.flops for trial in study.trials)
-    above = [rung for rung in _rungs(study) if rung.flops > made * (1 + _ROUNDING)]
+    above = [rung for rung in _rungs(study, own) if rung.flops > made * (1 + _ROUNDING)]
     for runs in (3, 2):
         within = [r for r in above if runs * r.flops <= max_cost * study.target.flops]
         if within:
@@ -177,10 +178,9 @@ def _rung(study: Study, max_cost: float) -> tuple[Trial, int]:
     )
 
 
-def _rungs(study: Study) -> list[Trial]:
+def _rungs(study: Study, own: float | None) -> list[Trial]:
     """Every size and horizon of the space, as near to the target's batch and recipe as it has."""
-    space, target = study.space, study.target
-    batch = own = target.batch_tokens
+    space, target, batch = study.space, study.target, own
     if space.batch_tokens is not None and own is not None:
         batch = min(space.batch_tokens, key=lambda b: abs(math.log(b / own)))
     named = lambda own, allowed: own if own in (allowed or (own,)) else allowed[0]  # noqa: E731

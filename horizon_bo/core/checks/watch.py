@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from horizon_bo.core.batch.choice import best_batch
 from horizon_bo.core.checks.forecast import predicted_losses, rung_draws
 from horizon_bo.core.inference import Belief
 from horizon_bo.core.seeds import CHECK, study_generator
@@ -91,7 +92,7 @@ def watched(
 
     Args:
         study: The study.
-        belief: `believe(study)`.
+        belief: `settled` on the study: where the target leaves its batch open, at the best one.
         curve: The large run's so far, by growing tokens.
         learning_rate: Its peak learning rate.
         recorded: Curves of the study's runs by trial id, where there are any.
@@ -107,6 +108,8 @@ def watched(
     else:
         least = "" if low is None else f"{low:.4g} to "
         band = f"expected {least}{'' if least else 'at most '}{high:.4g} ({source})"
+    if study.target.batch_tokens is None and (batch := best_batch(study, belief)) is not None:
+        band += f", in batches of {shown_count(batch)} tokens, the best of those left open"
     return Watched(
         fine=word == "fine",
         word=word,
@@ -203,7 +206,9 @@ def _ended_band(
         return None, None, "no run of its recipe has ended"
     if at < _BELOW_SHORTEST * min(own):
         return None, None, f"its shortest run has {shown_count(min(own))} tokens"
-    place = torch.tensor([0.0, math.log(at / study.target.tokens), 0.0], dtype=torch.float64)
+    place = torch.tensor(
+        [0.0, math.log(at / study.target.tokens), belief.log_batch], dtype=torch.float64
+    )
     generator = study_generator(study, CHECK)
     draws = rung_draws(belief, place, generator)
     log_lr = torch.tensor([math.log(learning_rate)], dtype=torch.float64)
