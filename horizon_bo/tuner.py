@@ -62,8 +62,8 @@ class HorizonTuner:
         optimizer: Whose rate is tuned, by name: how it moves depends on the optimizer's family.
         experts: Whether `params` are the active ones of a mixture of experts.
         prior: A file that `horizon-bo prior learn` wrote; `None` takes what public sweeps say.
-        prior_center: A guess of the optimal rate at the target; `None` asks published laws, or
-            sweeps made with the optimizer.
+        prior_center: A guess of the optimal rate at the target, an opinion beside those of
+            published laws or of sweeps made with the optimizer.
         study: A path or URL to keep the study in (`"runs.db"`, `"postgresql://…"`), perhaps with
             its name behind `#`; `None` keeps it in memory.
         exist_ok: Go on with the study that is there, where it asks the same.

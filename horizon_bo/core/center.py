@@ -1,9 +1,10 @@
 """Center: where is the best rate at a target before any run, and how sure may one be?
 
-A user's guess is a guess. Without one, AdamW has the published laws; any other optimizer has the
-best rates of the sweeps that were made with it, else with its family, else of all, each carried to
-the target by the exponents of the population, with an error that grows on the way. What an
-optimizer's rate multiplies differs between implementations, and no sweep says so of the next one.
+AdamW has the published laws; any other optimizer has the best rates of the sweeps that were made
+with it, else with its family, else of all, each carried to the target by the exponents of the
+population, with an error that grows on the way. What an optimizer's rate multiplies differs between
+implementations, and no sweep says so of the next one. A user's guess is one more opinion, held
+together with these by how sure each is.
 """
 
 import math
@@ -20,11 +21,15 @@ from horizon_bo.published.prior import MOST_LOG_SD, prior_center
 from horizon_bo.study.horizons import Horizon, anchored
 from horizon_bo.study.trials import Study
 
-#: Spread of a guess in ln LR: a factor of five. Worth as much as the exponents' own spread (see
-#: `benchmarks/LOG.md`): a narrower one holds on to a wrong guess for as long as runs are few.
-GUESS_SD = 1.6
+#: Error of a guess in ln LR: a factor of three.
+GUESS_SD = math.log(3.0)
+#: Least spread of a centre that a guess is part of. Worth as much as the exponents' own spread (see
+#: `benchmarks/LOG.md`): a narrower one holds on to a wrong centre for as long as runs are few.
+LEAST_GUESSED_SD = 1.3
 #: Scatter between two studies of one optimizer, of one family, and of any two optimizers, in ln LR.
 _SAME_SD, _FAMILY_SD, _ANY_SD = 1.2, 1.5, 2.0
+#: What a guess is called among the sources.
+GUESS_NAME = "your prior_center"
 #: Optimizers that the published laws and recipes speak of.
 _OF_THE_LAWS = ("adam", "adamw")
 
@@ -40,16 +45,35 @@ class Center:
 
 
 def study_center(study: Study, evidence: Sequence[Evidence], population: Population) -> Center:
-    """The user's guess, or else that of laws and sweeps.
+    """What laws and sweeps say, and the user's guess where there is one.
 
     Args:
         study: The study.
         evidence: What the recipes said that may speak here.
         population: The coefficients expected of the study's own recipe.
     """
+    published = _published(study, evidence, population)
+    return published if study.prior_center is None else _guessed(study.prior_center, published)
+
+
+def _guessed(guess: float, published: Center) -> Center:
+    """A guess and what is published, each weighted by its precision.
+
+    The spread grows where the two disagree by more than their errors account for.
+
+    Source: Birge (1932), Phys. Rev. 40:207-227, for the ratio that scales it.
+    """
+    rates = np.array([math.log(guess), published.log_lr])
+    precisions = np.array([GUESS_SD, published.log_sd]) ** -2.0
+    log_lr = float(precisions @ rates / precisions.sum())
+    birge = max(1.0, float(precisions @ (rates - log_lr) ** 2))
+    log_sd = math.sqrt(birge / float(precisions.sum()))
+    return Center(log_lr, max(LEAST_GUESSED_SD, log_sd), (GUESS_NAME, *published.sources))
+
+
+def _published(study: Study, evidence: Sequence[Evidence], population: Population) -> Center:
+    """The published laws at the target, or else what sweeps with such an optimizer say of it."""
     target = anchored(study.target, study.space)
-    if study.prior_center is not None:
-        return Center(math.log(study.prior_center), GUESS_SD, ("your prior_center",))
     if study.optimizer.lower() in _OF_THE_LAWS:
         laws = prior_center(target, study.parametrization, study.excluded_data)
         return Center(math.log(laws.learning_rate), laws.log_sd, laws.sources)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from horizon_bo.core.center import Center
+from horizon_bo.core.center import GUESS_NAME, GUESS_SD, Center
 from horizon_bo.core.decision import Decision, octaves
 from horizon_bo.core.inference import Belief, study_expectation
 from horizon_bo.core.normal import remaining
@@ -93,7 +93,7 @@ def warnings(study: Study, belief: Belief, decision: Decision) -> tuple[str, ...
         _prior_driven,
         _at_the_edge,
         _one_sided,
-        _conflict,
+        _conflict_with_guess,
         _conflict_with_laws,
         _all_diverged,
         _unlike_public_sweeps,
@@ -154,13 +154,16 @@ def _one_sided(study: Study, belief: Belief, decision: Decision) -> str | None:
     return f"one-sided bowls: every run lies {side} its optimum; try rates on the other side"
 
 
-def _conflict(study: Study, belief: Belief, decision: Decision) -> str | None:
-    return _far_from(belief.center, decision, "the prior")
+def _conflict_with_guess(study: Study, belief: Belief, decision: Decision) -> str | None:
+    if study.prior_center is None:
+        return None
+    guess = Center(math.log(study.prior_center), GUESS_SD, (GUESS_NAME,))
+    return _far_from(guess, decision, GUESS_NAME)
 
 
 def _conflict_with_laws(study: Study, belief: Belief, decision: Decision) -> str | None:
     if study.prior_center is None:
-        return None  # the prior is the laws' own
+        return _far_from(belief.center, decision, "the prior")
     laws, _ = study_expectation(replace(study, prior_center=None))
     return _far_from(laws, decision, "the consensus of published laws")
 

@@ -125,7 +125,7 @@ def test_the_targets_own_batch_alone_is_the_plain_recommendation():
     rates = [choice.learning_rate for choice in asked.batches.choices]
     assert rates == sorted(rates)
     own = next(c for c in asked.batches.choices if c.batch_tokens == TARGET.batch_tokens)
-    assert own.learning_rate == pytest.approx(1.5e-3, rel=1e-12)
+    assert own.learning_rate == pytest.approx(math.exp(belief.center.log_lr), rel=1e-12)
     assert any("no two batches have been run" in said for said in asked.warnings)
 
 

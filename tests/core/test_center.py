@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from horizon_bo.core.center import GUESS_SD, Center
+from horizon_bo.core.center import GUESS_NAME, GUESS_SD, LEAST_GUESSED_SD
 from horizon_bo.core.inference import believe, study_evidence, study_expectation
 from horizon_bo.core.policy import recommend
 from horizon_bo.published.evidence import shipped
@@ -18,10 +18,32 @@ def study(optimizer: str = "adamw", **given: object) -> Study:
     return small_study(optimizer=optimizer, **given)
 
 
-def test_a_guess_is_the_centre_whatever_the_optimizer():
-    for optimizer in ("adamw", "muon", "ours"):
-        center = study_expectation(study(optimizer, prior_center=2e-3))[0]
-        assert center == Center(math.log(2e-3), GUESS_SD, ("your prior_center",))
+@pytest.mark.parametrize("optimizer", ["adamw", "muon", "ours"])
+def test_a_guess_is_held_together_with_what_is_published_by_how_sure_each_is(optimizer):
+    published = study_expectation(study(optimizer))[0]
+    center = study_expectation(study(optimizer, prior_center=2e-3))[0]
+    weight = published.log_sd**2 / (GUESS_SD**2 + published.log_sd**2)
+    expected = weight * math.log(2e-3) + (1 - weight) * published.log_lr
+    assert center.log_lr == pytest.approx(expected)
+    assert center.sources == (GUESS_NAME, *published.sources)
+    assert center.known
+
+
+def test_the_less_is_published_of_an_optimizer_the_more_a_guess_weighs():
+    def moved(optimizer: str) -> float:
+        without, with_guess = (
+            study_expectation(study(optimizer, **given))[0].log_lr
+            for given in ({}, {"prior_center": 2e-3})
+        )
+        return (with_guess - without) / (math.log(2e-3) - without)
+
+    assert moved("ours") > moved("muon") > moved("adamw") > 0.3
+
+
+def test_a_guess_and_laws_that_contradict_each_other_leave_the_rate_open():
+    near, far = (study_expectation(study(prior_center=guess))[0].log_sd for guess in (1e-3, 10.0))
+    assert near == LEAST_GUESSED_SD
+    assert far > 3 * near
 
 
 def test_adamw_without_a_guess_asks_the_published_laws():

@@ -103,9 +103,8 @@ def test_intervals_hold_their_share_of_the_draws():
 
 
 def test_before_the_first_run_the_answer_is_the_prior_centre():
-    study, belief = fresh()
-    assert study.prior_center is not None
-    assert decide(belief).log_lr == pytest.approx(math.log(study.prior_center), rel=1e-14)
+    belief = fresh()[1]
+    assert decide(belief).log_lr == pytest.approx(belief.center.log_lr, rel=1e-14)
 
 
 def test_the_predicted_loss_is_the_level_plus_the_expected_regret():

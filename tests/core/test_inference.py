@@ -9,7 +9,7 @@ import torch
 from scipy.stats import chi2, ks_2samp, mannwhitneyu
 
 from horizon_bo import Horizon, LoggedRun
-from horizon_bo.core.center import GUESS_SD
+from horizon_bo.core import inference
 from horizon_bo.core.decision import decide
 from horizon_bo.core.inference import (
     LOSS_BEFORE_DATA,
@@ -111,9 +111,6 @@ def test_without_a_guess_the_prior_centre_is_that_of_published_laws():
     center = study_expectation(small_study())[0]
     assert center.log_lr == math.log(published.learning_rate)
     assert center.log_sd == published.log_sd
-    guessed = study_expectation(small_study(prior_center=4e-4))[0]
-    assert guessed.log_lr == math.log(4e-4)
-    assert guessed.log_sd == GUESS_SD
 
 
 @pytest.mark.parametrize("factor", [0.25, 1 / math.log(2)], ids=["a quarter", "bits for nats"])
@@ -131,8 +128,9 @@ def test_the_unit_of_the_loss_scales_losses_and_leaves_rates_alone(factor):
     assert theirs.stop == ours.stop
 
 
-def test_tokens_and_params_count_only_relative_to_the_target():
+def test_but_for_the_centre_tokens_and_params_count_only_relative_to_the_target(monkeypatch):
     study, belief = informed()
+    monkeypatch.setattr(inference, "study_center", lambda *_: belief.center)
     bigger = [
         replace(run, params=8 * run.params, tokens=4 * run.tokens)
         for run in WORLD.sweep(CELLS, STRADDLING)
@@ -303,11 +301,10 @@ def test_scattered_runs_are_thinned_out_with_repeats_merged_and_none_far_from_a_
 
 
 def test_before_the_first_run_the_optimum_is_the_prior_with_its_drift():
-    study, belief = fresh()
-    assert study.prior_center is not None
+    belief = fresh()[1]
     # 2,048 draws in 256 sets: the median errs by 1.25 · 1.1/√256 = 0.09, four times that
     median = float(belief.target.log_optimum.median())
-    assert abs(median - math.log(study.prior_center)) < 0.36
+    assert abs(median - belief.center.log_lr) < 0.36
     assert belief.target.log_optimum.std() > PRIORS["log_optimum"].scale
 
 

@@ -16,6 +16,7 @@ from typer.testing import CliRunner, Result
 
 from horizon_bo import Horizon, LoggedRun
 from horizon_bo.cli.app import app
+from horizon_bo.core.inference import study_expectation
 from horizon_bo.errors import InvalidSpaceError, InvalidTableError
 from horizon_bo.evaluation.backtest import (
     NO_RUN,
@@ -212,7 +213,10 @@ def test_guesses_are_three_times_off_the_best_rate(result):
         (before,) = result.of(NO_RUN, start)
         assert before.runs == 0
         if factor is not None:
-            assert before.learning_rate == pytest.approx(factor * before.best_rate, rel=1e-5)
+            guess = {"prior_center": factor * before.best_rate}
+            study = load_problem(result.cells[0].case).study(budget=0.02, seed=0, **guess)
+            expected = math.exp(study_expectation(study)[0].log_lr)
+            assert before.learning_rate == pytest.approx(expected, rel=1e-5)
 
 
 def test_no_run_is_what_the_method_zero_says(result):

@@ -188,10 +188,12 @@ def test_an_axis_has_two_to_six_round_labels(decades):
 
 
 def test_a_study_without_a_run_says_so_and_answers_from_the_prior():
-    figures = study_figures(*fresh())
+    study, belief = fresh()
+    figures = study_figures(study, belief)
     page = read_page(bare(figures))
     assert "This study has no run yet" in page.words
-    assert figures.recommendation.learning_rate == pytest.approx(1.5e-3)
+    center = math.exp(belief.center.log_lr)
+    assert figures.recommendation.learning_rate == pytest.approx(center)
     assert set(page.json("charts")) == {"bowl", "opinions", "tokens", "params"}
     assert "All 0 runs" not in page.words
 
@@ -252,11 +254,11 @@ def test_a_page_that_cannot_be_written_leaves_nothing_behind(tmp_path):
 
 def test_report_tells_where_it_wrote_as_json(tmp_path):
     path, out = str(tmp_path / "runs.db"), tmp_path / "page.html"
-    small_tuner(study=path, prior_center=1.5e-3)
+    tuner = small_tuner(study=path, prior_center=1.5e-3)
     record = json.loads(called("report", path, "-o", str(out), "--json").stdout)
     assert record["report"] == str(out)
     assert record["bytes"] == out.stat().st_size
-    assert record["learning_rate"] == pytest.approx(1.5e-3)
+    assert record["learning_rate"] == pytest.approx(tuner.recommend().learning_rate)
 
 
 @pytest.mark.slow
