@@ -15,7 +15,8 @@ from typing import Any
 import torch
 
 from horizon_bo.core import policy
-from horizon_bo.core.inference import believe
+from horizon_bo.core.decision import regret
+from horizon_bo.core.inference import Belief, believe
 from horizon_bo.errors import BudgetExhaustedError
 from horizon_bo.evaluation.cases import Problem
 from horizon_bo.evaluation.least_squares import Readout, law_readout
@@ -60,6 +61,16 @@ def no_row(study: Study, belief: Any, pool: Sequence[Trial]) -> Trial | None:
     return None
 
 
+def as_told(study: Study, belief: Belief, pool: Sequence[Trial]) -> policy.Recommendation:
+    """What one would do without a run: the guess as it is, or what is published."""
+    answer = policy.recommend(study, belief, pool)
+    if study.prior_center is None:
+        return answer
+    at = torch.tensor([study.prior_center], dtype=torch.float64).log()
+    expected = float(regret(belief.target, at).mean()) * belief.loss_scale
+    return replace(answer, learning_rate=study.prior_center, expected_regret=expected)
+
+
 def no_belief(study: Study) -> None:
     """Nothing: the read-out looks at the runs themselves."""
 
@@ -69,7 +80,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "horizon": Method(believe, policy.recommend, suggested_row),
         "horizon-random": Method(believe, policy.recommend, uniform_row),
         "random": Method(no_belief, lambda study, *_: law_readout(study), uniform_row),
-        "zero": Method(believe, policy.recommend, no_row),
+        "zero": Method(believe, as_told, no_row),
     }
 )
 

@@ -103,8 +103,8 @@ def _wrong_guesses(result: Backtest) -> Iterator[str]:
     wrong = [s for s in result.of("horizon") if s.start != OWN_PRIOR]
     before = [s for s in result.of(NO_RUN) if s.start != OWN_PRIOR]
     yield (
-        f"Told a best rate 3x too low or too high, which would have lost "
-        f"{mean_of(before, regret):.1f}, it lost {mean_of(wrong, regret):.1f}, and "
+        f"Told a best rate 3x too low or too high, it would have lost "
+        f"{mean_of(before, regret):.1f} before any run and lost {mean_of(wrong, regret):.1f}, and "
         f"{sum(bool(s.outcome.hit_90) for s in wrong)} of {len(wrong)} 90 % intervals held the "
         "best rate."
     )
