@@ -18,7 +18,7 @@ SELECT ?= not gpu
 # then those that mostly wait, several at once; then those that need the machine for themselves.
 define tests
 $(BIN)/pytest -q --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder $(2) -m "($(1)) and not waits and not alone"
-$(BIN)/pytest -q --numprocesses 4 $(2) -m "($(1)) and waits" $$(grep -rl --include='*.py' 'mark\.waits' tests)
+$(BIN)/pytest -q --numprocesses 4 --dist loadgroup $(2) -m "($(1)) and waits" $$(grep -rl --include='*.py' 'mark\.waits' tests)
 $(BIN)/pytest -q $(2) -m "($(1)) and alone" $$(grep -rl --include='*.py' 'mark\.alone' tests)
 endef
 BEGAN := $(shell date +%s)

@@ -1,9 +1,8 @@
 """README: short, its loop and its commands work as printed, its links lead somewhere."""
 
 import re
+from itertools import pairwise
 from pathlib import Path
-
-import pytest
 
 from horizon_bo.tuner import HorizonTuner
 from tests.drawings import marked
@@ -79,10 +78,17 @@ def test_the_commands_work_and_ones_own_table_becomes_a_recommendation(
     assert backtest[0] == "backtest"
 
 
-@pytest.mark.slow
-def test_the_backtest_of_the_sweep_that_ships_works(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert "90 % intervals held the best rate" in printed(section(OWN_LOGS)[-1])
+def test_the_backtest_of_the_sweep_that_ships_is_one_that_the_tutorial_types_and_shows():
+    # tests of the documentation type what is in its blocks of bash, and compare the outputs below
+    typed = [*blocks((ROOT / "docs" / "tutorial.md").read_text())]
+    shown = [
+        below.text
+        for block, below in pairwise(typed)
+        if (block.language, below.language) == ("bash", "output")
+        and section(OWN_LOGS)[-1] in calls(block.text)
+    ]
+    assert len(shown) == 1
+    assert "90 % intervals held the best rate" in shown[0]
 
 
 def test_the_results_are_those_of_the_benchmark_page():

@@ -8,8 +8,9 @@ from importlib import import_module
 import numpy as np
 import pytest
 import torch
+from botorch.optim import initializers
 
-from benchmarks.rivals import gaussian_process, ples
+from benchmarks.rivals import ax_multifidelity, botorch_mfkg, gaussian_process, ples
 from benchmarks.rivals.botorch_mfkg import plain_model
 from benchmarks.rivals.gaussian_process import Cube, initial_design, winsorised
 from benchmarks.rivals.procedures import bowl_vertex, law_variance, spread
@@ -35,6 +36,21 @@ PENALTY = 6.0
 RUNS = gaussian_process.DESIGN_SIZE + 1
 
 Loss = Callable[[Point], float | None]
+
+
+@pytest.fixture(autouse=True)
+def briefly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Knowledge gradients are optimised briefly: no test here asks how good a proposal is."""
+    sampled = initializers.sample_q_batches_from_polytope
+
+    def soon(*given, **named):
+        return sampled(*given, **{**named, "n_burnin": 100, "n_thinning": 1})
+
+    monkeypatch.setattr(initializers, "sample_q_batches_from_polytope", soon)
+    for module in (ax_multifidelity, botorch_mfkg):
+        for name, value in (("FANTASIES", 4), ("RESTARTS", 1), ("RAW_SAMPLES", 4)):
+            monkeypatch.setattr(module, name, value)
+        monkeypatch.setattr(module, "ITERATIONS", 5)
 
 
 def log_optimum(params: float, tokens: float) -> float:

@@ -1,7 +1,9 @@
 """Command line, prior: what sweeps say is shown, learnt and given to a study."""
 
 import json
+from importlib.resources import files
 
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
@@ -61,14 +63,20 @@ def test_data_that_must_not_speak_take_their_relatives_with_them():
 
 @pytest.mark.slow
 def test_a_prior_is_learnt_from_a_sweep_and_given_to_a_study(tmp_path):
-    path, study = tmp_path / "ours.json", tmp_path / "runs.db"
-    said = run("prior", "learn", "stdlib_gpt.csv", "-o", str(path))
+    path, study, sweep = tmp_path / "ours.json", tmp_path / "runs.db", tmp_path / "team.csv"
+    shipped = pd.read_csv(str(files("horizon_bo") / "data" / "stdlib_gpt.csv"))
+    shipped[shipped.group == "decay"].to_csv(sweep, index=False)  # two recipes of 14 runs
+    said = run("prior", "learn", str(sweep), "-o", str(path))
     assert f"{path}: " in said
+    assert "2 of them new" in said
     names = [
         json.loads(line)["name"]
         for line in run("prior", "show", str(path), "--compare", "--json").splitlines()
     ]
-    assert any(name.startswith("stdlib_gpt ") for name in names)
+    assert {name for name in names if name.startswith("team ")} == {
+        "team standard, decay 0 cosine none",
+        "team standard, decay 0.5 cosine none",
+    }
     run("init", str(study), *INIT, "--optimizer", "muon", "--experts", "--prior", str(path))
     kept = HorizonTuner.open(study).study
     assert (kept.optimizer, kept.experts) == ("muon", True)
