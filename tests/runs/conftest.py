@@ -9,14 +9,6 @@ import pytest
 from tests.runs import ray_cluster, slurm_cluster
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests of one cluster run in one process, so that it is started once."""
-    for item in items if config.pluginmanager.hasplugin("xdist") else ():
-        on = item.callspec.params.get("on") if hasattr(item, "callspec") else None
-        if on in ("slurm", "ray"):
-            item.add_marker(pytest.mark.xdist_group(on))
-
-
 def _short_folder() -> "TemporaryDirectory[str]":
     """A folder with a short path, which names of sockets ask for."""
     return TemporaryDirectory(prefix="hb", ignore_cleanup_errors=True)

@@ -1,13 +1,10 @@
 """Storage: what is acknowledged stays, and a damaged file is named, on real files."""
 
-import random
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import pytest
@@ -165,32 +162,6 @@ def test_two_processes_lose_nothing(tmp_path):
     trials = HorizonTuner.open(tmp_path / "runs.db").study.trials
     assert [trial.id for trial in trials] == list(range(80))
     assert sorted(trial.source for trial in trials) == ["a"] * 40 + ["b"] * 40
-
-
-def killed_once(path: Path, wait_s: float) -> list[str]:
-    """Losses that were acknowledged before a SIGKILL at a random moment."""
-    process = observer(path, 100_000)
-    assert process.stdout is not None
-    assert process.stderr is not None
-    assert process.stdout.readline().strip() == "ready"
-    time.sleep(wait_s)
-    process.send_signal(signal.SIGKILL)
-    said, _ = process.communicate()
-    whole = said[: said.rfind("\n") + 1]
-    return whole.split()
-
-
-def test_a_killed_process_loses_no_acknowledged_observation(tmp_path):
-    path, kills = tmp_path / "runs.db", 2
-    small_tuner(study=path)
-    generator = random.Random(0)
-    acknowledged: list[str] = []
-    for _ in range(kills):
-        acknowledged += killed_once(path, generator.uniform(0.0, 0.3))
-        recorded = [repr(trial.loss) for trial in HorizonTuner.open(path).study.trials]
-        assert set(acknowledged) <= set(recorded)
-        assert len(recorded) <= len(acknowledged) + kills  # at most one unacknowledged per kill
-    assert len(acknowledged) > kills
 
 
 def test_a_full_disk_is_one_clear_error_and_loses_nothing(tmp_path):
