@@ -11,14 +11,14 @@ TORCH := $(shell grep -o '^torch==[0-9.]*' $(LOCK))
 export OMP_NUM_THREADS ?= 1
 # Nothing is compiled when it is installed, so whoever loads it first keeps the compiled form.
 unexport PYTHONDONTWRITEBYTECODE
-# Processes that tests are spread over, and which tests are chosen.
-PROCESSES ?= 2
+# Processes that tests are spread over: one more than two cores, since tests also wait. And which are chosen.
+PROCESSES ?= 3
 SELECT ?= not gpu
 # First the tests that share the machine, each file in one process so that what it sets up is set up once;
 # then those that mostly wait, several at once; then those that need the machine for themselves.
 define tests
 $(BIN)/pytest -q --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder $(2) -m "($(1)) and not waits and not alone"
-$(BIN)/pytest -q --numprocesses 4 --dist loadgroup $(2) -m "($(1)) and waits" $$(grep -rl --include='*.py' 'mark\.waits' tests)
+$(BIN)/pytest -q --numprocesses 4 $(2) -m "($(1)) and waits" $$(grep -rl --include='*.py' 'mark\.waits' tests)
 $(BIN)/pytest -q $(2) -m "($(1)) and alone" $$(grep -rl --include='*.py' 'mark\.alone' tests)
 endef
 BEGAN := $(shell date +%s)

@@ -25,6 +25,8 @@ LONG = ("slow", "calibration", "notebook", "kills")
 #: call the same functions, thousands of times, and checks would take two thirds of that; nightly
 #: they check them too (SHAPES=all).
 CHECKED = ("core", "published", "test_tuner.py")
+#: Files among these that infer again and again; every shape they pass, another file passes too.
+REPEATING = ("test_diagnostics.py", "test_inference.py", "test_oddities.py", "test_sources.py")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -32,7 +34,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Shapes are checked in this test, or not."""
     place = item.path.relative_to(Path(__file__).parent).parts[0]
     quick = not any(item.get_closest_marker(name) for name in LONG)
-    checked = (quick and place in CHECKED) or os.environ.get("SHAPES") == "all"
+    once = place in CHECKED and item.path.name not in REPEATING
+    checked = (quick and once) or os.environ.get("SHAPES") == "all"
     shapes.update("jaxtyping_disable", not checked)
 
 

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from importlib.metadata import version
 
+import pytest
+
 import horizon_bo
 
 HEAVY = ("torch", "gpytorch", "botorch", "ax", "pandas", "sqlalchemy", "matplotlib", "scipy")
@@ -31,6 +33,7 @@ print(time.perf_counter() - began, [m for m in {HEAVY!r} if m in sys.modules])
 """
 
 
+@pytest.mark.alone
 def test_importing_the_package_loads_nothing_heavy_and_takes_no_time():
     elapsed = []
     for _ in range(5):

@@ -1,30 +1,18 @@
 """Command line: one command per `HorizonTuner` method, with its name and arguments.
 
-A command loads, calls and prints. What is heavy is imported inside it, so that `--help` is quick.
+A command loads, calls and prints. What is heavy is imported inside it, and a call loads the
+commands of one file, so that it starts quickly.
 """
 
+from collections.abc import Iterable
 from dataclasses import fields
+from functools import cache
+from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from horizon_bo import __version__
-from horizon_bo.cli import (
-    backtest,
-    check,
-    demo,
-    laws,
-    prior,
-    replay,
-    report,
-    revisions,
-    run,
-    start,
-    status,
-    tables,
-    watch,
-    worker,
-)
 from horizon_bo.cli.answer import (
     USUAL_BATCH_COST,
     AskedBatches,
@@ -33,7 +21,6 @@ from horizon_bo.cli.answer import (
     RecommendationFigure,
     show_recommendation,
 )
-from horizon_bo.cli.status import speeds
 from horizon_bo.cli.terminal import (
     AsJson,
     StudyArgument,
@@ -54,12 +41,6 @@ from horizon_bo.study.quantities import shown_rate
 if TYPE_CHECKING:
     from horizon_bo import Study, Suggestion, Trial
     from horizon_bo.runs.cost import Measured
-
-app = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
 
 Loss = Annotated[
     float | None,
@@ -88,15 +69,57 @@ AIMS = {
 }
 
 
+#: Files of this folder in the order of the help, each with its commands.
+FILES = {
+    "start": ("init",),
+    "app": ("suggest", "observe", "recommend"),
+    "revisions": ("correct", "forget", "withdraw", "enqueue", "extend", "trials"),
+    "tables": ("import", "export"),
+    "run": ("run",),
+    "worker": ("worker",),
+    "status": ("status",),
+    "check": ("check",),
+    "watch": ("watch",),
+    "report": ("report", "serve"),
+    "replay": ("replay", "score"),
+    "backtest": ("backtest",),
+    "demo": ("demo",),
+    "laws": ("law", "transfer", "audit", "recipes"),
+    "prior": ("prior",),
+}
+
+
+@cache
+def application(files: Iterable[str] = tuple(FILES)) -> typer.Typer:
+    """The command line, or that of the commands in some files."""
+    made = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+    aims = "\n".join(f"  {aim:<22}{commands}" for aim, commands in AIMS.items())
+    made.callback(epilog=f"\b\nBy what you want:\n{aims}")(main)
+    for file in files:
+        import_module(f"horizon_bo.cli.{file}").register(made)
+    return made
+
+
+def __getattr__(name: str) -> typer.Typer:
+    """`app`, the whole command line, on first use."""
+    if name != "app":
+        raise AttributeError(f"module 'horizon_bo.cli.app' has no attribute {name!r}")
+    return application()
+
+
+def register(made: typer.Typer) -> None:
+    """Add the commands of this file to a command line."""
+    made.command(epilog=example("horizon-bo suggest runs.db -n 2"))(suggest)
+    made.command(epilog=example("horizon-bo observe runs.db 0 --loss 2.91"))(observe)
+    made.command(epilog=example("horizon-bo recommend runs.db"))(recommend)
+
+
 def _show_version(asked: bool) -> None:
     if asked:
         typer.echo(f"horizon-bo {__version__}")
         raise typer.Exit
 
 
-@app.callback(
-    epilog="\b\nBy what you want:\n" + "\n".join(f"  {k:<22}{v}" for k, v in AIMS.items())
-)
 def main(
     version: Annotated[
         bool,
@@ -106,10 +129,6 @@ def main(
     """Choose the learning rate of one large training run from a few small ones."""
 
 
-start.register(app)
-
-
-@app.command(epilog=example("horizon-bo suggest runs.db -n 2"))
 def suggest(
     study: StudyArgument,
     n: Annotated[int, option("-n", "K", "Runs to make at once.", whole_number)] = 1,
@@ -119,6 +138,7 @@ def suggest(
     """Name the next runs worth making; they are pending until observed."""
     with errors_as_exit_codes():
         from horizon_bo import HorizonTuner
+        from horizon_bo.cli.status import speeds
 
         tuner = HorizonTuner.open(study)
         runs = tuner.suggest(n, without=without or ())
@@ -129,7 +149,6 @@ def suggest(
             show_fields(_run_fields(suggested, tuner.study, speeds(study, None, tuner.study)))
 
 
-@app.command(epilog=example("horizon-bo observe runs.db 0 --loss 2.91"))
 def observe(
     study: StudyArgument,
     trial_id: Annotated[
@@ -162,7 +181,6 @@ def observe(
             _show_outcome(trial, as_json)
 
 
-@app.command(epilog=example("horizon-bo recommend runs.db"))
 def recommend(
     study: StudyArgument,
     without: Without = None,
@@ -223,18 +241,3 @@ def _branch_fields(run: "Suggestion") -> dict[str, str]:
     if not run.branches:
         return cooldown
     return {**cooldown, "read at": ", ".join(f"{tokens:.6g}" for tokens in run.branches)}
-
-
-revisions.register(app)
-tables.register(app)
-run.register(app)
-worker.register(app)
-status.register(app)
-check.register(app)
-watch.register(app)
-report.register(app)
-replay.register(app)
-backtest.register(app)
-demo.register(app)
-laws.register(app)
-prior.register(app)

@@ -5,6 +5,7 @@ import math
 import shlex
 import subprocess
 import sys
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from horizon_bo import HorizonTuner
-from horizon_bo.cli.app import app
+from horizon_bo.cli.app import FILES, app, application
 from horizon_bo.evaluation.replay import METHODS
 from horizon_bo.examples import demo
 from tests.drawings import marked
@@ -123,18 +124,35 @@ def test_the_help_of_replay_names_every_method():
     assert ", ".join(METHODS) in text
 
 
-def test_help_imports_nothing_that_takes_long():
+def test_the_kept_help_is_what_is_printed(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    said = CliRunner().invoke(app, ["--help"], prog_name="horizon-bo").stdout
+    kept = files("horizon_bo") / "cli" / "help.txt"
+    assert kept.read_text() == said, "write into horizon_bo/cli/help.txt what is printed"
+
+
+def test_a_call_loads_the_commands_of_one_file():
+    for name, commands in FILES.items():
+        assert set(get_command(application((name,))).commands) == set(commands)  # type: ignore[attr-defined]
+    assert sorted(sum(FILES.values(), ())) == sorted(COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("asked", "unneeded"),
+    [("--help", {"typer", "horizon_bo.cli.app"}), ("init --help", {"horizon_bo.cli.laws"})],
+)
+def test_help_imports_nothing_that_takes_long(asked, unneeded):
+    heavy = {"torch", "botorch", "ax", "pandas", "scipy", "matplotlib", "sqlalchemy", *unneeded}
     code = (
         "import sys\n"
-        "from horizon_bo.cli.app import app\n"
-        "try:\n    app()\nexcept SystemExit:\n    pass\n"
-        "heavy = {'torch', 'botorch', 'ax', 'pandas', 'scipy', 'matplotlib', 'sqlalchemy'}\n"
-        "print(sorted(heavy & set(sys.modules)))"
+        "from horizon_bo.cli.__main__ import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        f"print(sorted({heavy!r} & set(sys.modules)))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, "--help"], check=True, capture_output=True, text=True
+        [sys.executable, "-c", code, *asked.split()], check=True, capture_output=True, text=True
     )
-    assert "Usage" in done.stdout
+    assert "Usage: horizon-bo" in done.stdout
     assert done.stdout.splitlines()[-1] == "[]"
 
 

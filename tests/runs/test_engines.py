@@ -30,23 +30,12 @@ from horizon_bo.tuner import HorizonTuner
 from tests.runs import ray_cluster, slurm_cluster
 from tests.studies import pending_trial, small_study, tuner_with_pending
 
-pytestmark = pytest.mark.waits
 RUN = suggestion([pending_trial()], small_study())
 #: Longest time that anything here may take, in seconds, on a machine that is busy.
 MOST_S = 60.0
 
-
-def each(names: str, *rows: tuple) -> pytest.MarkDecorator:
-    """A test for each row, an engine first; one process has all of a cluster, to start it once."""
-    groups = {name: [pytest.mark.xdist_group(name)] for name in ("slurm", "ray")}
-    return pytest.mark.parametrize(
-        names.split(), [pytest.param(*row, marks=groups.get(row[0], [])) for row in rows]
-    )
-
-
-ENGINES = each("on", ("local",), ("slurm",), ("ray",))
-CLUSTERS = each("on", ("slurm",), ("ray",))
-SLURM = each("on", ("slurm",))
+ENGINES = pytest.mark.parametrize("on", ["local", "slurm", "ray"])
+CLUSTERS = pytest.mark.parametrize("on", ["slurm", "ray"])
 
 
 @pytest.fixture(autouse=True)
@@ -215,7 +204,7 @@ def test_a_node_that_dies_is_told_and_the_run_is_tried_elsewhere(on, engine, clu
     until(lambda: gone(pid), 8)
 
 
-@SLURM
+@pytest.mark.parametrize("on", ["slurm"])
 def test_a_requeued_run_goes_on_as_the_same_attempt(on, engine, tmp_path):
     again = "n = os.path.exists(folder + '/pid'); n and (print('loss 2.5'), sys.exit(0)); "
     started = Started(engine, tmp_path / "0", again + HANGS)
@@ -228,7 +217,7 @@ def test_a_requeued_run_goes_on_as_the_same_attempt(on, engine, tmp_path):
     assert json.loads((tmp_path / "0" / "run.json").read_text())["attempt"] == 1
 
 
-@SLURM
+@pytest.mark.parametrize("on", ["slurm"])
 def test_a_job_over_its_memory_is_taken_as_that(on, engine, tmp_path):
     if not slurm_cluster.has_cgroups():
         pytest.skip("no control groups of the first version, expected them to limit memory")
@@ -277,7 +266,9 @@ def loop(on: str, folder: str, **changes: Any) -> HorizonTuner:
     return tuner
 
 
-@each("on how", ("slurm", signal.SIGKILL), ("ray", signal.SIGKILL), ("slurm", signal.SIGINT))
+@pytest.mark.parametrize(
+    ("on", "how"), [("slurm", signal.SIGKILL), ("ray", signal.SIGKILL), ("slurm", signal.SIGINT)]
+)
 def test_a_loop_that_ended_leaves_its_runs_to_the_next_one(on, cluster, how, tmp_path):
     tuner_with_pending(tmp_path / "runs.db", 2)
     root = tmp_path / "runs"
@@ -296,7 +287,7 @@ def test_a_loop_that_ended_leaves_its_runs_to_the_next_one(on, cluster, how, tmp
     assert [(root / name / "runs").read_text() for name in "01"] == ["x", "x"]
 
 
-@SLURM
+@pytest.mark.parametrize("on", ["slurm"])
 def test_the_command_line_ends_what_an_earlier_loop_left(on, engine, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path.parent)
     study = f"{tmp_path.name}.db"
@@ -309,14 +300,16 @@ def test_the_command_line_ends_what_an_earlier_loop_left(on, engine, tmp_path, m
     assert "0 runs were under way" in CliRunner().invoke(app, given).stdout
 
 
-@each(
-    "on resources named",
-    ("slurm", {"partition": "nosuch"}, "nvalid partition"),
-    ("slurm", {"memory": "900G"}, "node configuration is not available"),
-    ("slurm", {"nonsense": 1}, "unrecognized option"),
-    ("ray", {"gpus": 8}, r"no node .* GPU 8 \(most: 0\)"),
-    ("ray", {"nodes": 2}, "one node each"),
-    ("ray", {"A100": 1}, r"A100 1 \(most: 0\)"),
+@pytest.mark.parametrize(
+    ("on", "resources", "named"),
+    [
+        ("slurm", {"partition": "nosuch"}, "nvalid partition"),
+        ("slurm", {"memory": "900G"}, "node configuration is not available"),
+        ("slurm", {"nonsense": 1}, "unrecognized option"),
+        ("ray", {"gpus": 8}, r"no node .* GPU 8 \(most: 0\)"),
+        ("ray", {"nodes": 2}, "one node each"),
+        ("ray", {"A100": 1}, r"A100 1 \(most: 0\)"),
+    ],
 )
 def test_what_no_node_has_is_refused_before_anything_starts(
     on, cluster, resources, named, tmp_path
@@ -328,7 +321,7 @@ def test_what_no_node_has_is_refused_before_anything_starts(
     assert not (tmp_path / "runs" / "0").exists()
 
 
-@SLURM
+@pytest.mark.parametrize("on", ["slurm"])
 def test_a_job_that_would_wait_for_ever_ends_the_loop(on, cluster, tmp_path):
     tuner = tuner_with_pending(tmp_path / "runs.db")
     given = {"folder": tmp_path / "runs", "on": on, "resources": {"time": "2-00:00:00"}}

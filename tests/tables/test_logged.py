@@ -194,6 +194,7 @@ def test_a_table_of_diverged_runs_is_accepted_with_a_remark():
     )
 
 
+@pytest.mark.alone
 def test_five_thousand_rows_are_checked_in_well_under_a_second():
     rates = np.geomspace(1e-4, 1e-2, 5_000)
     frame = pd.DataFrame({"learning_rate": rates, "params": 6e7, "tokens": 1e9, "loss": 3.0})
