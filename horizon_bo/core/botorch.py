@@ -24,7 +24,7 @@ from horizon_bo.core.gains import variance_reduction
 from horizon_bo.core.inference import Belief
 from horizon_bo.core.linearized import Known, linearized
 from horizon_bo.core.normal import remaining
-from horizon_bo.core.points import Candidates, Points
+from horizon_bo.core.points import Candidates, Points, at_own_inputs
 from horizon_bo.core.surrogate import NOISE_FREEDOM, features, level_mean, loss_covariance
 from horizon_bo.errors import UnsupportedModelError
 
@@ -90,7 +90,7 @@ class HorizonModel(Model):
         self, X: Float[Tensor, "*batch q 4"], *, noisy: bool
     ) -> tuple[Float[Tensor, "*batch set q"], Float[Tensor, "*batch set q q"]]:
         """Mean and covariance of the loss of runs under each coefficient set."""
-        c, points = self.coefficients, _points(X)
+        c, points = self.coefficients, _points(X, self.seen[1])
         f = features(c, points)
         among = loss_covariance(c, (f.basis, points), (f.basis, points))
         cross = loss_covariance(c, (f.basis, points), self.seen)
@@ -189,7 +189,7 @@ class MatchedModel(Model):
     def _noise(self, X: Tensor) -> Tensor:
         """Noise variance of a single run, averaged over the mixture."""
         model = self.mixture
-        f = features(model.coefficients, _points(X))
+        f = features(model.coefficients, _points(X, model.seen[1]))
         return f.variance.mean(-2) * _STUDENT_VARIANCE * model.scale**2
 
 
@@ -223,7 +223,8 @@ class RegretReductionPerCost(AcquisitionFunction):
         batch, q, _ = X.shape
         runs = X.reshape(-1, 4)
         cost = self.log_cost(runs).exp()
-        view = linearized(self.known, Candidates(_points(runs), cost))
+        points = _points(runs, self.known.runs.points)
+        view = linearized(self.known, Candidates(points, cost))
         unit = torch.arange(batch * q).reshape(batch, q)
         noise = torch.diag_embed(view.noise[:, unit])
         reduction = variance_reduction(view.covariance, noise, unit)
@@ -231,6 +232,7 @@ class RegretReductionPerCost(AcquisitionFunction):
         return drop.clamp_min(_LEAST_DROP).log() - cost.reshape(batch, q).sum(-1).log()
 
 
-def _points(X: Float[Tensor, "*batch q 4"]) -> Points:
-    """Runs of the study's own recipe, from their four log inputs."""
-    return Points(X[..., 0], X[..., 1:], torch.zeros(X.shape[-2], dtype=torch.long))
+def _points(X: Float[Tensor, "*batch q 4"], like: Points) -> Points:
+    """Runs of the study's own recipe and the target's inputs, from their four log inputs."""
+    source = torch.zeros(X.shape[-2], dtype=torch.long)
+    return Points(X[..., 0], at_own_inputs(X[..., 1:], like), source)

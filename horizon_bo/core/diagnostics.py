@@ -143,7 +143,7 @@ def _one_sided(study: Study, belief: Belief, decision: Decision) -> str | None:
     points, c = runs.points, fit.coefficients
     if len(runs) < 3:  # fewer cannot straddle and repeat
         return None
-    optimum = c.law.unsqueeze().log_optimal_lr(*points.log_scales.unbind(-1))
+    optimum = c.log_optimal_lr(points.log_scales)
     drift = fit.mean_departures[:, 1, runs.cell]
     offset = points.log_lr - optimum - c.source_offset[:, points.source] - drift
     below = float((offset < 0).double().mean(0).max())

@@ -23,6 +23,7 @@ from horizon_bo.core.seeds import BELIEF, study_generator
 from horizon_bo.core.surrogate import draw_departures, token_slope
 from horizon_bo.published.evidence import Evidence, evidence_from, shipped, usable
 from horizon_bo.study.horizons import anchored
+from horizon_bo.study.inputs import log_places
 from horizon_bo.study.trials import Study, Trial, log_inputs
 
 #: Typical loss before the first run, nats per token; any observed loss replaces it.
@@ -89,7 +90,8 @@ def believe_with(
     """
     runs, recipes, loss_scale = finished_runs(study)
     center, population = study_expectation(study)
-    priors = priors_of(study_priors(center.log_lr, center.log_sd, population))
+    own = study_priors(center.log_lr, center.log_sd, population, tuple(study.varying))
+    priors = priors_of(own)
     informed = replace(study, trials=study.informing)  # what has not ended changes nothing
     generator = study_generator(informed, BELIEF)
     posterior = sampler(runs, priors, generator)
@@ -146,7 +148,7 @@ def blown_up(points: Points, loss: Float[Tensor, "run"]) -> Bool[Tensor, "run"]:
     bowl goes on as its bottom does up there, and a digit too many is not read as a steep one. A run
     that two or more others, and all of them, lie so far above is no measure for them.
     """
-    n, d, b = points.log_scales.unbind(-1)
+    n, d, b = points.log_scales[:, :3].unbind(-1)
     same = (points.source[:, None] == points.source) & (b[:, None] <= b + _NEAR)
     harder = same & (n[:, None] >= n - _NEAR) & (d[:, None] >= d - _NEAR)  # [run, measure]
     harder &= ~loss.isnan()[:, None] & ~torch.eye(len(n), dtype=torch.bool)
@@ -239,9 +241,11 @@ def _merged(runs: Runs, group: Tensor, groups: int) -> Runs:
 def placed(study: Study, trials: Sequence[Trial], recipes: tuple[str, ...]) -> Points:
     """Where trials lie relative to the target, recipes by their number."""
     origin = anchored(study.target, study.space)
+    target, varying = study.inputs, study.varying
     inputs = torch.tensor(
-        [log_inputs(trial, origin) for trial in trials], dtype=torch.float64
-    ).reshape(-1, 4)
+        [log_inputs(trial, origin) + log_places(trial.inputs, target, varying) for trial in trials],
+        dtype=torch.float64,
+    ).reshape(-1, 4 + len(varying))
     number = {label: 1 + k for k, label in enumerate(recipes)}
     source = [number.get(study.recipe(trial) or "", 0) for trial in trials]
     return Points(inputs[:, 0], inputs[:, 1:], torch.tensor(source, dtype=torch.long))

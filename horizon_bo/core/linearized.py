@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from horizon_bo.core.normal import given
-from horizon_bo.core.points import Candidates, Points, Runs
+from horizon_bo.core.points import Candidates, Points, Runs, at_own_inputs
 from horizon_bo.core.priors import Priors, coefficients
 from horizon_bo.core.sampler import Posterior
 from horizon_bo.core.surrogate import NOISE_FREEDOM, features, level_mean, loss_covariance
@@ -162,7 +162,8 @@ def _joint_covariance(
     at_places[..., aim.effect] = 1.0
     basis = torch.cat([at_places, features(c, points).basis], 1)
     zero = torch.zeros(count, dtype=z.dtype)
-    everything = Points.cat(Points(zero, aim.places, zero.long()), points)
+    places = at_own_inputs(aim.places, points)
+    everything = Points.cat(Points(zero, places, zero.long()), points)
     joint = jacobian @ jacobian.mT + loss_covariance(c, (basis, everything), (basis, everything))
     if count == 1:
         return joint
@@ -179,10 +180,7 @@ def _jacobian(
     moved = torch.stack([z.unsqueeze(1) + steps, z.unsqueeze(1) - steps], 1).reshape(-1, dimension)
     c = coefficients(moved, priors)
     loss = level_mean(c, points.log_scales) + features(c, points).mean
-    if aim.effect:
-        quantity = c.law.unsqueeze().log_optimal_lr(*aim.places.unbind(-1))
-    else:
-        quantity = level_mean(c, aim.places)
+    quantity = c.log_optimal_lr(aim.places) if aim.effect else level_mean(c, aim.places)
     values = torch.cat([quantity, loss], -1)
     values = values.reshape(sets, 2, dimension, -1)
     return ((values[:, 0] - values[:, 1]) / (2 * _STEP)).transpose(1, 2)

@@ -1,7 +1,8 @@
 """Points: where do runs lie, and in which cells?
 
 A point is a rate, the three log scales (ln N/N*, ln D/D*, ln B/B*) and a recipe; a *cell* is a
-point without its rate.
+point without its rate. Numbers of the recipe that differ between runs stand beside the log scales,
+a column each, 0 at the target's (`study.inputs`).
 """
 
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ _APART = 1e3
 class Cells:
     """Sizes, horizons, batches and recipes at which the loss departs from its law."""
 
-    log_scales: Float[Tensor, "*batch cell 3"]
+    log_scales: Float[Tensor, "*batch cell scale"]  # 3, and the inputs that vary
     source: Int[Tensor, "cell"]  # recipe, 0 the study's own
 
     def __len__(self) -> int:
@@ -32,7 +33,7 @@ class Points:
     """Where runs lie."""
 
     log_lr: Float[Tensor, "*batch run"]
-    log_scales: Float[Tensor, "*batch run 3"]  # (ln N/N*, ln D/D*, ln B/B*)
+    log_scales: Float[Tensor, "*batch run scale"]  # (ln N/N*, ln D/D*, ln B/B*), varying inputs
     source: Int[Tensor, "run"]  # recipe, 0 the study's own
 
     def __len__(self) -> int:
@@ -103,11 +104,19 @@ def assign_cells(points: Points) -> tuple[Int[Tensor, "run"], Cells]:
     its nearest.
     """
     keys = _keys(points.log_scales, points.source[:, None])
-    distinct = torch.unique(torch.cat([torch.zeros(1, 4, dtype=torch.float64), keys]), dim=0)
+    origin = torch.zeros(1, keys.shape[1], dtype=torch.float64)
+    distinct = torch.unique(torch.cat([origin, keys]), dim=0)
     target = int(distinct.norm(dim=1).argmin())
     nodes = distinct[farthest_first(distinct, MOST_CELLS, target)]
-    cells = Cells(nodes[:, :3], (nodes[:, 3] / _APART).round().long())
+    cells = Cells(nodes[:, :-1], (nodes[:, -1] / _APART).round().long())
     return nearest_cell(points, cells), cells
+
+
+def at_own_inputs(
+    log_scales: Float[Tensor, "*batch place 3"], like: Points | Cells
+) -> Float[Tensor, "*batch place scale"]:
+    """Places with the target's own value of every input that varies between others."""
+    return torch.nn.functional.pad(log_scales, (0, like.log_scales.shape[-1] - 3))
 
 
 def farthest_first(

@@ -6,7 +6,7 @@ loss, so the same priors serve nats per token, bits per byte or any other positi
 expect of the next recipe is learnt from others (`hierarchy`); `center` says where its optimum is.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import NamedTuple
@@ -18,6 +18,7 @@ from torch import Tensor
 from horizon_bo.core.hierarchy import Population
 from horizon_bo.core.laws import HorizonLaw
 from horizon_bo.published.evidence import COEFFICIENTS
+from horizon_bo.study.inputs import INPUTS
 
 
 class Prior(NamedTuple):
@@ -107,6 +108,9 @@ EXPONENTS = COEFFICIENTS[:3]
 UNLIKENESS = "log_unlikeness"
 UNLIKE = Prior(0.0, 0.5)
 
+#: What stands before the name of an input that varies, as the name of what ln LR* changes with it.
+PER_INPUT = "optimum_per_"
+
 #: A recipe other than the study's own may sit this far off in ln LR* (four averaging and
 #: schedule pairs measured on small runs: 0.1 to 1.1).
 SOURCE_OFFSET_SD = 0.6
@@ -132,6 +136,16 @@ class Coefficients:
     bowl_error: Float[Tensor, "*set"]
     cliff: Float[Tensor, "*set"]
     source_offset: Float[Tensor, "*set source"]
+    optimum_per_input: Float[Tensor, "*set input"]  # none where no input varies
+
+    def log_optimal_lr(
+        self, log_scales: Float[Tensor, "*batch place scale"]
+    ) -> Float[Tensor, "*batch set place"]:
+        """Natural log of the best rate by the law, at places with their varying inputs."""
+        n, d, b = log_scales[..., :3].unsqueeze(-3).unbind(-1)
+        by_law = self.law.unsqueeze().log_optimal_lr(n, d, b)
+        inputs = log_scales[..., 3:]
+        return by_law + self.optimum_per_input @ inputs.mT if inputs.shape[-1] else by_law
 
     def select(self, index: Int[Tensor, "some"]) -> "Coefficients":
         """Some of the sets."""
@@ -140,17 +154,26 @@ class Coefficients:
         return Coefficients(law=self.law.mapped(lambda values: values[index]), **picked)
 
 
-def study_priors(log_center: float, log_center_sd: float, population: Population) -> Priors:
+def study_priors(
+    log_center: float,
+    log_center_sd: float,
+    population: Population,
+    varying: Sequence[str] = (),
+) -> Priors:
     """What to expect of a recipe of this population, its best rate at a guess.
 
     Args:
         log_center: Natural log of the guessed optimal learning rate at the target.
         log_center_sd: Its standard deviation in natural-log units.
         population: The coefficients of a recipe not seen yet.
+        varying: Names of the inputs that differ between runs.
     """
     learnt = {name: Prior(float(population.mean[k]), 1.0, True) for k, name in enumerate(EXPONENTS)}
     optimum = Prior(log_center, log_center_sd, heavy=True)
-    priors = Priors.independent({"log_optimum": optimum, **learnt, **EXPECTED, UNLIKENESS: UNLIKE})
+    inputs = {PER_INPUT + name: Prior(*INPUTS[name].slope) for name in varying}
+    priors = Priors.independent(
+        {"log_optimum": optimum, **learnt, **EXPECTED, **inputs, UNLIKENESS: UNLIKE}
+    )
     root, size = priors.root.clone(), len(EXPONENTS)
     own = torch.from_numpy(population.covariance)[:size, :size]
     root[1 : 1 + size, 1 : 1 + size] = torch.linalg.cholesky(own)
@@ -178,7 +201,15 @@ def coefficients(z: Float[Tensor, "*set coordinate"], priors: Priors) -> Coeffic
         bowl_error=by_name["log_bowl_error"].exp(),
         cliff=by_name["cliff"],
         source_offset=torch.nn.functional.pad(SOURCE_OFFSET_SD * offsets, (1, 0)),
+        optimum_per_input=_stacked(by_name, z),
     )
+
+
+def _stacked(
+    by_name: Mapping[str, Float[Tensor, "*set"]], z: Float[Tensor, "*set coordinate"]
+) -> Float[Tensor, "*set input"]:
+    slopes = [by_name[PER_INPUT + name] for name in INPUTS if PER_INPUT + name in by_name]
+    return torch.stack(slopes, -1) if slopes else z[..., :0]
 
 
 def named_values(

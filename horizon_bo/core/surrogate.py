@@ -53,6 +53,9 @@ BATCH_LEVEL_SD = (0.02, 0.01)
 #: by β C ln(1 + B/B_crit), whose second order in ln B is β C / 4 at the critical batch; β C is
 #: about 0.04 of the loss. Source: McCandlish et al. (2018), arXiv:1812.06162, eq. 2.11.
 BATCH_CURVATURE = 0.01
+#: First and second order of the level in the coordinate of an input that varies, in units of the
+#: loss.
+INPUT_LEVEL_SD = (0.02, 0.01)
 SOURCE_LEVEL_SD = 1.0
 #: Width of the cliff in ln η: the rate at which half of the runs diverge is ragged by this much.
 CLIFF_WIDTH = 0.5
@@ -69,11 +72,12 @@ def cell_covariance(
 ) -> Float[Tensor, "*batch set 3 left right"]:
     """Covariance between cells of their level, drift and curvature departures.
 
-    Matérn-3/2 in (n, d, b) for all three; the level adds the integrated amplitudes of the law,
-    the drift adds a bend, so that the optimum may leave its power law the further the cheaper.
+    Matérn-3/2 in (n, d, b) and the inputs that vary, for all three; the level adds the integrated
+    amplitudes of the law and of the inputs, the drift adds a bend, so that the optimum may leave
+    its power law the further the cheaper.
     """
     here, there = left.log_scales, right.log_scales
-    stretch = torch.tensor(STRETCH, dtype=here.dtype)
+    stretch = torch.tensor(STRETCH + (1.0,) * (here.shape[-1] - 3), dtype=here.dtype)
     distance = torch.cdist(stretch * here, stretch * there).unsqueeze(-3)
     scaled = math.sqrt(3.0) * distance / c.length[:, None, None]
     matern = (1 + scaled) * (-scaled).exp()
@@ -104,15 +108,15 @@ def loss_covariance(
     return (left[0].mT.unsqueeze(-1) * departures * right[0].mT.unsqueeze(-2)).sum(-3)
 
 
-def _bend(cells: Float[Tensor, "*batch cell 3"]) -> Float[Tensor, "*batch cell 3"]:
+def _bend(cells: Float[Tensor, "*batch cell scale"]) -> Float[Tensor, "*batch cell 3"]:
     """Square of each direction in which ln LR* may bend, times half the bend's scale."""
-    n, d, b = cells.unbind(-1)
+    n, d, b = cells[..., :3].unbind(-1)
     directions = torch.stack([n, d, b - CRITICAL_EXPONENT * d], -1)
     return torch.tensor(BEND_SD, dtype=cells.dtype) / 2 * directions.square()
 
 
 def _level_growth(
-    c: Coefficients, cells: Float[Tensor, "*batch cell 3"]
+    c: Coefficients, cells: Float[Tensor, "*batch cell scale"]
 ) -> Float[Tensor, "*batch set 2 cell"]:
     law = c.law.unsqueeze()
     exponents = torch.stack(
@@ -123,17 +127,24 @@ def _level_growth(
 
 
 def _level_products(
-    c: Coefficients, left: Float[Tensor, "*batch left 3"], right: Float[Tensor, "*#batch right 3"]
+    c: Coefficients,
+    left: Float[Tensor, "*batch left scale"],
+    right: Float[Tensor, "*#batch right scale"],
 ) -> Float[Tensor, "*batch set left right"]:
     growth = _level_growth(c, left).mT @ _level_growth(c, right)
     slope, square = BATCH_LEVEL_SD
-    here, there = left[..., 2:], right[..., 2:].mT
+    here, there = left[..., 2:3], right[..., 2:3].mT
     bowls = batch_bowl(left).unsqueeze(-1) * batch_bowl(right).unsqueeze(-2)
     batch = slope**2 * (here * there) + square**2 * bowls
+    if left.shape[-1] > 3:
+        slope, square = INPUT_LEVEL_SD
+        here, there = left[..., 3:], right[..., 3:].mT
+        bends = (here.square() / 2) @ (there.square() / 2)
+        batch = batch + slope**2 * (here @ there) + square**2 * bends
     return AMPLITUDE.scale**2 * growth + batch.unsqueeze(-3)
 
 
-def batch_bowl(cells: Float[Tensor, "*batch cell 3"]) -> Float[Tensor, "*batch cell"]:
+def batch_bowl(cells: Float[Tensor, "*batch cell scale"]) -> Float[Tensor, "*batch cell"]:
     """Half the square of ln B about a best batch that grows with tokens, less that of the target's.
 
         ½ (b − ρ d)² − ½ (ρ d)² = ½ b² − ρ b d
@@ -145,7 +156,7 @@ def batch_bowl(cells: Float[Tensor, "*batch cell 3"]) -> Float[Tensor, "*batch c
 
 
 def level_mean(
-    c: Coefficients, cells: Float[Tensor, "*batch cell 3"]
+    c: Coefficients, cells: Float[Tensor, "*batch cell scale"]
 ) -> Float[Tensor, "*batch set cell"]:
     """Prior mean of the loss at the best rate of each cell, in units of the typical loss."""
     of_batch = (BATCH_CURVATURE * batch_bowl(cells)).unsqueeze(-2)
@@ -186,9 +197,9 @@ def features(
         count: Repeats that a loss is the mean of; the error of the bowl's shape stays.
     """
     law = c.law.unsqueeze()
-    n, d, b = points.log_scales.unsqueeze(-3).unbind(-1)
+    n, d, b = points.log_scales[..., :3].unsqueeze(-3).unbind(-1)
     shift = c.source_offset[:, points.source]
-    raw = points.log_lr.unsqueeze(-2) - law.log_optimal_lr(n, d, b) - shift
+    raw = points.log_lr.unsqueeze(-2) - c.log_optimal_lr(points.log_scales) - shift
     offset = clip_offset(raw, law.asymmetry)
     curvature = law.curvature(n, d, b)
     bowl = curvature * linex(offset, law.asymmetry)

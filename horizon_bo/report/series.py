@@ -159,7 +159,7 @@ def _curves(study: Study, belief: Belief, points: Points) -> _Curves:
     target, space, log_scales = study.target, study.space, points.log_scales
     tokens = _axis([t / target.tokens for t in space.tokens], log_scales[:, 1])
     params = _axis([s.params / target.params for s in space.scales], log_scales[:, 0])
-    along = torch.zeros(len(tokens) + len(params), 3, dtype=torch.float64)
+    along = torch.zeros(len(tokens) + len(params), log_scales.shape[1], dtype=torch.float64)
     along[: len(tokens), 1], along[len(tokens) :, 0] = tokens, params
     along[:, 2] = belief.log_batch
     known = belief.runs
@@ -170,10 +170,10 @@ def _curves(study: Study, belief: Belief, points: Points) -> _Curves:
     posterior, widened = belief.posterior, replace(known, cells=cells)
     fit = condition(posterior.z, posterior.noise_scale, widened, posterior.priors)
     departures = draw_departures(fit, study_generator(study, BELIEF), _DRAWS)
-    c, law = fit.coefficients, fit.coefficients.law.unsqueeze()
-    here = law.log_optimal_lr(*along.unbind(-1)) + departures[:, :, 1, len(known.cells) :]
+    c = fit.coefficients
+    here = c.log_optimal_lr(along) + departures[:, :, 1, len(known.cells) :]
     cell = nearest_cell(points, known.cells)
-    run_optimum = law.log_optimal_lr(*log_scales.unbind(-1)) + c.source_offset[:, points.source]
+    run_optimum = c.log_optimal_lr(log_scales) + c.source_offset[:, points.source]
     return _Curves(
         tokens=tokens,
         params=params,

@@ -135,7 +135,9 @@ def suggestion_record(run: Suggestion) -> dict[str, Any]:
     """A suggestion as JSON can hold it."""
     record = {field.name: getattr(run, field.name) for field in fields(run)}
     scale = {field.name: getattr(run.scale, field.name) for field in fields(run.scale)}
-    return {**record, "scale": {**scale, "settings": dict(run.scale.settings)}}
+    record["scale"] = {**scale, "settings": dict(run.scale.settings)}
+    inputs = dict(record.pop("inputs"))
+    return {**record, "inputs": inputs} if inputs else record
 
 
 def suggestion_from(record: Mapping[str, Any]) -> Suggestion:

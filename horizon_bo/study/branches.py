@@ -59,6 +59,7 @@ def branch_trials(run: Suggestion, trial_id: int, source: str) -> list[Trial]:
             settings=run.scale.settings,
             row=run.row,
             trunk=trial_id if run.branches else None,
+            inputs=run.inputs,
         )
         for k, (tokens, price) in enumerate(zip(run.branches or (run.tokens,), flops, strict=True))
     ]
@@ -86,6 +87,7 @@ def suggestion(read: Sequence[Trial], study: Study) -> Suggestion:
         row=trial.row,
         branches=tuple(t.tokens for t in read) if len(read) > 1 else (),
         cooldown=study.space.cooldown if trial.schedule == BRANCHING_SCHEDULE else None,
+        inputs=trial.inputs,
     )
 
 

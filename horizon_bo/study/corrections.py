@@ -19,7 +19,7 @@ from horizon_bo.study.trials import Study, Trial
 #: Fields whose value before a change is kept.
 _KEPT = (
     *("status", "loss", "loss_sd", "flops", "charged", "learning_rate", "params", "tokens"),
-    *("batch_tokens", "schedule", "averaging", "source"),
+    *("batch_tokens", "schedule", "averaging", "source", "inputs"),
 )
 
 
@@ -166,6 +166,7 @@ def enqueue(
         source=study.source,
         settings={**scale.settings, **(settings or {})},
         queued=True,
+        inputs=target.inputs,
     )
     return study.with_trials(run)
 

@@ -28,4 +28,8 @@ class Change:
     @property
     def record(self) -> dict[str, Any]:
         """The change as JSON can hold it."""
-        return {"kind": self.kind, "before": dict(self.before), "reason": self.reason}
+        before = {
+            name: dict(value) if isinstance(value, Mapping) else value
+            for name, value in self.before.items()
+        }
+        return {"kind": self.kind, "before": before, "reason": self.reason}

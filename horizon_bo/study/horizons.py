@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from horizon_bo.errors import InvalidSpaceError
+from horizon_bo.study.inputs import checked_inputs
 from horizon_bo.study.quantities import quoted, real, shown_count
 
 #: What the largest batch worth naming may cost above the best, as a share of the target run.
@@ -53,6 +54,9 @@ class Horizon:
         schedule: Learning-rate schedule the loss will be read after.
         averaging: Weight averaging the loss will be read with.
         flops: Training compute in FLOP; `None` takes 6 · params · tokens.
+        inputs: Numbers of its recipe, such as `{"weight_decay": 0.1}`; those that are known are
+            `weight_decay`, `warmup_share`, `final_share`, `beta2` and `decay_share`. One that is
+            left out is that of most runs, and no matter where it is the same in all.
     """
 
     params: float
@@ -61,6 +65,7 @@ class Horizon:
     schedule: str = "cosine"
     averaging: str = "none"
     flops: float = None  # type: ignore[assignment]  # filled in below, so readers see a float
+    inputs: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         todo = "give the target's size, tokens and batch as counts"
@@ -77,6 +82,7 @@ class Horizon:
         flops = training_flops(self.params, self.tokens, self.flops)
         number = positive(flops, "flops of the horizon", InvalidSpaceError, todo)
         object.__setattr__(self, "flops", number)
+        object.__setattr__(self, "inputs", checked_inputs(self.inputs, "the horizon"))
 
 
 @dataclass(frozen=True, kw_only=True)

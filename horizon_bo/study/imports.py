@@ -147,7 +147,7 @@ def _change(before: Trial, after: Trial) -> str:
 def _place(trial: Trial) -> tuple[object, ...]:
     """What a run was, before its outcome."""
     place = (trial.learning_rate, trial.params, trial.tokens, trial.batch_tokens)
-    return (*place, trial.schedule, trial.averaging, trial.source)
+    return (*place, trial.schedule, trial.averaging, trial.source, *trial.inputs.items())
 
 
 def _fields(trial: Trial) -> tuple[object, ...]:

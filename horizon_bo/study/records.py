@@ -18,7 +18,7 @@ def study_record(study: Study) -> dict[str, Any]:
     """Everything about a study but its trials, as JSON can hold it."""
     record = plain(study)
     del record["trials"]
-    record["target"] = plain(study.target)
+    record["target"] = _with_inputs(plain(study.target))
     record["space"] = _space_record(study.space)
     return record
 
@@ -37,7 +37,11 @@ def study_from(record: Mapping[str, Any], trials: Sequence[Trial] = ()) -> Study
 def trial_record(trial: Trial) -> dict[str, Any]:
     """One trial as JSON can hold it."""
     changes = [change.record for change in trial.changes]
-    return {**plain(trial), "settings": dict(trial.settings), "changes": changes}
+    return {
+        **_with_inputs(plain(trial)),
+        "settings": dict(trial.settings),
+        "changes": changes,
+    }
 
 
 def trial_from(record: Mapping[str, Any]) -> Trial:
@@ -65,6 +69,12 @@ def as_json(record: Any) -> str:
 def plain(value: Any) -> dict[str, Any]:
     """The fields of a dataclass, one level deep."""
     return {field.name: getattr(value, field.name) for field in fields(value)}
+
+
+def _with_inputs(record: dict[str, Any]) -> dict[str, Any]:
+    """The record with inputs as JSON can hold them, and without where there are none."""
+    inputs = dict(record.pop("inputs"))
+    return {**record, "inputs": inputs} if inputs else record
 
 
 def _space_record(space: SearchSpace) -> dict[str, Any]:

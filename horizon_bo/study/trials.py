@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -17,12 +18,13 @@ from horizon_bo.study.horizons import (
     BRANCHING_SCHEDULE,
     PARAMETRIZATIONS,
     Horizon,
-    Scale,
     SearchSpace,
     positive,
     training_flops,
 )
+from horizon_bo.study.inputs import checked_inputs, origins, placeless, target_inputs
 from horizon_bo.study.quantities import refuse_no_name
+from horizon_bo.study.runs import LoggedRun, Suggestion
 
 Status = Literal["pending", "completed", "diverged", "failed"]
 STATUSES: tuple[str, ...] = ("pending", "completed", "diverged", "failed")
@@ -31,74 +33,6 @@ STATUSES: tuple[str, ...] = ("pending", "completed", "diverged", "failed")
 OWN_SOURCE = "study"
 #: Rounding of what runs cost, in target runs.
 _ROUNDING = 1e-9
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoggedRun:
-    """A run somebody else made: what a row of a logged sweep says.
-
-    Args:
-        learning_rate: Peak learning rate, as given to the optimizer.
-        params: Non-embedding parameters, a count.
-        tokens: Training tokens, a count.
-        loss: Final loss in the study's unit; `None`, NaN or infinity with `diverged`.
-        batch_tokens: Tokens per step; `None` takes the target's.
-        flops: Training compute in FLOP; `None` takes 6 · params · tokens.
-        source: The recipe it was made under; `None` means the study's own.
-        optimizer: Its optimizer, by name; `None` means the study's. Another one is another recipe.
-        schedule: Learning-rate schedule; `None` means the target's.
-        averaging: Weight averaging; `None` means the target's.
-        loss_sd: Known standard deviation of `loss`, added to the inferred noise.
-        diverged: True when training blew up.
-        failed: True when the run says nothing (a crash, a lost machine).
-        name: What its table or tracker calls it, by which it is known again; `None` where it
-            has no name. It is no part of what was measured.
-    """
-
-    learning_rate: float
-    params: float
-    tokens: float
-    loss: float | None = None
-    batch_tokens: float | None = None
-    flops: float | None = None
-    source: str | None = None
-    optimizer: str | None = None
-    schedule: str | None = None
-    averaging: str | None = None
-    loss_sd: float | None = None
-    diverged: bool = False
-    failed: bool = False
-    name: str | None = field(default=None, compare=False)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Suggestion:
-    """A run to make: everything a training command needs to know.
-
-    Args:
-        id: What `observe` knows it by.
-        tokens: Training tokens, of the longest branch where it has branches.
-        flops: Training compute it will be charged in all, in FLOP; a shared trunk counts once.
-        row: Position in the table when it was chosen from a pool of logged runs.
-        branches: Token counts at which to read the loss, ascending, the last being `tokens`;
-            empty for an ordinary run. Each is observed by itself.
-        cooldown: Share of the tokens over which the rate falls to zero at the end, of every
-            branch; `None` where the space says nothing of it or the schedule is another. A
-            branch at `h` tokens leaves the trunk at `(1 − cooldown) · h`.
-    """
-
-    id: int
-    learning_rate: float
-    params: float
-    tokens: float
-    batch_tokens: float | None
-    flops: float
-    scale: Scale
-    schedule: str
-    averaging: str
-    row: int | None = None
-    branches: tuple[float, ...] = ()
-    cooldown: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +50,7 @@ class Trial:
         assumed: Fields that its table left out and that were taken from the target.
         queued: Asked for by somebody and handed to nobody yet.
         changes: What was changed after it had ended, in order; no part of what it says now.
+        inputs: Numbers of its recipe; one that is left out is the target's.
     """
 
     id: int
@@ -138,6 +73,7 @@ class Trial:
     assumed: tuple[str, ...] = field(default=(), compare=False)
     queued: bool = field(default=False, compare=False)
     changes: tuple[Change, ...] = field(default=(), compare=False)
+    inputs: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         todo = "drop the trial or correct it"
@@ -162,10 +98,15 @@ class Trial:
             number = positive(self.loss, self._named("loss"), InvalidTrialError, todo)
             object.__setattr__(self, "loss", number)
         object.__setattr__(self, "settings", MappingProxyType(dict(self.settings)))
+        inputs = self.inputs and checked_inputs(self.inputs, self._whose, InvalidTrialError)
+        object.__setattr__(self, "inputs", inputs)
 
     def _named(self, name: str) -> str:
-        where = f"row {self.row}" if self.row is not None else f"trial {self.id}"
-        return f"{name} of {where}"
+        return f"{name} of {self._whose}"
+
+    @property
+    def _whose(self) -> str:
+        return f"row {self.row}" if self.row is not None else f"trial {self.id}"
 
     @property
     def state(self) -> str:
@@ -285,7 +226,31 @@ class Study:
     def _told(self, trial: Trial) -> tuple[str | float, ...]:
         """All that a belief takes from a trial."""
         place = (trial.params, trial.tokens, trial.batch_tokens or 0.0, trial.learning_rate)
-        return (self.recipe(trial) or "", *place, trial.loss or math.inf, trial.loss_sd or 0.0)
+        told = (trial.loss or math.inf, trial.loss_sd or 0.0)
+        return (self.recipe(trial) or "", *place, *told, *map(str, trial.inputs.items()))
+
+    @cached_property
+    def inputs(self) -> Mapping[str, float]:
+        """The target's value of every input that any run or it names: its own, or that of most.
+
+        Most are counted among ended runs of the study's own source, else among all that ended.
+        """
+        ended = self._with_inputs
+        own = [trial.inputs for trial in ended if trial.source == self.source]
+        return target_inputs(self.target.inputs, own, [trial.inputs for trial in ended])
+
+    @cached_property
+    def varying(self) -> Mapping[str, float]:
+        """The origin of each input that differs between ended runs, or from them to the target.
+
+        It is the coordinate of the target's value, or where that has none the lowest of the runs'.
+        """
+        return origins(self.inputs, [trial.inputs for trial in self._with_inputs])
+
+    @property
+    def _with_inputs(self) -> list[Trial]:
+        told = ("completed", "diverged")
+        return [trial for trial in self.trials if trial.inputs and trial.status in told]
 
     def with_trials(self, *trials: Trial) -> "Study":
         """The study with more trials at its end."""
@@ -342,6 +307,7 @@ class Study:
             row=row,
             name=run.name,
             assumed=assumed,
+            inputs={k: v for k, v in run.inputs.items() if v is not None},
         )
         if run.diverged or run.failed:
             return trial
@@ -373,6 +339,8 @@ class Study:
             )
             if part != own
         ]
+        if trial.inputs:
+            parts += placeless(trial.inputs, self.inputs)
         return " · ".join(parts) if parts else None
 
 

@@ -19,6 +19,7 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from horizon_bo.errors import InvalidTableError
+from horizon_bo.study.inputs import INPUTS
 from horizon_bo.study.quantities import quantity, quoted
 from horizon_bo.tables.cells import as_numbers, numbers, quoted_name
 from horizon_bo.tables.guesses import Guess, guesses, map_line
@@ -27,9 +28,9 @@ from horizon_bo.tables.objects import parsed_object
 NEEDED = ("learning_rate", "params", "tokens", "loss")
 #: Columns of numbers that must be positive where they are given.
 POSITIVE = ("learning_rate", "params", "tokens", "batch_tokens", "flops", "loss_sd")
-NUMBERS = (*POSITIVE, "loss")
+NUMBERS = (*POSITIVE, "loss", *INPUTS)
 LABELS = ("source", "optimizer", "schedule", "averaging")
-COLUMNS = tuple(dict.fromkeys((*NEEDED, *POSITIVE, *LABELS, "diverged", "status")))
+COLUMNS = tuple(dict.fromkeys((*NEEDED, *POSITIVE, *LABELS, *INPUTS, "diverged", "status")))
 
 #: In a mapping: take what names and values suggest.
 AUTO = "auto"

@@ -4,6 +4,7 @@ Each column is checked as a whole, and the first bad value is named by row and c
 from 0, the header aside.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from os import PathLike, fspath
@@ -14,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from horizon_bo.errors import InvalidTableError
+from horizon_bo.study.inputs import INPUTS, input_fault, input_range
 from horizon_bo.study.trials import LoggedRun, Study
 from horizon_bo.tables import doubts
 from horizon_bo.tables.cells import numbers, readable, refuse
@@ -157,7 +159,8 @@ def _frame(table: Table) -> tuple[pd.DataFrame, str, tuple[str, ...]]:
 
 def _record(row: Any) -> Any:
     if isinstance(row, LoggedRun):
-        return {field.name: getattr(row, field.name) for field in fields(row)}
+        told = {field.name: getattr(row, field.name) for field in fields(row)}
+        return told | told.pop("inputs")
     return row
 
 
@@ -209,12 +212,29 @@ def _checked(frame: pd.DataFrame, name: str, source: str | None, *, repeats: boo
     columns["diverged"] = ending.diverged[kept].tolist()
     columns["failed"] = ending.failed[kept].tolist()
     columns |= {column: _labels(frame, column, name) for column in LABELS if column in frame}
+    if any(name in frame for name in INPUTS):
+        columns["inputs"] = _inputs(frame, name)
     if source is not None:
         named = columns.get("source", [None] * len(frame))
         columns["source"] = [label or source for label in named]
     names, rows = tuple(columns), zip(*columns.values(), strict=True)
     runs = tuple(LoggedRun(**dict(zip(names, row, strict=True))) for row in rows)
     return LoggedTable(runs, remarks, frame, tuple(frame.index.tolist()))
+
+
+def _inputs(frame: pd.DataFrame, name: str) -> list[dict[str, float]]:
+    """The numbers of each run's recipe, those left out of which nothing stands."""
+    told: list[dict[str, float]] = [{} for _ in range(len(frame))]
+    for column in (column for column in INPUTS if column in frame):
+        wanted = f"{input_range(column)}: {INPUTS[column].unit}"
+        found = numbers(frame, column, name, wanted)
+        different, codes = np.unique(found, return_inverse=True)
+        faulty = [not math.isnan(v) and input_fault(column, v) is not None for v in different]
+        refuse(np.array(faulty, dtype=bool)[codes], frame, column, name, wanted)
+        for inputs, value in zip(told, found.tolist(), strict=True):
+            if not math.isnan(value):
+                inputs[column] = value
+    return told
 
 
 def _labels(frame: pd.DataFrame, column: str, name: str) -> list[str | None]:

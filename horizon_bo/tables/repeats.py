@@ -10,7 +10,7 @@ import pandas as pd
 from horizon_bo.errors import InvalidTableError
 from horizon_bo.study.quantities import quoted
 from horizon_bo.tables.cells import NOTHING, readable
-from horizon_bo.tables.columns import LABELS, POSITIVE
+from horizon_bo.tables.columns import LABELS, NUMBERS
 from horizon_bo.tables.guesses import name_parts
 
 #: What a run is called by, the surest first.
@@ -40,7 +40,7 @@ def repeated(
 def _twice(frame: pd.DataFrame) -> np.ndarray:
     again = _hashes(frame).duplicated().to_numpy()
     loss = readable(frame["loss"])[0]
-    kept = [c for c in (*POSITIVE, "loss") if c in frame]
+    kept = [c for c in NUMBERS if c in frame]
     said: dict[str, object] = {column: readable(frame[column])[0] for column in kept}
     seeds = [c for c in frame.columns if any(re.fullmatch(_SEEDS, key) for key in name_parts(c))]
     words = [c for c in (*LABELS, "diverged", "failed", *seeds) if c in frame]

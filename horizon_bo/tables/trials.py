@@ -7,6 +7,7 @@ import pandas as pd
 
 from horizon_bo.errors import InvalidTableError
 from horizon_bo.study.history import Change
+from horizon_bo.study.inputs import INPUTS
 from horizon_bo.study.trials import LoggedRun, Study, Trial
 
 #: What a table of trials holds, in this order; `history` is what was changed and why.
@@ -17,12 +18,17 @@ COLUMNS = (
 
 
 def trials_frame(study: Study) -> pd.DataFrame:
-    """Every trial of a study, one a row."""
-    rows = [
-        [_history(trial) if name == "history" else getattr(trial, name) for name in COLUMNS]
-        for trial in study.trials
-    ]
-    return pd.DataFrame(rows, columns=pd.Index(COLUMNS))
+    """Every trial of a study, one a row; inputs have a column where any trial names them."""
+    inputs = [name for name in INPUTS if any(name in trial.inputs for trial in study.trials)]
+    names = (*COLUMNS[:-1], *inputs, COLUMNS[-1])
+    rows = [[_cell(trial, name) for name in names] for trial in study.trials]
+    return pd.DataFrame(rows, columns=pd.Index(names))
+
+
+def _cell(trial: Trial, name: str) -> object:
+    if name == "history":
+        return _history(trial)
+    return trial.inputs.get(name) if name in INPUTS else getattr(trial, name)
 
 
 def write_trials(path: Path, study: Study) -> None:

@@ -22,6 +22,7 @@ from horizon_bo.core.decision import Decision, decide, decide_on, regret
 from horizon_bo.core.inference import Belief, TargetDraws
 from horizon_bo.core.laws import felt_batch
 from horizon_bo.core.linearized import RATE, Aim
+from horizon_bo.core.points import at_own_inputs
 from horizon_bo.core.seeds import BATCHES, study_generator
 from horizon_bo.study.horizons import (
     USUAL_BATCH_COST,
@@ -175,7 +176,7 @@ def _pairs_at(asked: _Asked) -> Pairs:
     study, belief, batches = asked.study, asked.belief, asked.batches
     own = anchored(study.target, study.space).batch_tokens or batches[len(batches) // 2]
     log_batch = torch.tensor([math.log(batch / own) for batch in batches], dtype=torch.float64)
-    places = torch.nn.functional.pad(log_batch[:, None], (2, 0))
+    places = at_own_inputs(torch.nn.functional.pad(log_batch[:, None], (2, 0)), belief.runs.points)
     informed = replace(study, trials=study.informing)
     draws = joint_draws(belief, places, study_generator(informed, BATCHES))
     decisions = [

@@ -148,7 +148,7 @@ def expected(study: Study, belief: Belief, trials: Sequence[Trial], max_cost: fl
     )
 
 
-def _log_scales(study: Study, rung: Trial) -> Float[Tensor, "3"]:
+def _log_scales(study: Study, rung: Trial) -> Float[Tensor, "scale"]:
     return placed(study, [rung], ()).log_scales[0]
 
 
@@ -196,6 +196,7 @@ def _rungs(study: Study, own: float | None) -> list[Trial]:
             averaging=named(target.averaging, space.averagings),
             source=study.source,
             settings=scale.settings,
+            inputs=target.inputs,
         )
         for scale in space.scales
         for tokens in horizons(study)

@@ -34,14 +34,14 @@ _DRAWS = 8
 
 
 def rung_draws(
-    belief: Belief, log_scales: Float[Tensor, "3"], generator: torch.Generator
+    belief: Belief, log_scales: Float[Tensor, "scale"], generator: torch.Generator
 ) -> TargetDraws:
     """Posterior draws of the loss curve at a rung of the study's own recipe."""
-    return joint_draws(belief, log_scales.reshape(1, 3), generator)[0]
+    return joint_draws(belief, log_scales.unsqueeze(0), generator)[0]
 
 
 def joint_draws(
-    belief: Belief, log_scales: Float[Tensor, "rung 3"], generator: torch.Generator
+    belief: Belief, log_scales: Float[Tensor, "rung scale"], generator: torch.Generator
 ) -> list[TargetDraws]:
     """Posterior draws of the loss curves at some rungs, draw by draw from one and the same world.
 
@@ -49,7 +49,7 @@ def joint_draws(
 
     Args:
         belief: What the runs say.
-        log_scales: The rungs, (ln N/N*, ln D/D*, ln B/B*).
+        log_scales: The rungs, (ln N/N*, ln D/D*, ln B/B*) and the inputs that vary.
         generator: Of the departures.
     """
     runs, posterior = belief.runs, belief.posterior
@@ -68,17 +68,18 @@ def joint_draws(
 
 def _curves(
     c: Coefficients,
-    log_scales: Float[Tensor, "3"],
+    log_scales: Float[Tensor, "scale"],
     departures: Float[Tensor, "draw set 3"],
     slope: Float[Tensor, "set"],
 ) -> TargetDraws:
     law, (level, drift, steeper) = c.law, departures.unbind(-1)
-    optimum = law.log_optimal_lr(*log_scales) + drift
+    here = log_scales.unsqueeze(0)
+    optimum = c.log_optimal_lr(here).squeeze(-1) + drift
     return TargetDraws(
         log_optimum=optimum.reshape(-1),
-        curvature=(law.curvature(*log_scales) * steeper.exp()).reshape(-1),
+        curvature=(law.curvature(*log_scales[:3]) * steeper.exp()).reshape(-1),
         asymmetry=torch.as_tensor(law.asymmetry).expand_as(drift).reshape(-1),
-        level=(level_mean(c, log_scales.reshape(1, 3)).squeeze(-1) + level).reshape(-1),
+        level=(level_mean(c, here).squeeze(-1) + level).reshape(-1),
         token_slope=slope.expand_as(drift).reshape(-1),
         log_cliff=(optimum + c.cliff).reshape(-1),
     )
@@ -88,7 +89,7 @@ def predicted_losses(
     belief: Belief,
     draws: TargetDraws,
     log_lr: Float[Tensor, "run"],
-    log_scales: Float[Tensor, "3"],
+    log_scales: Float[Tensor, "scale"],
     generator: torch.Generator,
 ) -> Float[Tensor, "draw run"]:
     """Draws of the losses that runs at a rung will show, noise included, should none diverge.
@@ -111,14 +112,14 @@ def predicted_losses(
 
 
 def noise_variance(
-    belief: Belief, log_lr: Float[Tensor, "run"], log_scales: Float[Tensor, "3"]
+    belief: Belief, log_lr: Float[Tensor, "run"], log_scales: Float[Tensor, "scale"]
 ) -> Float[Tensor, "draw run"]:
     """Variance of runs' losses about their curve, model error included, under each draw.
 
     That of a Student-t is ν/(ν − 2) times its scale's square.
     """
     source = torch.zeros(len(log_lr), dtype=torch.long)
-    points = Points(log_lr, log_scales.expand(len(log_lr), 3), source)
+    points = Points(log_lr, log_scales.expand(len(log_lr), -1), source)
     square = features(belief.posterior.coefficients, points).variance
     return (square * NOISE_FREEDOM / (NOISE_FREEDOM - 2)).repeat(_DRAWS, 1)
 
