@@ -317,6 +317,7 @@ class HorizonTuner:
         target: Horizon | None = None,
         batch_tokens: Sequence[float] = (),
         max_batch_cost: float = policy.USUAL_BATCH_COST,
+        inputs: Mapping[str, float] | None = None,
         without: Sequence[float] = (),
         limits: policy.Limits | None = None,
     ) -> policy.Recommendation:
@@ -330,14 +331,18 @@ class HorizonTuner:
                 of the search space.
             max_batch_cost: What the largest batch worth naming may cost above the best, in target
                 runs.
+            inputs: Numbers of the target's recipe that are to be otherwise, such as
+                `{"weight_decay": 0.2}`.
             without: Sizes of scales to leave out where the next run is weighed.
             limits: What that run may take beside the budget.
         """
         todo = "give it in target runs, such as 0.02"
         with one_thread():
             study = self.refresh()
-            asked = batches_asked(batch_tokens, target or study.target)
-            meant = with_batch(target or study.target, study.space, asked)
+            meant = target or study.target
+            meant = replace(meant, inputs={**meant.inputs, **inputs}) if inputs else meant
+            asked = batches_asked(batch_tokens, meant)
+            meant = with_batch(meant, study.space, asked)
             other = meant != study.target
             study = for_target(study, meant) if other else study
             belief = settled(study, believe(study)) if other else self.believed(study)

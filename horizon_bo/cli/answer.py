@@ -1,6 +1,6 @@
 """Command line, answer: how is a recommendation printed and drawn?"""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -77,6 +77,7 @@ def other_target(target: "Horizon", text: str) -> "Horizon":
         )
     tokens, *batch = (positive_number(count, "--target") for count in counts)
     recipe: dict[str, Any] = {"schedule": target.schedule, "averaging": target.averaging}
+    recipe["inputs"] = target.inputs
     recipe["batch_tokens"] = batch[0] if batch else target.batch_tokens
     if is_shape(size):
         return shaped_horizon(size, tokens, **recipe)
@@ -93,18 +94,24 @@ def show_recommendation(
     target: str | None = None,
     batches: Sequence[float] = (),
     max_batch_cost: float = USUAL_BATCH_COST,
+    inputs: Mapping[str, float] | None = None,
     *,
     as_json: bool,
 ) -> None:
     """Recommend, draw the figure where one was asked for, and print what was found."""
-    if figure is not None and target is not None:
+    if figure is not None and (target is not None or inputs):
+        flag = "--inputs" if target is None else "--target"
         raise InvalidSpaceError(
-            "--figure came with --target, expected one, since the figure is of the study's own "
+            f"--figure came with {flag}, expected one, since the figure is of the study's own "
             "target; extend the study to draw another"
         )
     meant = tuner.study.target if target is None else other_target(tuner.study.target, target)
     best = tuner.recommend(
-        target=meant, batch_tokens=batches, max_batch_cost=max_batch_cost, without=without
+        target=meant,
+        batch_tokens=batches,
+        max_batch_cost=max_batch_cost,
+        inputs=inputs,
+        without=without,
     )
     if figure is not None:
         from horizon_bo import plots
@@ -118,7 +125,8 @@ def show_recommendation(
     if as_json:
         show_json({field.name: getattr(best, field.name) for field in fields(best)})
         return
-    show_fields(_recommendation_fields(best, meant.flops))
+    at = {"inputs": ", ".join(f"{name} {value:g}" for name, value in (inputs or {}).items())}
+    show_fields((at if inputs else {}) | _recommendation_fields(best, meant.flops))
     if best.batches is not None:
         show_batches(best.batches)
     remark(best.warnings)

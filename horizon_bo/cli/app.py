@@ -23,6 +23,7 @@ from horizon_bo.cli.answer import (
 )
 from horizon_bo.cli.terminal import (
     AsJson,
+    Inputs,
     StudyArgument,
     Without,
     any_number,
@@ -187,6 +188,7 @@ def recommend(
     target: OtherTarget = None,
     batch_tokens: AskedBatches = None,
     max_batch_cost: MaxBatchCost = USUAL_BATCH_COST,
+    inputs: Inputs = None,
     figure: RecommendationFigure = None,
     as_json: AsJson = False,
 ) -> None:
@@ -195,7 +197,7 @@ def recommend(
         from horizon_bo import HorizonTuner
 
         tuner = HorizonTuner.open(study)
-        asked = (batch_tokens or (), max_batch_cost)
+        asked = (batch_tokens or (), max_batch_cost, inputs)
         show_recommendation(tuner, without or (), figure, target, *asked, as_json=as_json)
 
 
@@ -213,7 +215,9 @@ def _show_outcome(trial: "Trial", as_json: bool) -> None:
 def _run_record(run: "Suggestion") -> dict[str, Any]:
     record = {field.name: getattr(run, field.name) for field in fields(run)}
     del record["scale"], record["row"]
-    return {**record, "settings": dict(run.scale.settings)}
+    inputs = record.pop("inputs")
+    told = {"inputs": inputs} if inputs else {}
+    return {**record, "settings": dict(run.scale.settings), **told}
 
 
 def _run_fields(run: "Suggestion", study: "Study", known: "tuple[Measured, ...]") -> dict[str, str]:

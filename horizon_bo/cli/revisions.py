@@ -22,6 +22,7 @@ from horizon_bo.cli.start import (
 )
 from horizon_bo.cli.terminal import (
     AsJson,
+    Inputs,
     StudyArgument,
     any_number,
     errors_as_exit_codes,
@@ -176,6 +177,7 @@ def extend(
     target: OtherTarget = None,
     target_schedule: Annotated[str | None, TARGET_SCHEDULE] = None,
     target_averaging: Annotated[str | None, TARGET_AVERAGING] = None,
+    inputs: Inputs = None,
     scales: Annotated[str | None, SCALES] = None,
     tokens: Tokens = None,
     learning_rate: LearningRate = None,
@@ -190,7 +192,7 @@ def extend(
 
     Its runs stay, and all that is believed is worked out anew from them. What is left out stays.
     """
-    recipe = {"schedule": target_schedule, "averaging": target_averaging}
+    recipe: dict[str, Any] = {"schedule": target_schedule, "averaging": target_averaging}
     recipe = {name: value for name, value in recipe.items() if value is not None}
     space = (scales, tokens, learning_rate, batches, schedules, averagings, cooldown)
     with errors_as_exit_codes():
@@ -199,6 +201,7 @@ def extend(
         tuner = HorizonTuner.open(study)
         before = tuner.study
         other = before.target if target is None else other_target(before.target, target)
+        recipe |= {"inputs": {**other.inputs, **inputs}} if inputs else {}
         other = replace(other, **recipe)
         changed = space_options(*space)
         tuner.extend(

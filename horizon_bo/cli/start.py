@@ -12,6 +12,7 @@ from horizon_bo.cli.tables import By, ImportedTable, LastOf, Mapped, Repeats, ch
 from horizon_bo.cli.terminal import (
     AsJson,
     Experts,
+    Inputs,
     Optimizer,
     Parametrization,
     StudyArgument,
@@ -132,6 +133,7 @@ def init(
     regret_tolerance: RegretTolerance = None,
     schedule: Annotated[str, TARGET_SCHEDULE] = "cosine",
     averaging: Annotated[str, TARGET_AVERAGING] = "none",
+    inputs: Inputs = None,
     batches: Batches = None,
     schedules: Schedules = None,
     averagings: Averagings = None,
@@ -152,7 +154,8 @@ def init(
     with errors_as_exit_codes():
         how: dict[str, Any] = {"last_of": last_of, "by": by, "repeats": repeats}
         logged = None if table is None else checked_table(table, mapped, **how)
-        target = _target(target_params, target_tokens, batch_tokens, schedule, averaging)
+        recipe = {"schedule": schedule, "averaging": averaging, "inputs": inputs or {}}
+        target = _target(target_params, target_tokens, batch_tokens, recipe)
         about |= {"target": target, "budget": budget * target.flops}
         _start(logged, about, space_options(*small), figure, as_json=as_json)
 
@@ -178,16 +181,12 @@ def _start(
 
 
 def _target(
-    size: str, tokens: float, batch_tokens: float | None, schedule: str, averaging: str
+    size: str, tokens: float, batch_tokens: float | None, recipe: Mapping[str, Any]
 ) -> "Horizon":
     from horizon_bo import Horizon
     from horizon_bo.runs.builtin import is_shape, shaped_horizon
 
-    given: dict[str, Any] = {
-        "batch_tokens": batch_tokens,
-        "schedule": schedule,
-        "averaging": averaging,
-    }
+    given: dict[str, Any] = {"batch_tokens": batch_tokens, **recipe}
     if is_shape(size):
         return shaped_horizon(size, tokens, **given)
     return Horizon(params=positive_number(size, "--target-params"), tokens=tokens, **given)

@@ -134,6 +134,20 @@ def names(text: str, flag: str) -> list[str]:
     return words
 
 
+def named_numbers(text: str, flag: str) -> dict[str, float]:
+    """Numbers by name, as in `weight_decay=0.1,beta2=0.95`."""
+    found: dict[str, float] = {}
+    for part in text.split(","):
+        name, equals, value = (piece.strip() for piece in part.partition("="))
+        if not (name and equals and value) or name in found:
+            raise InvalidSpaceError(
+                f"{flag} is {quoted(text)}, expected NAME=VALUE,… with each name once; write it "
+                f"like {flag} weight_decay=0.1,beta2=0.95"
+            )
+        found[name] = any_number(value, f"{name} of {flag}")
+    return found
+
+
 def option(
     flag: str, metavar: str, text: str, parse: Callable[[str, str], Any] = positive_number
 ) -> Any:
@@ -156,6 +170,18 @@ def option(
 Without = Annotated[
     Sequence[float] | None,
     option("--without", "N1,N2,…", "Scales to leave out, by parameters (count).", positive_numbers),
+]
+
+
+Inputs = Annotated[
+    Any,
+    option(
+        "--inputs",
+        "NAME=X,…",
+        "Numbers of the target's recipe: weight_decay, warmup_share, final_share (final over peak "
+        "rate), beta2, decay_share (of wsd). Left out: those of most runs.",
+        named_numbers,
+    ),
 ]
 
 

@@ -15,6 +15,7 @@ from horizon_bo.core.inference import Belief, study_expectation
 from horizon_bo.core.normal import remaining
 from horizon_bo.core.oddities import measured, oddities
 from horizon_bo.core.priors import UNLIKENESS, named_values
+from horizon_bo.study.inputs import coordinate, unsaid
 from horizon_bo.study.trials import Study
 
 #: Below these the sampler has not mixed.
@@ -29,6 +30,8 @@ SURPRISE = 3.0
 _UNLIKE = 1.35
 #: Coefficient sets and runs that the leave-one-horizon-out check looks at.
 _CHECKED_SETS, _CHECKED_RUNS = 16, 120
+#: No run within this of the target's value of an input, in its coordinate, is worth a warning.
+_FAR_INPUT = 0.75
 _NORMAL_90 = 2 * 1.6449  # width of a normal's central 90 % in standard deviations
 
 
@@ -99,6 +102,7 @@ def warnings(study: Study, belief: Belief, decision: Decision) -> tuple[str, ...
         _unlike_public_sweeps,
     )
     found = [check(study, belief, decision) for check in checks]
+    found.extend(_inputs(study))
     found.extend(oddities(study, belief))
     found.extend(_unhealthy(belief))
     return tuple(sentence for sentence in found if sentence)
@@ -202,6 +206,29 @@ def _unlike_public_sweeps(study: Study, belief: Belief, decision: Decision) -> s
         f"most in {name.replace('_', ' ')}, {away[name]:+.1f} standard deviations off; a few cheap "
         "runs at other sizes and lengths tell more than the prior can"
     )
+
+
+def _inputs(study: Study) -> list[str]:
+    """Numbers of the target's recipe that nobody named, or that no run was made near."""
+    found, ended = [], study.informing
+    for name, own in study.inputs.items():
+        told = [trial.inputs[name] for trial in ended if name in trial.inputs]
+        if ended and not told:
+            found.append(
+                f"no run says its {name}: all are taken as made at the target's {own:g}, so that "
+                "the answer is the same at any; import them with that column"
+            )
+        if name not in study.varying:
+            continue
+        if name not in study.target.inputs:
+            found.append(unsaid(name, own))
+        at, places = coordinate(name, own), [coordinate(name, value) for value in told]
+        if math.isfinite(at) and all(abs(place - at) > _FAR_INPUT for place in places):
+            found.append(
+                f"no run was made near {name} {own:g} ({min(told):g} to {max(told):g} were): what "
+                "it does to the best rate there rests on the prior; make some"
+            )
+    return found
 
 
 def _unhealthy(belief: Belief) -> list[str]:

@@ -78,8 +78,9 @@ INPUTS: Mapping[str, RecipeInput] = MappingProxyType(
             coordinate=lambda share: math.log(1 + share / _SHORT_WARMUP),
             slope=(0.1, 0.15),
         ),
-        # The best constant rate is 0.30 to 0.36 of linear decay's in two public data sets, and
-        # half of cosine's in Hägele et al. (2024), arXiv:2405.18392: ln of them is −1.2 to −0.7.
+        # From a decay to nothing to a constant rate. The best constant rate is half of cosine's in
+        # Hägele et al. (2024), arXiv:2405.18392 (ln −0.7) and in the sweep that ships (−0.4 to
+        # −1.1), and 0.30 to 0.36 of linear decay's in two other public sweeps (−1.2 to −1.0).
         "final_share": RecipeInput(
             unit="the final rate over the peak rate, 0 to 1",
             example=0.1,
@@ -87,7 +88,7 @@ INPUTS: Mapping[str, RecipeInput] = MappingProxyType(
             high=1.0,
             open_ends=False,
             coordinate=lambda share: share,
-            slope=(-1.0, 0.3),
+            slope=(-0.9, 0.3),
         ),
         # No law is published; β₂ goes with the batch (Porian et al., 2024, arXiv:2406.19146, take
         # 0.99 below 220M parameters, 0.95 above).
@@ -100,16 +101,16 @@ INPUTS: Mapping[str, RecipeInput] = MappingProxyType(
             coordinate=lambda beta2: math.log1p(-beta2),
             slope=(0.0, 0.15),
         ),
-        # From no decay to decay all along is the way from a constant rate to a linear one: the
-        # same offset as of `final_share`, the other way round.
+        # From no decay to decay all along is the way from a constant rate to linear decay, that of
+        # `final_share` the other way round. A fifth takes half of it in the sweep that ships.
         "decay_share": RecipeInput(
             unit="the share of a WSD run's tokens over which the rate falls, 0.2 for 20 %",
             example=0.2,
             low=0.0,
             high=1.0,
             open_ends=False,
-            coordinate=lambda share: share,
-            slope=(1.0, 0.4),
+            coordinate=math.sqrt,
+            slope=(0.9, 0.3),
         ),
     }
 )
@@ -229,3 +230,12 @@ def log_places(
         at = coordinate(name, run.get(name, target[name]))
         places.append(at - origin if math.isfinite(at) else 0.0)
     return tuple(places)
+
+
+def unsaid(name: str, value: float) -> str:
+    """What to tell whose target does not name an input that differs between runs."""
+    return (
+        f"the target's {name} is not given although it differs between runs: taken as {value:g}, "
+        f"that of most; say it with --inputs {name}={value:g}, in Python "
+        f"Horizon(inputs={{{name!r}: {value:g}}})"
+    )

@@ -307,7 +307,10 @@ class Study:
             row=row,
             name=run.name,
             assumed=assumed,
-            inputs={k: v for k, v in run.inputs.items() if v is not None},
+            inputs={
+                **self.target.inputs,
+                **{name: value for name, value in run.inputs.items() if value is not None},
+            },
         )
         if run.diverged or run.failed:
             return trial

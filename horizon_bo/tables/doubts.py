@@ -11,11 +11,13 @@ import numpy as np
 import pandas as pd
 
 from horizon_bo.study.horizons import FLOPS_PER_PARAM_TOKEN, anchored, open_batches
+from horizon_bo.study.inputs import INPUTS
 from horizon_bo.study.quantities import shown_count, shown_rate
 from horizon_bo.study.trials import LoggedRun, Study
 from horizon_bo.tables.cells import quoted_name, readable
 from horizon_bo.tables.columns import COLUMNS
 from horizon_bo.tables.guesses import name_parts
+from horizon_bo.tables.input_doubts import input_remarks
 
 #: Counts below this are of millions, or of nothing that is trained.
 _LEAST_COUNT = 1000.0
@@ -71,8 +73,13 @@ def remarks_about(runs: Sequence[LoggedRun], rows: Sequence[int], study: Study) 
             )
     if runs and all(run.diverged for run in runs):
         remarks.append(f"all {len(rates)} rows diverged: they say only which rates are too high")
-    placed = _without_batch(counts[2], rows, study)
-    return (*remarks, *placed, *_confounded(*counts[:3]), *_recipes(runs, study))
+    return (
+        *remarks,
+        *_without_batch(counts[2], rows, study),
+        *_confounded(*counts[:3]),
+        *input_remarks(runs, rows, study),
+        *_recipes(runs, study),
+    )
 
 
 def _without_batch(batch: np.ndarray, rows: Sequence[int], study: Study) -> tuple[str, ...]:
@@ -191,7 +198,8 @@ def unused_settings(frame: pd.DataFrame, used: frozenset[str]) -> tuple[str, ...
     more = f" and {len(varying) - _MOST_NAMED} more" if len(varying) > _MOST_NAMED else ""
     return (
         f"not used, though it differs between runs of one size: {', '.join(varying[:_MOST_NAMED])}"
-        f"{more}: such runs are taken as alike; import one value of it, or name it as their source",
+        f"{more}: such runs are taken as alike; import one value of it, map it to an input "
+        f"({', '.join(INPUTS)}), or name it as their source",
     )
 
 
