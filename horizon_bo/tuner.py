@@ -36,10 +36,9 @@ from horizon_bo.study.extension import for_target, summary
 from horizon_bo.study.horizons import (
     Horizon,
     SearchSpace,
-    batches_asked,
+    asked_about,
     positive,
     refuse_unlikely_sizes,
-    with_batch,
 )
 from horizon_bo.study.outliers import far_losses
 from horizon_bo.study.quantities import asked_for
@@ -331,18 +330,14 @@ class HorizonTuner:
                 of the search space.
             max_batch_cost: What the largest batch worth naming may cost above the best, in target
                 runs.
-            inputs: Numbers of the target's recipe that are to be otherwise, such as
-                `{"weight_decay": 0.2}`.
+            inputs: Numbers of the target's recipe to change, such as `{"weight_decay": 0.2}`.
             without: Sizes of scales to leave out where the next run is weighed.
             limits: What that run may take beside the budget.
         """
         todo = "give it in target runs, such as 0.02"
         with one_thread():
             study = self.refresh()
-            meant = target or study.target
-            meant = replace(meant, inputs={**meant.inputs, **inputs}) if inputs else meant
-            asked = batches_asked(batch_tokens, meant)
-            meant = with_batch(meant, study.space, asked)
+            meant, asked = asked_about(target or study.target, study.space, batch_tokens, inputs)
             other = meant != study.target
             study = for_target(study, meant) if other else study
             belief = settled(study, believe(study)) if other else self.believed(study)

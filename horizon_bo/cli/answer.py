@@ -100,11 +100,7 @@ def show_recommendation(
 ) -> None:
     """Recommend, draw the figure where one was asked for, and print what was found."""
     if figure is not None and (target is not None or inputs):
-        flag = "--inputs" if target is None else "--target"
-        raise InvalidSpaceError(
-            f"--figure came with {flag}, expected one, since the figure is of the study's own "
-            "target; extend the study to draw another"
-        )
+        raise _other_figure("--inputs" if target is None else "--target")
     meant = tuner.study.target if target is None else other_target(tuner.study.target, target)
     best = tuner.recommend(
         target=meant,
@@ -125,11 +121,17 @@ def show_recommendation(
     if as_json:
         show_json({field.name: getattr(best, field.name) for field in fields(best)})
         return
-    at = {"inputs": ", ".join(f"{name} {value:g}" for name, value in (inputs or {}).items())}
-    show_fields((at if inputs else {}) | _recommendation_fields(best, meant.flops))
+    show_fields(_recommendation_fields(best, meant.flops, inputs or {}))
     if best.batches is not None:
         show_batches(best.batches)
     remark(best.warnings)
+
+
+def _other_figure(flag: str) -> InvalidSpaceError:
+    return InvalidSpaceError(
+        f"--figure came with {flag}, expected one, since the figure is of the study's own "
+        "target; extend the study to draw another"
+    )
 
 
 def show_batches(found: "BatchDecision") -> None:
@@ -158,9 +160,13 @@ def show_batches(found: "BatchDecision") -> None:
     )
 
 
-def _recommendation_fields(best: "Recommendation", target_flops: float) -> dict[str, str]:
+def _recommendation_fields(
+    best: "Recommendation", target_flops: float, inputs: Mapping[str, float]
+) -> dict[str, str]:
     half, most = best.interval_50, best.interval_90
+    at = ", ".join(f"{name} {value:g}" for name, value in inputs.items())
     return {
+        **({"inputs": at} if inputs else {}),
         "learning rate": shown_rate(best.learning_rate),
         **({} if best.batches is None else {"batch tokens": f"{best.batch_tokens:.12g}"}),
         "50 % interval": f"{shown_rate(half[0])} to {shown_rate(half[1])}",

@@ -147,17 +147,15 @@ def init(
     as_json: AsJson = False,
 ) -> None:
     """Start a study on disk; with --import and --figure it recommends at once from those runs."""
-    about: dict[str, Any] = {"optimizer": optimizer, "experts": experts, "seed": seed}
-    about |= {"parametrization": parametrization, "prior": prior, "prior_center": prior_center}
-    about |= {"study": study, "regret_tolerance": regret_tolerance}
+    about: dict[str, Any] = {"optimizer": optimizer, "regret_tolerance": regret_tolerance}
+    about |= {"parametrization": parametrization, "prior": prior, "experts": experts, "seed": seed}
+    how: dict[str, Any] = {"last_of": last_of, "by": by, "repeats": repeats}
     small = (scales, tokens, learning_rate, batches, schedules, averagings, cooldown)
     with errors_as_exit_codes():
-        how: dict[str, Any] = {"last_of": last_of, "by": by, "repeats": repeats}
         logged = None if table is None else checked_table(table, mapped, **how)
-        recipe = {"schedule": schedule, "averaging": averaging, "inputs": inputs or {}}
-        target = _target(target_params, target_tokens, batch_tokens, recipe)
-        about |= {"target": target, "budget": budget * target.flops}
-        _start(logged, about, space_options(*small), figure, as_json=as_json)
+        target = _target(target_params, target_tokens, batch_tokens, schedule, averaging, inputs)
+        about |= {"target": target, "budget": budget * target.flops, "prior_center": prior_center}
+        _start(logged, about | {"study": study}, space_options(*small), figure, as_json=as_json)
 
 
 def _start(
@@ -181,12 +179,18 @@ def _start(
 
 
 def _target(
-    size: str, tokens: float, batch_tokens: float | None, recipe: Mapping[str, Any]
+    size: str,
+    tokens: float,
+    batch_tokens: float | None,
+    schedule: str,
+    averaging: str,
+    inputs: Mapping[str, float] | None,
 ) -> "Horizon":
     from horizon_bo import Horizon
     from horizon_bo.runs.builtin import is_shape, shaped_horizon
 
-    given: dict[str, Any] = {"batch_tokens": batch_tokens, **recipe}
+    given: dict[str, Any] = {"batch_tokens": batch_tokens, "inputs": inputs or {}}
+    given |= {"schedule": schedule, "averaging": averaging}
     if is_shape(size):
         return shaped_horizon(size, tokens, **given)
     return Horizon(params=positive_number(size, "--target-params"), tokens=tokens, **given)

@@ -231,11 +231,25 @@ def batches_asked(batches: Any, target: Horizon) -> tuple[float, ...]:
     return values
 
 
-def with_batch(target: Horizon, space: SearchSpace, asked: Sequence[float]) -> Horizon:
-    """The target, with the middle one of the batches asked where nothing else is said of batch."""
-    if target.batch_tokens is not None or space.batch_tokens or not asked:
-        return target
-    return replace(target, batch_tokens=asked[len(asked) // 2])
+def asked_about(
+    target: Horizon, space: SearchSpace, batches: Any, inputs: Mapping[str, float] | None
+) -> tuple[Horizon, tuple[float, ...]]:
+    """The target that a question is about, and the batches to choose among, checked.
+
+    Its batch is the middle one of those asked where nothing else is said of batch.
+
+    Args:
+        target: The target, but for what is asked.
+        space: The runs that may be made.
+        batches: Tokens per step to choose among, if any.
+        inputs: Numbers of the recipe that the target is to have instead of its own.
+    """
+    if inputs:
+        target = replace(target, inputs={**target.inputs, **inputs})
+    asked = batches_asked(batches, target)
+    if target.batch_tokens is None and asked and not space.batch_tokens:
+        target = replace(target, batch_tokens=asked[len(asked) // 2])
+    return target, asked
 
 
 def unlikely_batches(target: Horizon, space: SearchSpace) -> tuple[str, ...]:

@@ -139,6 +139,11 @@ def checked_inputs(
     )
 
 
+def told(given: Mapping[str, float | None]) -> dict[str, float]:
+    """The inputs that are said."""
+    return {name: value for name, value in given.items() if value is not None}
+
+
 def input_fault(name: str, value: Any) -> str | None:
     """What was expected of an input's value instead, and what to do; `None` where it is one."""
     known, number = INPUTS[name], real(value)

@@ -22,7 +22,7 @@ from horizon_bo.study.horizons import (
     positive,
     training_flops,
 )
-from horizon_bo.study.inputs import checked_inputs, origins, placeless, target_inputs
+from horizon_bo.study.inputs import checked_inputs, origins, placeless, target_inputs, told
 from horizon_bo.study.quantities import refuse_no_name
 from horizon_bo.study.runs import LoggedRun, Suggestion
 
@@ -249,8 +249,8 @@ class Study:
 
     @property
     def _with_inputs(self) -> list[Trial]:
-        told = ("completed", "diverged")
-        return [trial for trial in self.trials if trial.inputs and trial.status in told]
+        ended = ("completed", "diverged")
+        return [trial for trial in self.trials if trial.inputs and trial.status in ended]
 
     def with_trials(self, *trials: Trial) -> "Study":
         """The study with more trials at its end."""
@@ -307,10 +307,7 @@ class Study:
             row=row,
             name=run.name,
             assumed=assumed,
-            inputs={
-                **self.target.inputs,
-                **{name: value for name, value in run.inputs.items() if value is not None},
-            },
+            inputs={**self.target.inputs, **told(run.inputs)},
         )
         if run.diverged or run.failed:
             return trial

@@ -180,7 +180,9 @@ def test_a_second_rate_that_varies_is_said():
         logged_table(frame, columns="auto")
 
 
-@pytest.mark.parametrize("name", ["weight_decay", "optim.beta2", "config/warmup_steps", "optim"])
+@pytest.mark.parametrize(
+    "name", ["optim.weight_decay", "optim.beta2", "config/warmup_steps", "optim"]
+)
 def test_a_setting_that_varies_and_is_not_used_is_said(name):
     (said,) = logged_table(sweep(**{name: [0.1, 0.2, 0.1, 0.2]})).remarks
     assert name in said
@@ -188,7 +190,7 @@ def test_a_setting_that_varies_and_is_not_used_is_said(name):
 
 
 def test_a_setting_that_goes_with_the_size_is_not_said():
-    sizes = {"params": [45e6, 45e6, 124e6, 124e6], "weight_decay": [0.1, 0.1, 0.2, 0.2]}
+    sizes = {"params": [45e6, 45e6, 124e6, 124e6], "optim.weight_decay": [0.1, 0.1, 0.2, 0.2]}
     assert logged_table(sweep(**sizes)).remarks == ()
 
 
