@@ -47,6 +47,8 @@ SHIPPED, PUBLIC = "stdlib_gpt.csv", "sweeps/fantastic_ablations.csv"
 EXCLUDED = ("stdlib_gpt", "fantastic_optimizers", "fantastic_ablations")
 #: One-at-a-time changes of the public sweep that are used, beside the runs they are made from.
 VARIED = ("baseline", "learning_rate", "weight_decay")
+#: Size that is hidden there; most of the runs are at the one below it.
+HIDDEN_SIZE = 301_989_888
 _FEWEST_RATES = 3
 _DRAWS = 8
 _RESAMPLES = 10_000
@@ -77,6 +79,7 @@ def parts() -> Iterator[Part]:
     runs = runs[(runs.batch_tokens == 1024) & (runs.schedule == "cosine") & (runs.seed == 0)]
     runs = runs[(runs.averaging == "none") & (runs.parametrization == "standard")]
     decayed = runs[runs.weight_decay == 0.5]
+    runs = runs[runs.params.isin(decayed.params)]
     for params, tokens in decayed[["params", "tokens"]].drop_duplicates().to_numpy():
         for decay in (0.1, 0.5):
             here = (runs.params == params) & (runs.tokens == tokens) & (runs.weight_decay == decay)
@@ -85,13 +88,9 @@ def parts() -> Iterator[Part]:
     runs = pd.read_csv(find_sweep(PUBLIC))
     runs = runs[runs.varied.isin(VARIED)]
     for optimizer, own in runs.groupby("optimizer"):
-        for params, here in own.groupby("params"):
-            rest = own[own.params != params]
-            if params == own.params.min():  # most of the runs are there
-                continue
-            if len(here) > _FEWEST_RATES and rest.weight_decay.nunique() > 1:
-                size = f"{params / 1e6:.0f}M"
-                yield Part(PUBLIC, f"{optimizer}, {size}", str(optimizer), rest, here)
+        here = own.params == HIDDEN_SIZE
+        if own[here].weight_decay.nunique() > 1 and own[~here].weight_decay.nunique() > 1:
+            yield Part(PUBLIC, str(optimizer), str(optimizer), own[~here], own[here])
 
 
 def logged(rows: pd.DataFrame, way: str, own: float) -> list[LoggedRun]:

@@ -54,9 +54,12 @@ BATCH_LEVEL_SD = (0.02, 0.01)
 #: about 0.04 of the loss. Source: McCandlish et al. (2018), arXiv:1812.06162, eq. 2.11.
 BATCH_CURVATURE = 0.01
 #: First and second order of the level in the coordinate of an input that varies, in units of the
-#: loss: twice the weight decay, warm-up or 1 − β₂ costs 0.1 to 0.7 % in Wen et al. (2025),
-#: arXiv:2509.02046, whose sweeps vary one at a time.
-INPUT_LEVEL_SD = (0.01, 0.005)
+#: loss: twice the weight decay, warm-up or 1 − β₂ costs 0.1 to 0.4 % and a sevenfold decay 0.3 %
+#: in the one-at-a-time sweeps of Wen et al. (2025), arXiv:2509.02046.
+INPUT_LEVEL_SD = (0.005, 0.003)
+#: Departures of cells decorrelate this much faster along an input than in ln N and ln D: slower,
+#: since size, length and data are the same.
+INPUT_STRETCH = 0.5
 SOURCE_LEVEL_SD = 1.0
 #: Width of the cliff in ln η: the rate at which half of the runs diverge is ragged by this much.
 CLIFF_WIDTH = 0.5
@@ -78,7 +81,8 @@ def cell_covariance(
     its power law the further the cheaper.
     """
     here, there = left.log_scales, right.log_scales
-    stretch = torch.tensor(STRETCH + (1.0,) * (here.shape[-1] - 3), dtype=here.dtype)
+    inputs = (INPUT_STRETCH,) * (here.shape[-1] - 3)
+    stretch = torch.tensor((*STRETCH, *inputs), dtype=here.dtype)
     distance = torch.cdist(stretch * here, stretch * there).unsqueeze(-3)
     scaled = math.sqrt(3.0) * distance / c.length[:, None, None]
     matern = (1 + scaled) * (-scaled).exp()
