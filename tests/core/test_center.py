@@ -9,6 +9,7 @@ from horizon_bo.core.center import GUESS_NAME, GUESS_SD, LEAST_GUESSED_SD
 from horizon_bo.core.inference import believe, study_evidence, study_expectation
 from horizon_bo.core.policy import recommend
 from horizon_bo.published.evidence import shipped
+from horizon_bo.published.learning_rate import LEARNING_RATE_LAWS
 from horizon_bo.published.prior import prior_center
 from horizon_bo.study.trials import Study
 from tests.studies import small_study
@@ -84,3 +85,17 @@ def test_the_centre_before_any_run_holds_each_recipes_best_rate_without_it_and_i
         away = abs(math.log(best.learning_rate) - center.log_lr)
         held.append(away < 1.645 * math.hypot(center.log_sd, best.log_sd))
     assert sum(held) >= 0.85 * len(held)
+
+
+def test_a_law_is_refused_for_every_relative_of_the_sweep_that_it_was_fitted_to():
+    for law in LEARNING_RATE_LAWS.values():
+        fitted = [each for each in shipped() if set(each.data) & set(law.data)]
+        relatives = {name for each in fitted for name in each.data}
+        assert relatives <= set(law.data), law.name
+
+
+@pytest.mark.parametrize("sweep", ["steplaw_dense", "steplaw-moe", "steplaw_moe"])
+def test_neither_of_step_laws_sweeps_is_judged_by_a_centre_that_knows_step_law(sweep):
+    sources = study_expectation(study(prior_center=1e-3, excluded_data=(sweep,)))[0].sources
+    assert "deepseek" in sources
+    assert "step" not in sources
