@@ -14,7 +14,7 @@ import argparse
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -50,13 +50,15 @@ VARIED = ("baseline", "learning_rate", "weight_decay")
 #: Size that is hidden there; most of the runs are at the one below it.
 HIDDEN_SIZE = 301_989_888
 _FEWEST_RATES = 3
+#: Weight decays above zero of the sweep that ships.
+USUAL_DECAY, OTHER_DECAY = 0.1, 0.5
 _DRAWS = 8
 _RESAMPLES = 10_000
 
 
 @dataclass(frozen=True)
 class Part:
-    """A sweep with some of its runs hidden.
+    """A sweep with some of its runs hidden; all name their weight decay as an input.
 
     Args:
         sweep: Its file.
@@ -69,93 +71,106 @@ class Part:
     sweep: str
     name: str
     optimizer: str
-    seen: pd.DataFrame
-    hidden: pd.DataFrame
+    seen: Sequence[LoggedRun]
+    hidden: Sequence[LoggedRun]
+
+
+def decay(run: LoggedRun) -> float:
+    """The weight decay of a run."""
+    return run.inputs["weight_decay"] or 0.0
+
+
+def rows_of(sweep: str, wanted: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """The rows of a sweep that hold one of the wanted values in each of these columns."""
+    rows = pd.read_csv(find_sweep(sweep)).to_dict("records")
+    return [row for row in rows if all(row[name] in values for name, values in wanted.items())]
+
+
+def as_run(row: Mapping[str, Any]) -> LoggedRun:
+    """A row as a run."""
+    names = ("learning_rate", "params", "tokens", "batch_tokens", "optimizer")
+    return LoggedRun(
+        **{name: row[name] for name in names if name in row},
+        loss=None if row["diverged"] else row["loss"],
+        diverged=bool(row["diverged"]),
+        inputs={"weight_decay": row["weight_decay"]},
+    )
 
 
 def parts() -> Iterator[Part]:
     """All parts, those of the sweep that ships first."""
-    runs = pd.read_csv(find_sweep(SHIPPED))
-    runs = runs[(runs.batch_tokens == 1024) & (runs.schedule == "cosine") & (runs.seed == 0)]
-    runs = runs[(runs.averaging == "none") & (runs.parametrization == "standard")]
-    decayed = runs[runs.weight_decay == 0.5]
-    runs = runs[runs.params.isin(decayed.params)]
-    for params, tokens in decayed[["params", "tokens"]].drop_duplicates().to_numpy():
-        for decay in (0.1, 0.5):
-            here = (runs.params == params) & (runs.tokens == tokens) & (runs.weight_decay == decay)
-            name = f"{params:.0f} parameters, {tokens:.0f} tokens, decay {decay:g}"
-            yield Part(SHIPPED, name, "adamw", runs[~here], runs[here])
-    runs = pd.read_csv(find_sweep(PUBLIC))
-    runs = runs[runs.varied.isin(VARIED)]
-    for optimizer, own in runs.groupby("optimizer"):
-        here = own.params == HIDDEN_SIZE
-        if own[here].weight_decay.nunique() > 1 and own[~here].weight_decay.nunique() > 1:
-            yield Part(PUBLIC, str(optimizer), str(optimizer), own[~here], own[here])
+    recipe = {"batch_tokens": [1024], "schedule": ["cosine"], "seed": [0], "averaging": ["none"]}
+    runs = [as_run(row) for row in rows_of(SHIPPED, {**recipe, "parametrization": ["standard"]})]
+    cells = {(run.params, run.tokens): None for run in runs if decay(run) == OTHER_DECAY}
+    runs = [run for run in runs if run.params in {params for params, _ in cells}]
+    for params, tokens in cells:
+        for own in (USUAL_DECAY, OTHER_DECAY):
+            here = [(r.params, r.tokens, decay(r)) == (params, tokens, own) for r in runs]
+            name = f"{params:.0f} parameters, {tokens:.0f} tokens, decay {own:g}"
+            yield _part(SHIPPED, name, "adamw", runs, here)
+    every = [as_run(row) for row in rows_of(PUBLIC, {"varied": VARIED})]
+    for optimizer in sorted({str(run.optimizer) for run in every}):
+        runs = [run for run in every if run.optimizer == optimizer]
+        part = _part(PUBLIC, optimizer, optimizer, runs, [r.params == HIDDEN_SIZE for r in runs])
+        if all(len({decay(run) for run in some}) > 1 for some in (part.seen, part.hidden)):
+            yield part
 
 
-def logged(rows: pd.DataFrame, way: str, own: float) -> list[LoggedRun]:
-    """Rows as runs, their weight decay told in one of the ways.
-
-    Args:
-        rows: Of one sweep.
-        way: One of `WAYS`.
-        own: The target's weight decay.
-    """
-    return [
-        LoggedRun(
-            learning_rate=row.learning_rate,
-            params=row.params,
-            tokens=row.tokens,
-            batch_tokens=row.batch_tokens,
-            loss=None if row.diverged else row.loss,
-            diverged=bool(row.diverged),
-            inputs={"weight_decay": row.weight_decay} if way == "input" else {},
-            source=f"decay {row.weight_decay:g}"
-            if way == "as recipes" and row.weight_decay != own
-            else None,
-        )
-        for row in rows.itertuples()
-    ]
+def _part(
+    sweep: str, name: str, optimizer: str, runs: Sequence[LoggedRun], here: Sequence[bool]
+) -> Part:
+    split = lambda wanted: [r for r, hide in zip(runs, here, strict=True) if hide == wanted]  # noqa: E731
+    return Part(sweep, name, optimizer, split(False), split(True))
 
 
-def main_cell(hidden: pd.DataFrame) -> tuple[pd.DataFrame, float | None]:
-    """The hidden cell of one weight decay with most finite rates, and the best rate's logarithm."""
-    finite = hidden[~hidden.diverged]
-    groups = [cell for _, cell in finite.groupby(["params", "tokens", "weight_decay"])]
-    cell = max(groups, key=lambda rows: rows.learning_rate.nunique())
-    loss = cell.groupby("learning_rate").loss.mean()
+def told(run: LoggedRun, way: str, own: float) -> LoggedRun:
+    """A run whose weight decay is told in one of the ways, the target having its own."""
+    if way == "input":
+        return run
+    apart = way == "as recipes" and decay(run) != own
+    return replace(run, inputs={}, source=f"decay {decay(run):g}" if apart else None)
+
+
+def main_cell(hidden: Sequence[LoggedRun]) -> tuple[LoggedRun, float | None]:
+    """A run of the hidden cell of one decay with most finite rates, and ln of its best rate."""
+    cells: dict[tuple[float, ...], dict[float, list[float]]] = {}
+    for run in hidden:
+        if run.loss is not None:
+            cell = cells.setdefault((run.params, run.tokens, decay(run)), {})
+            cell.setdefault(run.learning_rate, []).append(run.loss)
+    most = max(sorted(cells), key=lambda place: len(cells[place]))
+    first = next(run for run in hidden if (run.params, run.tokens, decay(run)) == most)
+    loss = dict(sorted(cells[most].items()))
     if len(loss) < _FEWEST_RATES:
-        return cell, None
-    return cell, vertex(np.log(loss.index.to_numpy()), loss.to_numpy())
+        return first, None
+    mean = np.array([np.mean(losses) for losses in loss.values()])
+    return first, vertex(np.log(list(loss)), mean)
 
 
 def study_of(part: Part, way: str) -> tuple[Study, list[Trial]]:
     """The study that knows what is not hidden, and the hidden runs as trials."""
-    cell, _ = main_cell(part.hidden)
-    row = cell.iloc[0]
-    every = pd.concat([part.seen, part.hidden])
+    first, _ = main_cell(part.hidden)
+    every = [*part.seen, *part.hidden]
+    rates = [run.learning_rate for run in every]
     study = Study(
         target=Horizon(
-            params=row.params,
-            tokens=row.tokens,
-            batch_tokens=row.batch_tokens,
-            inputs={"weight_decay": row.weight_decay} if way == "input" else {},
+            params=first.params,
+            tokens=first.tokens,
+            batch_tokens=first.batch_tokens,
+            inputs={"weight_decay": decay(first)} if way == "input" else {},
         ),
         space=SearchSpace(
-            learning_rate=(every.learning_rate.min(), every.learning_rate.max()),
-            scales=[Scale(params=size) for size in sorted(every.params.unique())],
-            tokens=sorted(every.tokens.unique()),
+            learning_rate=(min(rates), max(rates)),
+            scales=[Scale(params=size) for size in sorted({run.params for run in every})],
+            tokens=sorted({run.tokens for run in every}),
         ),
         budget=1e30,
         optimizer=part.optimizer,
         excluded_data=EXCLUDED,
     )
-    hidden = [
-        study.trial_from(run, trial_id=k, charged=False)
-        for k, run in enumerate(logged(part.hidden, way, row.weight_decay))
-        if not run.diverged
-    ]
-    return import_runs(study, logged(part.seen, way, row.weight_decay)), hidden
+    seen, hidden = ([told(run, way, decay(first)) for run in r] for r in (part.seen, part.hidden))
+    trials = [study.trial_from(r, trial_id=0, charged=False) for r in hidden if not r.diverged]
+    return import_runs(study, seen), trials
 
 
 def log_losses(study: Study, belief: Belief, hidden: Sequence[Trial]) -> np.ndarray:
@@ -216,31 +231,35 @@ def measure(out: Path) -> None:
 def table(path: Path = RESULTS) -> str:
     """Held-out log loss and the rate by sweep and way, each against the input."""
     lines = [json.loads(line) for line in path.read_text().splitlines()]
-    rows = pd.DataFrame(lines).drop(columns="slope", errors="ignore")
     noise = np.random.default_rng(0)
-    text = "| sweep | weight decay | parts | log loss | less the input's | octaves off | "
-    text += "less the input's |\n" + "|---" * 7 + "|\n"
-    for sweep, own in rows.groupby("sweep", sort=False):
-        log_loss = own.pivot_table(index="part", columns="way", values="log_loss")
-        off = own.assign(off=own.octaves_off.abs())
-        off = off.pivot_table(index="part", columns="way", values="off").dropna()
+    text = "| sweep | weight decay | parts | log loss | less the input's | parts with a bowl "
+    text += "| octaves off | less the input's |\n" + "|---" * 8 + "|\n"
+    for sweep in dict.fromkeys(line["sweep"] for line in lines):
         for way in WAYS:
-            text += f"| `{Path(str(sweep)).stem}` | {way} | {len(log_loss)} "
-            for found, digits in ((log_loss, 2), (off, 2)):
-                text += f"| {found[way].mean():.{digits}f} "
-                text += f"| {_against(found[way] - found[WAYS[0]], noise, digits)} "
+            text += f"| `{Path(sweep).stem}` | {way} "
+            for name in ("log_loss", "octaves_off"):
+                own, input_ = (_scores(lines, sweep, each, name) for each in (way, WAYS[0]))
+                text += f"| {len(own)} | {own.mean():.2f} | {_against(own - input_, noise)} "
             text += "|\n"
     return text
 
 
-def _against(more: pd.Series, noise: np.random.Generator, digits: int) -> str:
+def _scores(lines: Sequence[Mapping[str, Any]], sweep: str, way: str, name: str) -> np.ndarray:
+    """One score of every part that has it, without its sign where it is a distance."""
+    found = {
+        line["part"]: line[name] for line in lines if (line["sweep"], line["way"]) == (sweep, way)
+    }
+    values = np.array([found[part] for part in sorted(found) if found[part] is not None])
+    return np.abs(values) if name == "octaves_off" else values
+
+
+def _against(more: np.ndarray, noise: np.random.Generator) -> str:
     """A mean difference with its 90 % interval, parts drawn anew."""
     if not more.any():
         return "–"
-    values = more.to_numpy()
-    drawn = noise.choice(values, (_RESAMPLES, len(values))).mean(1)
+    drawn = noise.choice(more, (_RESAMPLES, len(more))).mean(1)
     low, high = np.quantile(drawn, (0.05, 0.95))
-    return f"{values.mean():+.{digits}f} ({low:+.{digits}f} … {high:+.{digits}f})"
+    return f"{more.mean():+.2f} ({low:+.2f} … {high:+.2f})"
 
 
 def main() -> None:

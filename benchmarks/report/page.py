@@ -18,7 +18,7 @@ import typer
 
 from benchmarks.harness import bench
 from benchmarks.harness.ablations import ABLATIONS
-from benchmarks.measurements import averaging, checks, exponents, proof
+from benchmarks.measurements import averaging, checks, exponents, inputs, proof
 from benchmarks.problems.synthetic import KINDS
 from benchmarks.report import crowd_view
 from benchmarks.report.standings import Replay, at_centers, load, twice
@@ -127,6 +127,7 @@ def main(
         "proof": proof.table(),
         "exponents": exponents.text(),
         "averaging": averaging.table(),
+        "inputs": inputs.table(),
         "checks": checks.table(),
         "crowd": crowd_view.table(crowd_view.simulations()),
         "speeds": speeds(),
