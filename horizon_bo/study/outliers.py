@@ -16,6 +16,20 @@ _FAR_OF_FEW, _FEW = 10.0, 3
 _ABSURD = 1000.0
 
 
+def far_apart(losses: Sequence[float]) -> tuple[float, float]:
+    """Bounds beyond which losses are far from the others, on the side that fewer of them lie on.
+
+    They lie beyond a gap: no loss within a factor above the lower half, or below the upper one.
+    """
+    ordered = sorted(losses)
+    far = _FAR if len(ordered) > _FEW else _FAR_OF_FEW
+    middle = (len(ordered) - 1) // 2
+    below = (k for k in range(middle) if ordered[k] * far < ordered[k + 1])
+    above = (k for k in range(middle, len(ordered) - 1) if ordered[k] * far < ordered[k + 1])
+    low = max(below, default=-1) + 1
+    return ordered[low], ordered[min(above, default=len(ordered) - 1)]
+
+
 def far_losses(study: Study, trials: Sequence[Trial]) -> tuple[str, ...]:
     """A question about each of these trials whose loss is far from all others of the study."""
     asked = {trial.id for trial in trials}

@@ -61,6 +61,11 @@ def truths(frame: pd.DataFrame, column: str, name: str) -> np.ndarray:
     return np.array(found, dtype=bool)
 
 
+def truth(word: str) -> bool | None:
+    """Yes or no, as a word in lower case says it; `None` where it says neither."""
+    return _TRUTHS.get(word)
+
+
 def words(values: Any) -> list[str]:
     """Each cell as a word in lower case, empty where it holds nothing."""
     cells = values.to_numpy(dtype=object)

@@ -25,6 +25,8 @@ _PLANNED = (
 )
 #: Rows that make a curve where no column counts steps; two may be readings of one trunk.
 _FEW_ROWS = 3
+#: Rows of a run before a rate that changes along it is taken for a schedule.
+_MANY_ROWS = 5
 #: Columns of text that are tried as the name of a run.
 _MOST_TRIED = 30
 #: A run that stopped before this share of its plan did not end.
@@ -51,13 +53,14 @@ def last_rows(
             "number, expected one that grows along a run; name another with --by"
         )
     key = _codes(frame, columns)
+    frame, remarks = _at_their_peak(frame, key)
     there = pd.Series(told(frame["loss"]))
     points = pd.DataFrame({"key": key, "step": np.nan_to_num(steps, nan=-np.inf)})
     some = np.asarray(there.groupby(key).transform("any"), dtype=bool)
     with_loss = points.loc[there.to_numpy() | ~some]
     last = np.sort(with_loss.sort_values(by="step", kind="stable").groupby("key").tail(1).index)
     kept = frame.iloc[last]
-    remarks = [
+    remarks += [
         f"{len(frame)} rows of {name} are {len(kept)} runs: the last row of each "
         f"{' and '.join(map(quoted_name, columns))} by {quoted_name(along)} is kept"
     ]
@@ -65,13 +68,27 @@ def last_rows(
     return kept, (*remarks, *_early(kept, ends, along))
 
 
+def _at_their_peak(frame: pd.DataFrame, key: np.ndarray) -> tuple[pd.DataFrame, list[str]]:
+    """The table with each run's highest rate in all its rows: a schedule lowers it on the way."""
+    rates, unread = readable(frame["learning_rate"])
+    by_run = pd.Series(rates).groupby(key)
+    peak = np.asarray(by_run.transform("max"))
+    if unread.any() or not (rates < peak).any():
+        return frame, []
+    runs = int((by_run.min() < by_run.max()).sum())
+    said = f"learning_rate changes along {runs} runs: the highest of each is taken as its peak"
+    return frame.assign(learning_rate=peak), [said]
+
+
 def curves(frame: pd.DataFrame, name: str) -> tuple[str, ...]:
     """Whether a table looks like points of learning curves, in one line."""
-    place = [readable(frame[column])[0] for column in ("learning_rate", "params")]
-    places = pd.DataFrame(dict(enumerate(place)))
-    if len(frame) < 4 or float(places.duplicated(keep=False).mean()) < 0.5:
+    rates, params = (readable(frame[column])[0] for column in ("learning_rate", "params"))
+    if len(frame) < 4:
         return ()
     step = step_column(frame)
+    places = pd.DataFrame({"params": params} | ({} if step else {"rate": rates}))
+    if float(places.duplicated(keep=False).mean()) < 0.5:
+        return ()
     along = step or "tokens"
     steps = readable(frame[along])[0]
     for columns in _run_columns(frame, without={along}):
@@ -80,9 +97,10 @@ def curves(frame: pd.DataFrame, name: str) -> tuple[str, ...]:
         least = 2 if step is not None and columns[0] not in COLUMNS else _FEW_ROWS
         if float(np.mean(sizes >= least)) < 0.5:
             continue
-        alike = all(pd.Series(values).groupby(key).nunique().max() <= 1 for values in place)
-        apart = not pd.DataFrame({"key": key, "step": steps}).duplicated().any()
-        if alike and apart:
+        one_size = pd.Series(params).groupby(key).nunique().max() <= 1
+        points = pd.DataFrame({"key": key, "step": steps, "rate": rates})
+        apart = not points.duplicated(["key", "step"]).any()
+        if one_size and apart and _one_rate(points, scheduled=least == 2):
             runs = ",".join(columns)
             return (
                 f"{len(frame)} rows of {name} look like {len(np.unique(key))} learning curves, by "
@@ -91,6 +109,17 @@ def curves(frame: pd.DataFrame, name: str) -> tuple[str, ...]:
                 "each",
             )
     return ()
+
+
+def _one_rate(points: pd.DataFrame, *, scheduled: bool) -> bool:
+    """Whether each run has one rate, or where one is logged as it goes, what a schedule makes."""
+    if points.groupby("key")["rate"].nunique().max() <= 1:
+        return True
+    ordered = points.sort_values(["key", "step"])
+    change = ordered.groupby("key")["rate"].diff()
+    fell = (change < 0).groupby(ordered["key"]).cummax()
+    rises_again = bool((fell & (change > 0)).any())
+    return scheduled and not rises_again and ordered["key"].value_counts().median() >= _MANY_ROWS
 
 
 def stopped_early(frame: pd.DataFrame, ended: np.ndarray) -> tuple[str, ...]:

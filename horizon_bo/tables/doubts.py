@@ -12,6 +12,7 @@ import pandas as pd
 
 from horizon_bo.study.horizons import FLOPS_PER_PARAM_TOKEN, anchored, open_batches
 from horizon_bo.study.inputs import INPUTS
+from horizon_bo.study.outliers import far_apart
 from horizon_bo.study.quantities import shown_count, shown_rate
 from horizon_bo.study.trials import LoggedRun, Study
 from horizon_bo.tables.cells import quoted_name, readable
@@ -75,10 +76,29 @@ def remarks_about(runs: Sequence[LoggedRun], rows: Sequence[int], study: Study) 
         remarks.append(f"all {len(rates)} rows diverged: they say only which rates are too high")
     return (
         *remarks,
+        *_far_losses(runs, rows, study),
         *_without_batch(counts[2], rows, study),
         *_confounded(*counts[:3]),
         *input_remarks(runs, rows, study),
         *_recipes(runs, study),
+    )
+
+
+def _far_losses(runs: Sequence[LoggedRun], rows: Sequence[int], study: Study) -> tuple[str, ...]:
+    """Losses far from all others, the study's included, in one line."""
+    losses = np.array([np.nan if run.loss is None else run.loss for run in runs], dtype=float)
+    told = losses[np.isfinite(losses)].tolist()
+    if not told:
+        return ()
+    low, high = far_apart([*told, *(t.loss for t in study.informing if t.loss is not None)])
+    far = (losses < low) | (losses > high)
+    if not far.any():
+        return ()
+    row = int(far.argmax())
+    return (
+        f"loss of {int(far.sum())} of {len(runs)} rows is far from all others, which are {low:g} "
+        f"to {high:g}, first row {rows[row]} with {losses[row]:g}: taken as it is; is it the final "
+        "loss, in the same unit?",
     )
 
 
@@ -105,7 +125,10 @@ def _units(
     target = study.target
     found: list[_Unit] = []
     sound = np.ones(len(params), dtype=bool)
-    for name, values, own in (("params", params, target.params), ("tokens", tokens, target.tokens)):
+    for name, values, own, least in (
+        ("params", params, target.params, min(scale.params for scale in study.space.scales)),
+        ("tokens", tokens, target.tokens, min(study.space.tokens)),
+    ):
         small = values < max(_LEAST_COUNT, own / _FAR_BELOW)
         large = values > own * _FAR_ABOVE
         todo = f"check the unit: {name} are a count"
@@ -113,17 +136,21 @@ def _units(
         found.append((name, values, small, "is too small for a trained model", todo_small))
         far = f"is more than {_FAR_ABOVE:g} times the target's {shown_count(own)}"
         found.append((name, values, large, far, todo))
+        below = (_FAR_ABOVE * values < least) & ~small
+        below &= (below | small).all()  # of one unit, which is not the study's
+        why = f"is less than a hundredth of the study's smallest, {shown_count(least)}"
+        found.append((name, values, below, why, todo))
         sound &= ~(small | large)
     ratio = tokens / params
     few = sound & (ratio < _LEAST_PER_PARAM)
     many = sound & (ratio > _MOST_PER_PARAM)
     todo = "check the units of params and tokens: both are counts"
+    fewer = np.full(len(ratio), (ratio < 1).all() and not few.any())
+    found.append(("tokens", tokens, fewer, "is less than their params: are they exchanged?", todo))
     found.append(("tokens", tokens, few, "is less than 1 per 100 parameters", todo))
     found.append(("tokens", tokens, many, f"is more than {_MOST_PER_PARAM:g} a parameter", todo))
     todo = "check the unit: tokens a step, that is sequences times their length"
-    short = batch < _LEAST_BATCH
-    if target.batch_tokens is not None:
-        short |= batch < target.batch_tokens / (10 * _FAR_ABOVE)
+    short = batch < max(_LEAST_BATCH, (target.batch_tokens or 0.0) / (10 * _FAR_ABOVE))
     found.append(("batch_tokens", batch, short, "is too small for a step", todo))
     found.append(("batch_tokens", batch, batch > tokens, "is more than the run's tokens", todo))
     share = flops / (FLOPS_PER_PARAM_TOKEN * params * tokens)

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from horizon_bo.study.quantities import quoted
-from horizon_bo.tables.cells import numbers, refuse, truths, words
+from horizon_bo.tables.cells import numbers, refuse, truth, truths, words
 
 #: What trackers and schedulers call the state of a run, in lower case, and what it means here.
 #: Source: the run states of W&B, Ray Tune and Ray jobs, MLflow's RunStatus, Optuna's TrialState,
@@ -61,6 +61,14 @@ _STATUS_COLUMNS = (
     "trial_status",
     "run_status",
 )
+#: Columns that tell it otherwise, without what separates their words: the code a process ended
+#: with, Slurm's with a signal (`0:15`), and truths, by what a no means.
+_EXIT_CODES = ("exitcode", "exitstatus", "returncode", "derivedexitcode")
+_EXIT_CODE = re.compile(r"(-?\d+)(?:\.0)?(?::(\d+))?")
+_SAID_YES = {
+    **dict.fromkeys(("success", "succeeded", "successful", "issuccessful"), "failed"),
+    **dict.fromkeys(("finished", "isfinished", "completed", "iscompleted", "done"), "running"),
+}
 
 
 @dataclass(frozen=True)
@@ -132,7 +140,7 @@ def _meanings(frame: pd.DataFrame, name: str) -> tuple[np.ndarray, tuple[str, ..
     """
     column = status_column(frame)
     if column is None:
-        return np.full(len(frame), "ended"), ()
+        return _meanings_otherwise(frame)
     said = pd.Series(words(frame[column]), dtype=object)
     known = {word: _meaning(word) for word in said.unique()}
     unknown = said.map({word: meaning is None for word, meaning in known.items()}).to_numpy(bool)
@@ -152,6 +160,25 @@ def _meanings(frame: pd.DataFrame, name: str) -> tuple[np.ndarray, tuple[str, ..
         f"{count} of {len(frame)} rows have no known state of a run in column {column!r}, first "
         f"row {frame.index[first]} with {word}: left out",
     )
+
+
+def _meanings_otherwise(frame: pd.DataFrame) -> tuple[np.ndarray, tuple[str, ...]]:
+    """What an exit code, or a yes and no, says of each row of a table without a status."""
+    for column in frame.columns:
+        key = re.sub(r"[\s_-]+", "", column.lower())
+        if key in _EXIT_CODES:
+            codes = [_EXIT_CODE.fullmatch(word or "0") for word in words(frame[column])]
+            good = [code and int(code[1]) == int(code[2] or 0) == 0 for code in codes]
+            bad = "failed"
+        elif key in _SAID_YES:
+            good, bad = [truth(word or "yes") for word in words(frame[column])], _SAID_YES[key]
+        else:
+            continue
+        if all(each is not None for each in good):
+            said = f"column {column!r} is taken to say how runs ended"
+            meaning = np.where(np.array(good, dtype=bool), "ended", bad)
+            return meaning, () if all(good) else (said,)
+    return np.full(len(frame), "ended"), ()
 
 
 def _meaning(word: str) -> str | None:

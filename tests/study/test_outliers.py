@@ -2,6 +2,7 @@
 
 import pytest
 
+from horizon_bo.study.outliers import far_apart
 from tests.studies import logged, small_tuner
 
 
@@ -28,3 +29,23 @@ def test_the_number_of_a_job_is_asked_about_even_where_it_comes_first():
 @pytest.mark.parametrize(("losses", "loss"), [((3.1, 3.2, 3.4), 4.9), ((3.1,), 7.0), ((), 11.2)])
 def test_an_ordinary_loss_and_the_first_one_are_not_asked_about(losses, loss):
     assert tuner_with(*losses).observe(logged(loss=loss)) == ()
+
+
+@pytest.mark.parametrize(
+    ("losses", "bounds"),
+    [
+        ((3.1, 3.2, 3.4, 31.0, 33.0), (3.1, 3.4)),
+        ((0.31, 3.1, 3.2, 3.4, 4.9), (3.1, 4.9)),
+        ((3.1, 7.0), (3.1, 7.0)),
+        ((3.1, 3.2, 48_291_600.0), (3.1, 3.2)),
+        ((2.0,), (2.0, 2.0)),
+    ],
+)
+def test_losses_beyond_a_gap_are_far_from_the_others(losses, bounds):
+    assert far_apart(losses) == far_apart(losses[::-1]) == bounds
+
+
+def test_a_loss_of_a_table_far_from_all_others_is_asked_about_at_once():
+    remarks = small_tuner().import_runs([logged(loss=loss) for loss in (3.1, 3.2, 3.4, 3.0, 33.1)])
+    (said,) = (line for line in remarks if line.startswith("loss of 1 of 5 rows"))
+    assert "which are 3 to 3.4, first row 4 with 33.1: taken as it is" in said

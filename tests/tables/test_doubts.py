@@ -223,3 +223,33 @@ def test_runs_without_a_batch_where_it_is_open_are_said_to_be_put_at_the_middle_
     )
     assert "of 131072, the middle one" in said
     assert not any("batch_tokens" in line for line in remarks_about(table, small_study()))
+
+
+def test_sizes_in_thousands_are_questioned_by_the_scales_of_the_study():
+    runs = [logged(params=6e4, learning_rate=rate) for rate in (1e-3, 2e-3)]
+    said = remarks_about(logged_table(runs), small_study())
+    (units,) = (line for line in said if line.startswith("params of 2 of 2 rows"))
+    assert "less than a hundredth of the study's smallest, 60M" in units
+    whole = logged_table([*runs, logged(learning_rate=3e-3)])  # small runs beside others are meant
+    assert not any("hundredth" in line for line in remarks_about(whole, small_study()))
+
+
+def test_a_rate_that_was_logged_on_the_way_is_recognised_and_its_peak_taken():
+    share = [0.5, 1.0, 0.8, 0.5, 0.2, 0.1]  # of the peak: warm-up, then decay
+    frame = learning_curves(points=6)
+    told = frame.assign(learning_rate=frame["learning_rate"] * (share * len(RATES)))
+    (said,) = (line for line in logged_table(told).remarks if "learning curves" in line)
+    assert "24 rows of the table look like 4 learning curves, by step" in said
+    table = logged_table(told, last_of="run_name", by="step")
+    assert [run.learning_rate for run in table.runs] == pytest.approx(list(RATES), rel=1e-12)
+    assert [run.loss for run in table.runs] == pytest.approx(list(LOSSES), abs=1e-9)
+    assert table.remarks[0] == (
+        "learning_rate changes along 4 runs: the highest of each is taken as its peak"
+    )
+
+
+def test_params_and_tokens_that_were_exchanged_are_asked_about():
+    runs = [logged(params=4e9, tokens=6e8, learning_rate=rate) for rate in (1e-3, 2e-3)]
+    said = remarks_about(logged_table(runs), small_study())
+    (line,) = (line for line in said if "exchanged" in line)
+    assert line.startswith("tokens of 2 of 2 rows is less than their params")

@@ -141,3 +141,29 @@ def test_a_failed_run_says_nothing_and_costs_what_it_took():
     assert charged.trials[0].status == "failed"
     assert np.isclose(charged.spent, 6 * 6e7 * 1e9)
     assert logged_table([failed, logged()]).runs == (failed, logged())
+
+
+@pytest.mark.parametrize(
+    ("column", "cells", "status"),
+    [
+        ("exit_code", [0, 137], ["completed", "failed"]),
+        ("ExitCode", ["0:0", "0:15"], ["completed", "failed"]),
+        ("Exit Code", ["", "1"], ["completed", "failed"]),
+        ("success", [True, False], ["completed", "failed"]),
+        ("finished", ["yes", "no"], ["completed"]),
+        ("done", [1, 0], ["completed"]),
+        ("done", [0.3, 0.7], ["completed", "completed"]),  # a share: about something else
+        ("success", ["a", "b"], ["completed", "completed"]),
+    ],
+)
+def test_an_exit_code_or_a_yes_and_no_says_how_runs_ended_where_nothing_else_does(
+    column, cells, status
+):
+    frame = table_of(["", ""], [3.0, 3.1]).drop(columns="status").assign(**{column: cells})
+    table = logged_table(frame)
+    tuner = small_tuner()
+    tuner.import_runs(list(table.runs))
+    assert [trial.status for trial in tuner.study.trials] == status
+    said = f"column {column!r} is taken to say how runs ended"
+    assert (said in table.remarks) == (status != ["completed", "completed"])
+    assert len(logged_table(frame.assign(state=["finished", "finished"])).runs) == 2
