@@ -242,13 +242,16 @@ def _show_table(study: "Study") -> None:
         for name in ("schedule", "averaging", "source")
         if len({getattr(t, name) for t in study.trials}) > 1
     ]
-    for name in ("id", "state", "rate", "parameters", "tokens", "loss", "FLOP", *recipes):
+    inputs = [n for n in study.inputs if len({t.inputs.get(n) for t in study.trials}) > 1]
+    names = ("id", "state", "rate", "parameters", "tokens", "loss", "FLOP", *inputs, *recipes)
+    for name in names:
         table.add_column(name, justify="left" if name in ("state", *recipes) else "right")
     for trial in study.trials:
         cost = f"{trial.flops:.3g}" if trial.charged else "0"
         loss = "" if trial.loss is None else f"{trial.loss:.4f}"
         what = (shown_count(trial.params), shown_count(trial.tokens), loss, cost)
-        recipe = [getattr(trial, name) for name in recipes]
+        recipe = [f"{trial.inputs[n]:g}" if n in trial.inputs else "" for n in inputs]
+        recipe += [getattr(trial, name) for name in recipes]
         rate = shown_rate(trial.learning_rate)
         table.add_row(str(trial.id), trial.state, rate, *what, *recipe)
     Console(highlight=False).print(table)

@@ -21,7 +21,8 @@ _TABLE = (
     "CSV, TSV, JSON, JSONL or Parquet, a run a row (W&B's exports among them), or a tracker: "
     "mlflow:URI#EXPERIMENT, tensorboard:FOLDER, optuna:URL#STUDY; or another study. Columns: "
     "learning_rate, params, tokens, loss, and where known batch_tokens, schedule, averaging, "
-    "source, flops, loss_sd, diverged, status."
+    "source, flops, loss_sd, diverged, status, weight_decay, warmup_share, final_share, beta2, "
+    "decay_share."
 )
 
 ImportedTable = Annotated[
@@ -34,8 +35,8 @@ Mapped = Annotated[
         "--map",
         metavar="OURS=THEIRS",
         help="Which column is meant, given once a column: learning_rate=optim.lr; a number: "
-        "batch_tokens=524288; or a product: tokens=steps*batch_tokens. auto: those that names and "
-        "values suggest.",
+        "batch_tokens=524288; a product: tokens=steps*batch_tokens; or a quotient: "
+        "warmup_share=warmup_steps/steps. auto: those that names and values suggest.",
     ),
 ]
 LastOf = Annotated[

@@ -66,7 +66,8 @@ class RunsFigure:
     Args:
         id: Position in the study.
         status: `pending`, `completed`, `diverged` or `failed`.
-        recipe: Label of a recipe other than the study's own, else empty.
+        recipe: Label of a recipe other than the study's own, and inputs that are otherwise than the
+            target's; else empty.
         learning_rate: Peak rate.
         params: Count.
         tokens: Count.

@@ -133,6 +133,7 @@ def config_text(figures: StudyFigures, name: str) -> str:
         *([] if batch is None else [f"batch_tokens: {plain_count(batch)}"]),
         f"schedule: {json.dumps(target.schedule)}",
         f"averaging: {json.dumps(target.averaging)}",
+        *(f"{name}: {value:g}" for name, value in target.inputs.items()),
     ]
     return "\n".join(lines)
 

@@ -200,7 +200,7 @@ def _runs_figure(
     return RunsFigure(
         id=np.array([trial.id for trial in trials], dtype=np.int64),
         status=np.array([trial.status for trial in trials], dtype=np.str_),
-        recipe=np.array([study.recipe(trial) or "" for trial in trials], dtype=np.str_),
+        recipe=np.array([_made_under(study, trial) for trial in trials], dtype=np.str_),
         learning_rate=_numbers([trial.learning_rate for trial in trials]),
         params=_numbers([trial.params for trial in trials]),
         tokens=_numbers([trial.tokens for trial in trials]),
@@ -213,6 +213,16 @@ def _runs_figure(
         regret_removed=regret_share * decision.expected_regret * belief.loss_scale,
         octaves_removed=octave_share * octaves(decision.log_interval_90),
     )
+
+
+def _made_under(study: Study, trial: Trial) -> str:
+    """What is otherwise in a run than at the target: its recipe, and inputs that vary."""
+    other = [
+        f"{name.replace('_', ' ')} {value:g}"
+        for name, value in trial.inputs.items()
+        if name in study.varying and value and value != study.inputs[name]
+    ]
+    return " · ".join([label for label in [study.recipe(trial)] if label] + other)
 
 
 def _numbers(values: Sequence[float | None]) -> np.ndarray:

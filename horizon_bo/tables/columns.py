@@ -1,8 +1,10 @@
 """Columns: which columns of somebody's table are the ones that a run needs?
 
-A mapping gives our name and theirs, or a product of their columns, our other columns and numbers:
+A mapping gives our name and theirs, or a product of their columns, our other columns and numbers,
+or one of these over another:
 
     learning_rate = optim.lr        tokens = steps * batch_tokens        batch_tokens = 524288
+    warmup_share = warmup_steps / steps
 
 or `auto`, which takes what the columns' names and values suggest. Trackers put a word before the
 names they keep (`config.`, `metrics.`, …). It may be left out where that is unambiguous, and
@@ -186,13 +188,26 @@ class _Mapped:
             found = numbers(self.frame, theirs, self.name, "a number")
             return pd.Series(found, self.frame.index)
         number = quantity(factor)
-        if number is None or not math.isfinite(number):
-            raise InvalidTableError(
-                f"{self.name} has no column {quoted(factor)}, which {column} is mapped to; "
-                f"{_named(self.frame)}: map one of them, or a product such as "
-                f"{column}=steps*524288"
-            )
-        return number
+        if number is not None and math.isfinite(number):
+            return number
+        if (quotient := self._quotient(column, factor)) is not None:
+            return quotient
+        raise InvalidTableError(
+            f"{self.name} has no column {quoted(factor)}, which {column} is mapped to; "
+            f"{_named(self.frame)}: map one of them, or a product such as {column}=steps*524288"
+        )
+
+    def _quotient(self, column: str, text: str) -> "pd.Series | float | None":
+        """One factor over another, where a stroke parts two that there are; names may hold it."""
+        for stroke in re.finditer("/", text):
+            over, under = text[: stroke.start()].strip(), text[stroke.end() :].strip()
+            if self._is_factor(over) and self._is_factor(under) and quantity(under) != 0:
+                return self._factor(column, over) / self._factor(column, under)
+        return None
+
+    def _is_factor(self, text: str) -> bool:
+        ours = text in self.columns and text not in self._under_way
+        return ours or quantity(text) is not None or self.theirs(text, alone=True) is not None
 
     def theirs(self, column: str, *, alone: bool = False) -> str | None:
         """The column of that name, in whatever case, also behind a tracker's first word.

@@ -38,6 +38,17 @@ def test_columns_of_inputs_are_read_and_mapped():
     assert table.remarks == ()
 
 
+def test_a_share_may_be_one_column_over_another():
+    frame = sweep(**{"warm/steps": [10, 20, 40, 0], "steps": 1000, "min_lr": 1e-4})
+    mapping = {"warmup_share": "warm/steps/steps", "final_share": "min_lr/learning_rate"}
+    shares = [dict(run.inputs) for run in logged_table(frame, columns=mapping).runs]
+    assert [share["warmup_share"] for share in shares] == [0.01, 0.02, 0.04, 0.0]
+    assert [share["final_share"] for share in shares] == [0.1, 0.05, 0.025, 0.0125]
+    for wrong in ("warm/step", "steps/0", "steps/"):
+        with pytest.raises(InvalidTableError, match=f"has no column '{wrong}'"):
+            logged_table(frame, columns={"warmup_share": wrong})
+
+
 @pytest.mark.parametrize(
     ("column", "bad", "wanted"),
     [

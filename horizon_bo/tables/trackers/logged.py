@@ -30,14 +30,14 @@ class LoggedTrial:
 
 def logged_trial(trial: Trial) -> LoggedTrial:
     """What a tracker keeps of a trial."""
-    given = {name: getattr(trial, name) for name in _PARAMS}
-    settings = {f"settings.{name}": str(value) for name, value in trial.settings.items()}
+    given = {name: getattr(trial, name) for name in _PARAMS} | dict(trial.inputs)
+    given |= {f"settings.{name}": str(value) for name, value in trial.settings.items()}
     known = {"loss": trial.loss, "loss_sd": trial.loss_sd, "flops": trial.flops}
     if trial.status == "diverged":
         known["loss"] = math.nan
     return LoggedTrial(
         trial.id,
-        {name: value for name, value in (given | settings).items() if value is not None},
+        {name: value for name, value in given.items() if value is not None},
         {name: value for name, value in known.items() if value is not None},
         trial.status,
     )
