@@ -73,6 +73,18 @@ def write_json(path: Path, record: Mapping[str, Any]) -> None:
         draft.replace(path)
 
 
+@contextmanager
+def kept_in(folder: Path) -> Iterator[None]:
+    """Say, where a study cannot be told of an outcome, that its folder holds it."""
+    try:
+        yield
+    except StorageError as error:
+        raise StorageError(
+            f"{error}; how run {folder.name} ended is kept in {folder}, and the same command will "
+            "report it"
+        ) from error
+
+
 def read_json(path: Path) -> Any | None:
     """What a JSON file holds; `None` where there is none that can be read."""
     try:

@@ -15,9 +15,6 @@ from horizon_bo.runs.outcomes import Exit, Outcome
 from horizon_bo.runs.processes import Launch, Slot, called_here
 from horizon_bo.study.trials import Study, Suggestion
 
-#: After how long a run that has just been started is looked at, in seconds.
-_FIRST_LOOK_S = 0.002
-
 
 @dataclass(frozen=True, kw_only=True)
 class Flight:
@@ -43,9 +40,10 @@ class Flight:
         """How it ended, or `None` while it waits or trains."""
         return self.job.exit() if isinstance(self.job, Placed) else self.job
 
-    def look_s(self, most_s: float) -> float:
+    def look_s(self, bounds: tuple[float, float]) -> float:
         """After how long to look at it again, seconds: sooner in the beginning."""
-        return min(most_s, max(_FIRST_LOOK_S, (time.monotonic() - self.began_s) / 20))
+        least, most = bounds
+        return min(most, max(least, (time.monotonic() - self.began_s) / 20))
 
     @property
     def where(self) -> str:

@@ -15,7 +15,7 @@ from horizon_bo.errors import BudgetExhaustedError, TrainingFailedError, Unknown
 from horizon_bo.runs.commands import Command, Function
 from horizon_bo.runs.cost import Measured, gpu_hours, longest_tokens, measured, most_flops
 from horizon_bo.runs.engines.protocol import Engine, Placed
-from horizon_bo.runs.folder import locked, refuse_another_study, write_json
+from horizon_bo.runs.folder import kept_in, locked, refuse_another_study, write_json
 from horizon_bo.runs.jobs import (
     Flight,
     RunEvent,
@@ -287,9 +287,10 @@ def _observed(loop: _Loop, state: _State, run: Suggestion, outcome: Outcome) -> 
     line = outcome.cause if outcome.loss is None else f"loss {outcome.loss:g}"
     remarks: list[str] = []
     try:
-        for branch, part in by_branch(loop.tuner.study, run, outcome):
-            remarks += loop.tuner.observe(run, branch=branch, **part.told)
-        _import_readings(loop, run, folder)
+        with kept_in(folder):
+            for branch, part in by_branch(loop.tuner.study, run, outcome):
+                remarks += loop.tuner.observe(run, branch=branch, **part.told)
+            _import_readings(loop, run, folder)
     except UnknownTrialError as error:  # somebody observed it by hand meanwhile
         line = f"{line}, not recorded: {error}"
     failed = outcome.status == "failed"

@@ -113,7 +113,7 @@ def _trained(
         flight = called(objective, flight)
         while (ended := flight.exit()) is None:
             watch(seen, None)
-            time.sleep(engine.look_s)
+            time.sleep(flight.look_s(engine.look_s))
         outcome = outcome_of(run, folder, ended)
         if outcome.cause not in PASSING or tries > plan.retries:
             write_json(folder / "outcome.json", outcome_record(outcome))

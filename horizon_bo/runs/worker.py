@@ -17,7 +17,8 @@ from horizon_bo.runs.asked import Asked, AskedToEndError, asked_to_end
 from horizon_bo.runs.commands import Command, Function
 from horizon_bo.runs.cost import Measured, measured
 from horizon_bo.runs.engines.guards import Guards
-from horizon_bo.runs.folder import locked, refuse_another_study, write_json
+from horizon_bo.runs.engines.local import Local
+from horizon_bo.runs.folder import kept_in, locked, refuse_another_study, write_json
 from horizon_bo.runs.jobs import Flight, RunEvent, Watch, WatchedState, begin, called
 from horizon_bo.runs.outcomes import (
     PASSING,
@@ -39,7 +40,7 @@ from horizon_bo.study import changes
 from horizon_bo.study.branches import run_of
 from horizon_bo.study.trials import Study, Suggestion
 
-#: How often a process that trains is looked at, in seconds.
+#: How often a folder that another attempt holds is looked at, in seconds.
 _POLL_S = 0.05
 #: Failed runs in a row, of all workers, after which something is wrong with the command.
 _MOST_FAILURES = 3
@@ -199,9 +200,10 @@ def _told(
     folder, run = work.root / str(claim.run.id), claim.run
     write_json(folder / "outcome.json", outcome_record(outcome))
     line = outcome.cause if outcome.loss is None else f"loss {outcome.loss:g}"
-    known, counts = tell(
-        work.store, known, claim, line, lambda study: _with_outcome(study, run, outcome)
-    )
+    with kept_in(folder):
+        known, counts = tell(
+            work.store, known, claim, line, lambda study: _with_outcome(study, run, outcome)
+        )
     line += f" ({outcome.detail})" if outcome.detail else ""
     line += "" if counts else ", not counted: another attempt was first"
     _show(work, known, RunEvent("ended", run, folder, line, outcome))
@@ -232,7 +234,7 @@ def _trained(
             if (ended := flight.exit()) is not None:
                 return outcome_of(claim.run, folder, ended)
             _show(work, known, None, flight)
-            time.sleep(flight.look_s(_POLL_S))
+            time.sleep(flight.look_s(Local.look_s))
     return None
 
 

@@ -98,15 +98,15 @@ class Database:
     file: int | None = None
     waiting: Callable[[], AbstractContextManager[None]] = nullcontext
 
-    def read(self, work: Callable[[Connection], T], patience_s: float = PATIENCE_S) -> T:
+    def read(self, work: Callable[[Connection], T], patience_s: float | None = None) -> T:
         """Do `work` in a transaction that writes nothing and waits for nobody."""
         return self._repeated(lambda: self._done(work, writes=False), patience_s)
 
-    def write(self, work: Callable[[Connection], T], patience_s: float = PATIENCE_S) -> T:
+    def write(self, work: Callable[[Connection], T], patience_s: float | None = None) -> T:
         """Do `work` in a transaction while nobody else writes; durable once this returns."""
         return self._repeated(lambda: self._done(work, writes=True), patience_s)
 
-    def note(self, work: Callable[[Connection], T], patience_s: float = PATIENCE_S) -> T:
+    def note(self, work: Callable[[Connection], T], patience_s: float | None = None) -> T:
         """As `write`, for what need not outlast a power cut: who waits, who is still there.
 
         On a server many do so at once: it is for rows that are the caller's own, and for what is
@@ -224,8 +224,9 @@ class Database:
         finally:
             os.close(descriptor)
 
-    def _repeated(self, attempt: Callable[[], T], patience_s: float) -> T:
+    def _repeated(self, attempt: Callable[[], T], patience_s: float | None) -> T:
         """Make an attempt again, with growing pauses, as long as the server is away."""
+        patience_s = PATIENCE_S if patience_s is None else patience_s
         began_s, (wait_s, longest_s) = time.monotonic(), _WAITS_S
         while True:
             try:

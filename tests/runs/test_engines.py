@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from horizon_bo.cli.app import app
 from horizon_bo.errors import EngineError
 from horizon_bo.runs.commands import Command
+from horizon_bo.runs.engines import local as local_module
 from horizon_bo.runs.engines import ray as ray_module
 from horizon_bo.runs.engines import slurm as slurm_module
 from horizon_bo.runs.engines.protocol import Engine, Placed, job_name, resources, time_limit_s
@@ -353,6 +354,22 @@ def test_a_scales_settings_come_before_the_resources_of_all(tmp_path):
     scale = Scale(params=1e8, gpus=8, settings={"partition": "long", "width": 512})
     given = {"gpus": 1, "partition": "short", "account": "us"}
     assert resources(scale, given) == {"gpus": 8, "partition": "long", "account": "us"}
+
+
+@pytest.mark.parametrize(
+    ("looks", "young_s", "old_s"),
+    [
+        (local_module.Local.look_s, 0.002, 0.05),
+        (slurm_module.Slurm.look_s, 0.5, 2.0),
+        (ray_module.Ray.look_s, 0.1, 1.0),
+    ],
+)
+def test_a_shared_disk_is_looked_at_no_oftener_than_it_bears(looks, young_s, old_s, tmp_path):
+    run = {"run": RUN, "folder": tmp_path, "slot": Slot("here", {}), "tries": 1, "job": None}
+    ages_s = (0.0, 3600.0)
+    young, old = (Flight(**run, began_s=time.monotonic() - age_s) for age_s in ages_s)
+    assert young.look_s(looks) == pytest.approx(young_s, abs=1e-3)
+    assert old.look_s(looks) == old_s
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from horizon_bo.cli.app import app
 from horizon_bo.errors import HorizonBOError
 from horizon_bo.store import database
 from horizon_bo.store.opening import study_store
@@ -89,6 +91,41 @@ def test_more_processes_than_the_server_lets_in_wait_for_each_other(server, tmp_
         for connection in held:
             connection.close()
     assert len(HorizonTuner.open(address).study.trials) == 7
+
+
+@pytest.mark.parametrize("how", ["worker", "run"])
+def test_a_server_that_is_gone_for_good_ends_a_run_in_one_line_and_its_outcome_is_told_later(
+    how, server, tmp_path, monkeypatch
+):
+    address = server.database()
+    tuner = small_tuner(study=address, budget=1e3 * TARGET.flops)
+    if how == "run":
+        best = tuner.recommend()
+        monkeypatch.setattr("horizon_bo.core.policy.recommend", lambda *given, **limits: best)
+    quick_inference(monkeypatch)
+    monkeypatch.setattr(database, "PATIENCE_S", 0.5)
+    slow = f"touch {tmp_path}/began; while [ ! -e {tmp_path}/go ]; do sleep 0.02; done; echo 3"
+    given = [how, address, "--folder", str(tmp_path / "runs"), "--max-runs", "1", "--until-budget"]
+    argv = lambda code: [*given, "--command", f"sh -c '{code}' {{learning_rate}}"]  # noqa: E731
+
+    def first() -> None:
+        ended = CliRunner().invoke(app, argv(slow))
+        (tmp_path / "said").write_text(f"{ended.exit_code}\n{ended.stderr}")
+
+    loop = child(first)
+    eventually(lambda: (tmp_path / "began").exists())
+    server.stop("fast")
+    try:
+        (tmp_path / "go").touch()
+        assert ended(loop) == 0
+    finally:
+        server.start()
+    code, *_, line = (tmp_path / "said").read_text().splitlines()
+    assert code == "2"
+    assert line.startswith("error: ")
+    assert f"how run 0 ended is kept in {tmp_path}/runs/0, and the same command" in line
+    assert CliRunner().invoke(app, argv("exit 3")).exit_code == 0
+    assert HorizonTuner.open(address).study.trials[0].loss == 3.0
 
 
 def test_a_worker_that_is_asked_to_end_while_the_server_is_away_ends_at_once(

@@ -24,7 +24,7 @@ class Local:
     """
 
     name = "local"
-    look_s = 0.05
+    look_s = (0.002, 0.05)
 
     def __init__(self, lock: int, guards: Guards) -> None:
         self._lock, self._guards = lock, guards

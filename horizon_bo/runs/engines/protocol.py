@@ -64,11 +64,12 @@ class Engine(Protocol):
 
     Args:
         name: What people call it.
-        look_s: How often the files of runs under way are looked at, in seconds.
+        look_s: How often the files of a run under way are looked at, in seconds: of one that has
+            just been started, and at last.
     """
 
     name: str
-    look_s: float
+    look_s: tuple[float, float]
 
     def submit(self, job: Job) -> None:
         """Start an attempt, or queue it."""

@@ -90,7 +90,7 @@ class Ray:
     """
 
     name = "ray"
-    look_s = 0.2
+    look_s = (0.1, 1.0)
 
     def __init__(self, ray: Any) -> None:
         self._ray = ray

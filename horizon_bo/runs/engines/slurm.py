@@ -21,8 +21,9 @@ ASK_S = 10.0
 #: How long an exit file may take to be seen here once its job has ended, in seconds; network
 #: disks remember for up to a minute that a file was not there.
 GRACE_S = 60.0
-#: How long ended jobs may take to be gone, in seconds, and how often that is looked at.
-_CANCEL_S, _CANCEL_POLL_S = 120.0, 0.2
+#: How long ended jobs may take to be gone, in seconds, and how often that is asked: at first and
+#: at last.
+_CANCEL_S, _CANCEL_POLLS_S = 120.0, (0.2, 3.0)
 #: Longest time that a command of Slurm's may take, in seconds.
 _ANSWER_S = 60.0
 
@@ -60,7 +61,7 @@ class Slurm:
     """
 
     name = "slurm"
-    look_s = 0.5
+    look_s = (0.5, 2.0)  # the disk is one that a whole cluster shares
 
     def __init__(self, needs: Sequence[Mapping[str, Any]]) -> None:
         self._jobs: dict[str, str] = {}  # ids by name
@@ -103,14 +104,15 @@ class Slurm:
         if not ids:
             return
         _called("scancel", "--quiet", *ids)
-        until_s = time.monotonic() + _CANCEL_S
+        until_s, (pause_s, most_s) = time.monotonic() + _CANCEL_S, _CANCEL_POLLS_S
         while any(state[1] not in _ENDED for state in self._queue(names).values()):
             if time.monotonic() > until_s:
                 raise EngineError(
                     f"jobs {', '.join(ids)} still run {_CANCEL_S:.0f} s after scancel, expected "
                     "them to end; look at them with squeue"
                 )
-            time.sleep(_CANCEL_POLL_S)
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, most_s)
 
     def adopt(self, names: Sequence[str]) -> set[str]:
         """Those of these jobs that wait or run."""
