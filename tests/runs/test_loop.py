@@ -81,8 +81,16 @@ def test_runs_that_somebody_asked_for_are_made_first_whatever_the_advice(tmp_pat
 def test_two_slots_really_overlap_and_a_freed_one_is_filled_at_once(tmp_path):
     tuner = tuner_with_pending(tmp_path / "runs.db", 3)
     folder = tmp_path / "runs"
-    tuner.run([*TRAIN, "--wait", "0.5"], folder=folder, parallel=2, max_runs=3, watch=silent)
-    times = [json.loads((folder / str(k) / "result.json").read_text()) for k in range(3)]
+    # the first two end once both have begun
+    code = (
+        "import time, json; began = time.time(); at = '{folder}/../began'; open(at + '{id}', 'w'); "
+        "exec('while {id} < 2 and not os.path.exists(at + str(1 - {id})) "
+        "and time.time() < began + 60: time.sleep(0.01)'); print(json.dumps(dict(loss=3.0)), "
+        "file=open('{folder}/result.json', 'w')); "
+        "print(json.dumps(dict(began_s=began, ended_s=time.time())))"
+    )
+    tuner.run(python(code), folder=folder, parallel=2, max_runs=3, watch=silent)
+    times = [json.loads((folder / str(k) / "stdout.log").read_text()) for k in range(3)]
     assert times[1]["began_s"] < times[0]["ended_s"]
     assert times[0]["began_s"] < times[1]["ended_s"]
     assert times[2]["began_s"] >= min(times[0]["ended_s"], times[1]["ended_s"])
