@@ -163,6 +163,10 @@ class Ray:
                 self._actors[name] = self._ray.get_actor(name, namespace=_NAMESPACE)
             except ValueError:  # Ray's way to say that there is none
                 continue
+            self._asked[name] = self._actors[name].host.remote()
+        refs = list(self._asked.values())
+        if refs:  # those that run say so at once
+            self._ray.wait(refs, num_returns=len(refs), timeout=_ANSWER_S)
         return set(names) & set(self._actors)
 
     def _state(self, name: str, ref: Any | None, now_s: float) -> State:
