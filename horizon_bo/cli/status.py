@@ -51,6 +51,7 @@ def status(
     with errors_as_exit_codes(), suppress(KeyboardInterrupt):
         from horizon_bo import HorizonTuner
         from horizon_bo.runs.cost import gpu_hours
+        from horizon_bo.runs.progress import seen_in
         from horizon_bo.store.opening import study_store
         from horizon_bo.store.status import run_statuses
 
@@ -62,6 +63,8 @@ def status(
             cost = gpu_hours(tuner.study, known, best["expected_overhead"])
             best["gpu_hours"] = None if cost is None else asdict(cost)
             runs = run_statuses(store, tuner.study)
+            if (root := _root(study, folder)) is not None:
+                runs = seen_in(root, runs)
             if shown is None or _without_times(runs) != _without_times(shown):
                 _show(runs, best, as_json=as_json)
             shown = runs
@@ -74,9 +77,13 @@ def speeds(study: str, folder: str | None, known: "Study") -> "tuple[Measured, .
     """The speeds of a study's runs that ended, where their folder is known."""
     from horizon_bo.runs.cost import reached
 
-    if folder is None and "://" in study:
-        return ()
-    return reached(known, Path(folder or default_folder(study)))
+    root = _root(study, folder)
+    return () if root is None else reached(known, root)
+
+
+def _root(study: str, folder: str | None) -> Path | None:
+    """Where runs keep their folders, if that is known."""
+    return None if folder is None and "://" in study else Path(folder or default_folder(study))
 
 
 def _summary(tuner: "HorizonTuner") -> dict[str, Any]:

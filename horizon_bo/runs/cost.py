@@ -11,7 +11,7 @@ what the user said; else that of the nearest size, at the same FLOP per second a
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
@@ -29,10 +29,12 @@ class Measured:
     """What one run reached.
 
     Args:
+        run: Its id.
         params: Its scale's size, a count.
         tokens_per_second: Tokens trained, cooldowns included, per second of wall clock.
     """
 
+    run: int
     params: float
     tokens_per_second: float
 
@@ -42,7 +44,8 @@ class GpuHours:
     """A study's compute in GPU-hours; GPUs are counted as one a run where a scale says nothing.
 
     Args:
-        spent: By all charged runs, those under way included.
+        spent: By all charged runs, those under way included: by its own time each run that trained
+            to its end in one go, by its scale's speed any other.
         budget: What is spent plus what is left, spent at the largest scale's speed.
         target: By the target run, at that speed.
         overhead: Expected overhead in target runs times that.
@@ -61,7 +64,7 @@ def measured(folder: Path, run: Suggestion, outcome: Outcome) -> tuple[Measured,
     if not whole or outcome.elapsed_s <= 0:
         return ()
     tokens = run.flops / run.scale.flops(1.0)
-    return (Measured(run.params, tokens / outcome.elapsed_s),)
+    return (Measured(run.id, run.params, tokens / outcome.elapsed_s),)
 
 
 def reached(study: Study, root: Path) -> tuple[Measured, ...]:
@@ -122,8 +125,11 @@ def gpu_hours(study: Study, known: Sequence[Measured], overhead: float) -> GpuHo
     largest = per_flop[max(per_flop)]
     if largest is None:
         return None
-    charged = [trial for trial in study.trials if trial.charged]
-    spent = math.fsum(trial.flops * (per_flop.get(trial.params) or largest) for trial in charged)
+    spent = math.fsum(
+        run_gpu_hours(study, replace(suggestion(trials, study), flops=flops), known) or 0.0
+        for trials in by_run(study.trials)
+        if (flops := math.fsum(trial.flops for trial in trials if trial.charged)) > 0
+    )
     target = study.target.flops * largest
     return GpuHours(
         spent=spent,
@@ -134,8 +140,9 @@ def gpu_hours(study: Study, known: Sequence[Measured], overhead: float) -> GpuHo
 
 
 def run_gpu_hours(study: Study, run: Suggestion, known: Sequence[Measured]) -> float | None:
-    """The price of a run, `None` where no speed is known."""
-    per_flop = _hours_per_flop(run.scale, study.space.scales, known)
+    """What a run took, or its price as long as that is unknown; `None` where no speed is."""
+    own = [other for other in known if other.run == run.id]
+    per_flop = _hours_per_flop(run.scale, study.space.scales, own or known)
     return None if per_flop is None else run.flops * per_flop
 
 

@@ -1,13 +1,16 @@
 """Run view: what does somebody who watches a run loop see?
 
 On a terminal a live picture on standard error: budget, runs in flight, belief, what ended last.
-Elsewhere one plain line per event.
+Elsewhere one plain line per event. From another program, what the folders of its runs tell.
 """
 
+import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -17,8 +20,10 @@ from rich.text import Text
 
 from horizon_bo.core.policy import Recommendation
 from horizon_bo.runs.cost import GpuHours, gpu_hours, run_gpu_hours
-from horizon_bo.runs.folder import last_progress
+from horizon_bo.runs.engines.protocol import stored_exit
+from horizon_bo.runs.folder import last_progress, read_json, stored_run
 from horizon_bo.runs.jobs import Flight, RunEvent, Watch, WatchedState
+from horizon_bo.store.status import RunStatus
 from horizon_bo.study.quantities import shown_rate
 
 #: How many of the last events the live picture keeps.
@@ -141,3 +146,31 @@ def _flights_table(flights: tuple[Flight, ...], now_s: float) -> Table:
             f"{now_s - flight.began_s:.0f} s",
         )
     return table
+
+
+def seen_in(root: Path, runs: Sequence[RunStatus]) -> list[RunStatus]:
+    """Where runs stand, those of a loop by their folders.
+
+    A worker tells the study; a loop is alone with it, and the guards of its runs leave word in
+    their folders, on whichever machine they are.
+    """
+    return [_seen(root / str(run.id), run) if run.state == "handed out" else run for run in runs]
+
+
+def _seen(folder: Path, run: RunStatus) -> RunStatus:
+    made, begun = stored_run(folder), read_json(folder / "run.json")
+    holder = read_json(folder / "holder.json")
+    if made is None or begun is None or holder is None or holder["attempt"] != begun["attempt"]:
+        return run  # not begun: a scheduler may have it
+    if (made.learning_rate, made.tokens) != (run.learning_rate, run.tokens):
+        return run  # another study's
+    where = {"worker": f"{holder['host']}:{holder['pid']}", "attempt": holder["attempt"]}
+    if stored_exit(folder, holder["attempt"]) is not None:
+        return replace(run, state="trained", **where)
+    if holder["host"] == os.uname().nodename and _gone(holder["pid"]):
+        return run  # killed along with its loop
+    return replace(run, state="running", since_s=time.time() - holder["began_s"], **where)
+
+
+def _gone(pid: int) -> bool:
+    return Path("/proc/self").exists() and not Path(f"/proc/{pid}").exists()

@@ -24,7 +24,8 @@ class RunStatus:
         id: Its id.
         state: "running", "waiting" for a worker, "lapsed" (its worker is silent), "handed out"
             (suggested to somebody who will report it), "queued" (asked for and to be handed out
-            next), "withdrawn", "forgotten", or how it ended.
+            next), "trained" (its loop is yet to report it), "withdrawn", "forgotten", or how it
+            ended.
         worker: Who makes or made it, machine and process; `None` where no worker did.
         attempt: Number of the last attempt by a worker; `None` where no worker did.
         since_s: How long a running attempt has lasted, seconds.

@@ -35,7 +35,7 @@ def silent(state: WatchedState, event: RunEvent | None) -> None:
 
 def test_what_runs_reached_counts_more_than_what_was_said():
     assert tokens_per_second(SMALL, (SMALL, LARGE), ()) == 4e5
-    known = [Measured(6e7, speed) for speed in (1e5, 3e5, 2e5)]
+    known = [Measured(run, 6e7, speed) for run, speed in enumerate((1e5, 3e5, 2e5))]
     assert tokens_per_second(SMALL, (SMALL, LARGE), known) == 2e5
 
 
@@ -59,18 +59,28 @@ def test_gpu_hours_are_gpus_times_tokens_over_speed():
 
 
 def test_a_slower_small_scale_costs_more_gpu_hours_at_the_same_flops():
-    known = [Measured(6e7, 1e5), Measured(1.2e8, 4e5)]
+    known = [Measured(1, 6e7, 1e5), Measured(2, 1.2e8, 4e5)]
     cost = gpu_hours(STUDY, known, 0.0)
     assert cost is not None
     assert cost.spent == pytest.approx(8 * 1e9 / 1e5 / 3600)
     assert cost.target == pytest.approx(STUDY.target.flops / LARGE.flops(4e5) * 16 / 3600)
 
 
+def test_a_run_that_ended_costs_what_it_took_whatever_others_of_its_scale_reached():
+    known = [Measured(0, 6e7, 1e5), Measured(1, 6e7, 4e5), Measured(2, 6e7, 4e5)]
+    assert run_gpu_hours(STUDY, RUN, known) == pytest.approx(8 * 1e9 / 1e5 / 3600)
+    two = STUDY.with_trials(pending_trial(1))
+    cost = gpu_hours(two, known[:1] + known[2:], 0.0)  # of the second nothing is known
+    assert cost is not None
+    typical = (1e5 + 4e5) / 2
+    assert cost.spent == pytest.approx(8 * 1e9 * (1 / 1e5 + 1 / typical) / 3600)
+
+
 def test_only_a_run_that_ended_well_in_one_go_has_a_speed(tmp_path):
     ended = Outcome(status="completed", cause="finished", loss=3.0, elapsed_s=50.0)
     assert measured(tmp_path, RUN, ended) == ()
     write_attempt(tmp_path, RUN, ("train",), 1)
-    assert measured(tmp_path, RUN, ended) == (Measured(6e7, 2e7),)
+    assert measured(tmp_path, RUN, ended) == (Measured(0, 6e7, 2e7),)
     assert measured(tmp_path, RUN, replace(ended, status="failed", loss=None)) == ()
     write_attempt(tmp_path, RUN, ("train",), 2)  # it went on from a checkpoint
     assert measured(tmp_path, RUN, ended) == ()
