@@ -163,7 +163,7 @@ def optimum_by_params(tuner: "HorizonTuner", ax: Axes | None = None) -> Axes:
 def spend(tuner: "HorizonTuner", axes: tuple[Axes, Axes] | None = None) -> tuple[Axes, Axes]:
     """Expected regret, and the rate with its interval, against what was spent.
 
-    Where every run was free, the compute of the logged runs stands for the spend. Up to twelve
+    Where every run was free, the compute of the logged runs stands for the spend. Up to eight
     states of the study are worked out again, which takes a second or two each.
     """
     regret, rate = _axes(axes or (None, None))

@@ -43,7 +43,7 @@ _LEAST_BEYOND, _MOST_BEYOND = 1.5, 4.0
 _PLACES = 17  # along tokens, and along params
 _MARGIN = 1.5  # the curves go this factor past the runs and the target
 _DRAWS = 4  # of the departures per coefficient set
-_MOST_STATES = 12  # beliefs along the history: each costs up to a second or two
+_MOST_STATES = 8  # beliefs along the history: of 200 runs each costs up to some seconds
 _NORMAL_95 = 1.6449  # 95 % quantile of a standard normal
 
 #: Recommended rate, ends of its 90 % interval, and expected regret in loss units.
@@ -308,7 +308,7 @@ def history_lengths(study: Study) -> list[int]:
 
     Between them lie the last state before anything was spent, the state after the first run that
     cost something, and those at which the spend first reached another octave of a target run;
-    of more than twelve, evenly spaced ones. Where all runs were free their compute counts.
+    of more than eight, evenly spaced ones. Where all runs were free their compute counts.
     """
     counted = any(trial.charged for trial in study.trials)
     spent, octave, kept = 0.0, -math.inf, [0]

@@ -119,13 +119,13 @@ def test_a_state_of_the_history_is_what_the_study_said_then(figures):
     assert figures.history.learning_rate[1] == np.exp(then.log_lr)
 
 
-def test_a_history_of_many_runs_keeps_twelve_states_at_most_and_both_ends():
+def test_a_history_of_many_runs_keeps_eight_states_at_most_and_both_ends():
     octaves = np.linspace(-2, 2, 34)
     runs = WORLD.sweep(((6e7, 1e9), (6e7, 2e9), (1.2e8, 4e9), (6e8, 1e10)), octaves)
     for counted in (True, False):
         study = import_runs(small_study(), runs, count_cost=counted)
         lengths = history_lengths(study)
-        assert len(lengths) <= 12
+        assert len(lengths) <= 8
         assert lengths == sorted(set(lengths))
         assert (lengths[0], lengths[-1]) == (0, len(runs))
 
