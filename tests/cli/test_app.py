@@ -124,6 +124,15 @@ def test_the_help_of_replay_names_every_method():
     assert ", ".join(METHODS) in text
 
 
+def test_examples_of_working_and_looking_work(study):
+    Path("train.py").write_text("print('loss 3.1')\n")
+    for name in ("worker", "status", "report"):
+        result = call(example(name).replace("'python", f"'{sys.executable}"))
+        assert result.exit_code == 0, (name, result.output)
+    assert Path("report.html").stat().st_size > 1e6
+    assert 3.1 in {trial.loss for trial in HorizonTuner.open(study).study.trials}
+
+
 def test_the_kept_help_is_what_is_printed(monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     said = CliRunner().invoke(app, ["--help"], prog_name="horizon-bo").stdout
