@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from horizon_bo.errors import HorizonBOError, InvalidSpaceError, InvalidTableError
-from horizon_bo.study.horizons import Horizon, Scale, SearchSpace, training_flops
+from horizon_bo.study.horizons import Horizon, Scale, SearchSpace, positive, training_flops
 from horizon_bo.study.inputs import target_inputs
+from horizon_bo.study.quantities import quoted
 from horizon_bo.study.trials import OWN_SOURCE, LoggedRun, Study, Trial
 from horizon_bo.tables.logged import LoggedTable, logged_table
 
@@ -24,6 +25,11 @@ from horizon_bo.tables.logged import LoggedTable, logged_table
 DATA_VARIABLE = "HORIZON_BO_DATA"
 
 POOL_BATCHES = ("same", "any")
+#: Fields of a case that are positive numbers.
+_COUNTS = (
+    *("target_params", "target_tokens", "batch_tokens", "only_params"),
+    *("max_params_ratio", "max_tokens_ratio", "max_run_cost"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +72,25 @@ class Case:
     truth: Mapping[str, Any] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
+        for name in _COUNTS:
+            if getattr(self, name) is not None or name in ("target_params", "target_tokens"):
+                what = f"{name} of case {quoted(self.name)}"
+                positive(getattr(self, name), what, InvalidSpaceError, "correct the case")
+        recipe = self.recipe or ("", "", "")
+        for name, fits in (
+            ("name", isinstance(self.name, str)),
+            ("sweep", isinstance(self.sweep, str)),
+            ("optimizer", self.optimizer is None or isinstance(self.optimizer, str)),
+            ("parametrization", isinstance(self.parametrization, str)),
+            ("experts", isinstance(self.experts, bool)),
+            ("recipe", len(recipe) == 3 and all(isinstance(part, str) for part in recipe)),
+            ("truth", self.truth is None or isinstance(self.truth, Mapping)),
+        ):
+            if not fits:
+                raise InvalidSpaceError(
+                    f"{name} of case {quoted(self.name)} is {quoted(getattr(self, name))}, "
+                    "expected it as `backtest` writes it; correct the case"
+                )
         if self.pool_batch not in POOL_BATCHES:
             raise InvalidSpaceError(
                 f"pool_batch of case {self.name} is {self.pool_batch!r}, expected one of "

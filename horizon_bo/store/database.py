@@ -70,6 +70,8 @@ _LISTENS_S = 0.1
 _INSERTS = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 #: Where those who wait are called, within a database.
 _CHANNEL = "horizon_bo"
+#: What SQLite says of a file that it cannot read.
+_DAMAGED = ("not a database", "malformed", "no such", "no column", "not decode")
 #: What servers say while they restart or are full (SQLSTATE); `None` is a broken connection.
 _PASSING_STATES = {None, "08000", "08003", "08006", "25P03", "40001", "40P01", "53300"} | {
     *("57P01", "57P02", "57P03", "57P05")
@@ -304,17 +306,16 @@ def _clear_errors(address: Address) -> Iterator[None]:
     where = address.shown
     try:
         yield
+    except UnicodeDecodeError as error:  # SQLite quotes what it cannot read
+        raise _damaged(where, str(error)) from error
     except (SQLAlchemyError, sqlite3.Error, OSError) as error:
         if isinstance(error, HorizonBOError):
             raise
         said = masked((str(getattr(error, "orig", None) or error).splitlines() or [""])[0])
         if address.path is None and _passes(error, said):
             raise _AwayError(said) from error
-        if any(mark in said for mark in ("not a database", "malformed", "no such", "no column")):
-            raise StudyFormatError(
-                f"{where} is damaged or no study ({said}), expected an SQLite file written by "
-                "`horizon-bo init`; restore a copy"
-            ) from error
+        if any(mark in said for mark in _DAMAGED):
+            raise _damaged(where, said) from error
         if address.path is None and isinstance(error, OperationalError | InterfaceError):
             raise StorageError(
                 f"{where} lets nobody in ({said}), expected a database that this user may write "
@@ -324,6 +325,13 @@ def _clear_errors(address: Address) -> Iterator[None]:
             f"{where} refused the event ({said}), expected a writable disk with space; nothing "
             "of this call was recorded, mend the disk and repeat it"
         ) from error
+
+
+def _damaged(where: str, said: str) -> StudyFormatError:
+    return StudyFormatError(
+        f"{where} is damaged or no study ({said}), expected an SQLite file written by "
+        "`horizon-bo init`; restore a copy"
+    )
 
 
 def _passes(error: Exception, said: str) -> bool:

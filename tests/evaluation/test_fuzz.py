@@ -2,9 +2,11 @@
 
 import json
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from horizon_bo.errors import HorizonBOError
 from horizon_bo.evaluation.cases import load_cases, problem_on
 from tests.fuzzing import damaged, fuzzed, refused_or, spoilt
 from tests.studies import logged
@@ -33,3 +35,22 @@ def test_any_cases_are_problems_or_one_clear_line(tmp_path_factory, data):
     path.write_bytes(damaged(data.draw, text) if data.draw(st.integers(0, 3)) == 0 else text)
     for case in refused_or(lambda: load_cases(path)) or ():
         refused_or(lambda case=case: problem_on(case, RUNS))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("batch_tokens", {}),
+        ("sweep", 3),
+        ("recipe", [1]),
+        ("recipe", 5),
+        ("truth", 1),
+        ("name", []),
+    ],
+)
+def test_a_field_of_a_case_that_is_of_another_kind_is_named(tmp_path, field, value):
+    (tmp_path / "cases.json").write_text(json.dumps([{**CASE, field: value}]))
+    with pytest.raises(
+        HorizonBOError, match=f"{field} of case .* expected|cannot be read as cases"
+    ):
+        load_cases(tmp_path / "cases.json")

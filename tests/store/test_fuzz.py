@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from horizon_bo import HorizonTuner, Study
+from horizon_bo.errors import StudyFormatError
 from horizon_bo.study.extension import summary
 from tests.fuzzing import damaged, fuzzed, refused_or, spoilt
 from tests.studies import logged, small_tuner
@@ -72,4 +73,13 @@ def test_a_loss_that_a_flipped_bit_altered_is_refused(whole):
     assert content.count(b'"loss": 3.3') == 1
     path.write_bytes(content.replace(b'"loss": 3.3', b'"loss": 3.2'))
     with pytest.raises(ValueError, match=r"flipped\.db: event 4 is not what was written"):
+        HorizonTuner.open(path)
+
+
+def test_a_schema_of_bytes_that_are_no_text_is_one_clear_line(whole):
+    path = whole.parent / "schema.db"
+    path.write_bytes(
+        whole.read_bytes().replace(b"CREATE TABLE events", b"CREATE TABL\xa0 events", 1)
+    )
+    with pytest.raises(StudyFormatError, match="is damaged or no study"):
         HorizonTuner.open(path)
