@@ -146,7 +146,7 @@ def _units(
     many = sound & (ratio > _MOST_PER_PARAM)
     todo = "check the units of params and tokens: both are counts"
     fewer = np.full(len(ratio), (ratio < 1).all() and not few.any())
-    found.append(("tokens", tokens, fewer, "is less than their params: are they exchanged?", todo))
+    found.append(("tokens", tokens, fewer, "is less than params, as if exchanged", todo))
     found.append(("tokens", tokens, few, "is less than 1 per 100 parameters", todo))
     found.append(("tokens", tokens, many, f"is more than {_MOST_PER_PARAM:g} a parameter", todo))
     todo = "check the unit: tokens a step, that is sequences times their length"

@@ -252,4 +252,4 @@ def test_params_and_tokens_that_were_exchanged_are_asked_about():
     runs = [logged(params=4e9, tokens=6e8, learning_rate=rate) for rate in (1e-3, 2e-3)]
     said = remarks_about(logged_table(runs), small_study())
     (line,) = (line for line in said if "exchanged" in line)
-    assert line.startswith("tokens of 2 of 2 rows is less than their params")
+    assert line.startswith("tokens of 2 of 2 rows is less than params")
