@@ -28,7 +28,7 @@ from horizon_bo.report.figures import HistoryFigure, OptimumFigure, RunsFigure
 from horizon_bo.report.numbers import shown
 from horizon_bo.report.style import PALETTE
 from horizon_bo.study.extension import for_target
-from horizon_bo.study.horizons import batches_asked, with_batch
+from horizon_bo.study.horizons import asked_about
 
 if TYPE_CHECKING:
     from horizon_bo.core.checks.rehearsal import Check
@@ -92,7 +92,7 @@ def batches(
     """
     runs = _optimum_figures(tuner)[2]
     study, belief = tuner.study, tuner.belief
-    meant = with_batch(study.target, study.space, batches_asked(batch_tokens, study.target))
+    meant, _ = asked_about(study.target, study.space, batch_tokens, {})
     if meant != study.target:  # of no batch: as for a target of the middle one of those asked
         study = for_target(study, meant)
         belief = believe(study)
