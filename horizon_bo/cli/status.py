@@ -62,7 +62,7 @@ def status(
             known = speeds(study, folder, tuner.study)
             cost = gpu_hours(tuner.study, known, best["expected_overhead"])
             best["gpu_hours"] = None if cost is None else asdict(cost)
-            runs = run_statuses(store, tuner.study)
+            runs = run_statuses(store, tuner.refresh())  # the belief took its time
             if (root := _root(study, folder)) is not None:
                 runs = seen_in(root, runs)
             if shown is None or _without_times(runs) != _without_times(shown):
