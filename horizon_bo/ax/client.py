@@ -196,7 +196,8 @@ def attach_finished(client: Client, trial: Trial) -> None:
     """Add a run that has ended, with all that a study knows of it."""
     experiment = client._experiment
     index = client.attach_trial(parameters_of(trial, experiment.search_space))
-    known = {name: getattr(trial, name) for name in METADATA if name != "loss"}
+    known = {name: getattr(trial, name) for name in METADATA if name not in ("loss", "inputs")}
+    known |= {"inputs": dict(trial.inputs)} if trial.inputs else {}
     experiment.trials[index].update_run_metadata({METADATA_KEY: known})
     if trial.status == "diverged":
         mark_trial_diverged(client, index)

@@ -32,8 +32,9 @@ from horizon_bo.study.trials import Study, Trial
 #: Where a trial's run metadata keep what Ax has no field for.
 METADATA_KEY = "horizon_bo"
 #: What may be kept there: the recipe, the batch, the compute a run really took in FLOP, whether
-#: the budget pays for it, and the loss with its standard error as they were reported.
-METADATA = ("source", "schedule", "averaging", "batch_tokens", "flops", "charged", "loss")
+#: the budget pays for it, the loss with its standard error as they were reported, and the numbers
+#: of the recipe.
+METADATA = ("source", "schedule", "averaging", "batch_tokens", "flops", "charged", "loss", "inputs")
 #: Ax's storage rounds data to this many decimals, and may lose the last bit of those.
 STORED_DECIMALS = 10
 #: A failed trial whose reason begins so has blown up.
@@ -104,6 +105,7 @@ def run_at(settings: Study, trial_id: int, told: Mapping[str, Any]) -> Trial:
         source=told.get("source", settings.source),
         charged=told.get("charged", True),
         settings=scale.settings if scale else {},
+        inputs=told.get("inputs", target.inputs),
     )
 
 

@@ -8,7 +8,7 @@ and recommends again, until nothing affordable is left or, where asked, until it
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -51,7 +51,10 @@ def suggested_row(study: Study, belief: Any, pool: Sequence[Trial]) -> Trial | N
 
 def uniform_row(study: Study, belief: Any, pool: Sequence[Trial]) -> Trial | None:
     """A row drawn uniformly, the same for every method at the same target, step and seed."""
-    state = f"{study.target} {study.seed} {len(study.trials)}"
+    # not the inputs, so that what was drawn before there were any is drawn again
+    told = (f"{f.name}={getattr(study.target, f.name)!r}" for f in fields(study.target))
+    target = f"Horizon({', '.join(part for part in told if not part.startswith('inputs='))})"
+    state = f"{target} {study.seed} {len(study.trials)}"
     generator = torch.Generator().manual_seed(zlib.crc32(state.encode()))
     return pool[int(torch.randint(len(pool), (), generator=generator))]
 
