@@ -232,7 +232,7 @@ def batches_asked(batches: Any, target: Horizon) -> tuple[float, ...]:
 
 
 def asked_about(
-    target: Horizon, space: SearchSpace, batches: Any, inputs: Mapping[str, float] | None = None
+    target: Horizon, space: SearchSpace, batches: Any, inputs: Mapping[str, float] | None
 ) -> tuple[Horizon, tuple[float, ...]]:
     """The target that a question is about, and the batches to choose among, checked.
 
