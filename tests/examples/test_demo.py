@@ -110,11 +110,13 @@ def test_a_small_demo_runs_from_the_guess_to_the_check(tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "TOKENS", (8_192.0, 16_384.0))
     monkeypatch.setattr(demo, "BUDGET", 0.1)
     tuner = demo_tuner(tmp_path)
+    before = tuner.recommend().learning_rate  # the guess, held together with what laws say
+    assert PRIOR_CENTER < before < 4 * PRIOR_CENTER
     seen = []
     report, beliefs = tune(tuner, tmp_path, 2, lambda state, event: seen.append(event))
     assert report.observed
     assert {trial.status for trial in tuner.study.trials} == {"completed"}
-    assert beliefs[0][1].learning_rate == pytest.approx(PRIOR_CENTER)
+    assert beliefs[0][1].learning_rate == pytest.approx(before)
     spends = [spend for spend, _ in beliefs]
     assert spends == sorted(spends)
     assert spends[-1] <= demo.BUDGET * (1 + 1e-9)
