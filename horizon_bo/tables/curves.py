@@ -75,7 +75,7 @@ def _at_their_peak(frame: pd.DataFrame, key: np.ndarray) -> tuple[pd.DataFrame, 
     peak = np.asarray(by_run.transform("max"))
     if unread.any() or not (rates < peak).any():
         return frame, []
-    runs = int((by_run.min() < by_run.max()).sum())
+    runs = len(np.unique(key[rates < peak]))
     said = f"learning_rate changes along {runs} runs: the highest of each is taken as its peak"
     return frame.assign(learning_rate=peak), [said]
 
@@ -97,7 +97,7 @@ def curves(frame: pd.DataFrame, name: str) -> tuple[str, ...]:
         least = 2 if step is not None and columns[0] not in COLUMNS else _FEW_ROWS
         if float(np.mean(sizes >= least)) < 0.5:
             continue
-        one_size = pd.Series(params).groupby(key).nunique().max() <= 1
+        one_size = bool(np.all(np.asarray(pd.Series(params).groupby(key).nunique()) <= 1))
         points = pd.DataFrame({"key": key, "step": steps, "rate": rates})
         apart = not points.duplicated(["key", "step"]).any()
         if one_size and apart and _one_rate(points, scheduled=least == 2):
@@ -113,13 +113,14 @@ def curves(frame: pd.DataFrame, name: str) -> tuple[str, ...]:
 
 def _one_rate(points: pd.DataFrame, *, scheduled: bool) -> bool:
     """Whether each run has one rate, or where one is logged as it goes, what a schedule makes."""
-    if points.groupby("key")["rate"].nunique().max() <= 1:
+    if np.all(np.asarray(points.groupby("key")["rate"].nunique()) <= 1):
         return True
     ordered = points.sort_values(["key", "step"])
     change = ordered.groupby("key")["rate"].diff()
     fell = (change < 0).groupby(ordered["key"]).cummax()
     rises_again = bool((fell & (change > 0)).any())
-    return scheduled and not rises_again and ordered["key"].value_counts().median() >= _MANY_ROWS
+    lengths = np.unique(ordered["key"], return_counts=True)[1]
+    return scheduled and not rises_again and bool(np.median(lengths) >= _MANY_ROWS)
 
 
 def stopped_early(frame: pd.DataFrame, ended: np.ndarray) -> tuple[str, ...]:
