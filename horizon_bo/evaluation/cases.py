@@ -16,7 +16,7 @@ from typing import Any
 
 from horizon_bo.errors import HorizonBOError, InvalidSpaceError, InvalidTableError
 from horizon_bo.study.horizons import Horizon, Scale, SearchSpace, positive, training_flops
-from horizon_bo.study.inputs import target_inputs
+from horizon_bo.study.inputs import target_inputs, told
 from horizon_bo.study.quantities import quoted
 from horizon_bo.study.trials import OWN_SOURCE, LoggedRun, Study, Trial
 from horizon_bo.tables.logged import LoggedTable, logged_table
@@ -179,7 +179,7 @@ def problem_on(case: Case, runs: Sequence[LoggedRun]) -> Problem:
         batch_tokens=batch,
         schedule=_commonest(own, "schedule") or "cosine",
         averaging=_commonest(own, "averaging") or "none",
-        inputs=target_inputs({}, [run.inputs for run in own], ()),
+        inputs=target_inputs({}, [told(run.inputs) for run in own], ()),
         **({"flops": sorted(measured)[len(measured) // 2]} if measured else {}),
     )
     pool = [
