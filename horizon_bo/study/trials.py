@@ -98,7 +98,7 @@ class Trial:
             number = positive(self.loss, self._named("loss"), InvalidTrialError, todo)
             object.__setattr__(self, "loss", number)
         object.__setattr__(self, "settings", MappingProxyType(dict(self.settings)))
-        inputs = self.inputs and checked_inputs(self.inputs, self._whose, InvalidTrialError)
+        inputs = checked_inputs(self.inputs, self._whose, InvalidTrialError)
         object.__setattr__(self, "inputs", inputs)
 
     def _named(self, name: str) -> str:

@@ -12,6 +12,7 @@ from benchmarks.harness import bench
 from benchmarks.harness.methods import entries
 from benchmarks.harness.race import PENALTY, job_of, nearest, point_of, race_of
 from benchmarks.rivals.protocol import Answer, Entry, Job, Point, best_at_largest
+from horizon_bo.core.inference import study_expectation
 from horizon_bo.evaluation.cases import Case, problem_on
 from horizon_bo.evaluation.replay import replay
 from horizon_bo.evaluation.replays import Task
@@ -169,6 +170,8 @@ def test_a_line_says_where_it_comes_from_and_what_the_shared_read_out_says():
     lines = list(bench.lines_of(task))
     assert len(lines) >= 3
     assert {"commit", "machine", "versions", "peak_mib", "wall_s"} <= set(lines[0])
-    assert lines[0]["readout"] == lines[0]["learning_rate"] == 0.01
+    study = bench.load_problem(case).study(budget=0.2, prior_center=0.01, seed=0)
+    center = math.exp(study_expectation(study)[0].log_lr)
+    assert (lines[0]["readout"], lines[0]["learning_rate"]) == (0.01, pytest.approx(center, 1e-5))
     assert [line["flops"] for line in lines] == sorted(line["flops"] for line in lines)
     assert lines[-1]["final"]
