@@ -9,7 +9,8 @@ from typer.testing import Result
 
 from horizon_bo import HorizonTuner
 from horizon_bo.runs.builtin import shaped_horizon
-from tests.cli.test_app import call, example
+from tests.cli.calls import call
+from tests.cli.test_help import example
 from tests.quick import quick_inference
 from tests.studies import logged, tuner_with_pending
 

@@ -9,7 +9,7 @@ from horizon_bo.report.page import config_text
 from horizon_bo.report.series import study_figures
 from horizon_bo.study.changes import import_runs
 from horizon_bo.tables.trackers.logged import logged_trial
-from tests.cli.test_app import call
+from tests.cli.calls import call
 from tests.studies import TARGET, logged, small_study, small_tuner
 
 RUNS = [

@@ -17,7 +17,7 @@ from horizon_bo.errors import InvalidTableError
 from horizon_bo.runs import watch
 from horizon_bo.tables.points import curve_points
 from tests.beliefs import CELLS, STRADDLING, WORLD, informed
-from tests.cli.test_app import call
+from tests.cli.calls import call
 from tests.studies import TARGET, small_tuner
 
 #: Steps of the large run's first twentieth.

@@ -12,7 +12,7 @@ from horizon_bo.core.inference import Belief
 from horizon_bo.errors import InvalidSpaceError
 from horizon_bo.study.trials import Study
 from tests.beliefs import CELLS, STRADDLING, WORLD
-from tests.cli.test_app import call
+from tests.cli.calls import call
 from tests.studies import small_tuner
 
 
