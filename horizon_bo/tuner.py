@@ -392,6 +392,7 @@ class HorizonTuner:
 
     run = making.run
     work = making.work
+    gpu_hours = making.gpu_hours
     watch = watch
 
     def record(self, kind: str, change: Callable[[Study], Study]) -> tuple[Trial, ...]:

@@ -1,7 +1,7 @@
 """Command line, answer: how is a recommendation printed and drawn?"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,6 +23,7 @@ from horizon_bo.study.quantities import shown_rate
 if TYPE_CHECKING:
     from horizon_bo import Horizon, HorizonTuner, Recommendation
     from horizon_bo.core.batch.choice import BatchDecision
+    from horizon_bo.runs.cost import GpuHours, Measured
 
 
 RecommendationFigure = Annotated[
@@ -89,6 +90,7 @@ def other_target(target: "Horizon", text: str) -> "Horizon":
 
 def show_recommendation(
     tuner: "HorizonTuner",
+    known: "Sequence[Measured]",
     without: Sequence[float],
     figure: str | None,
     target: str | None = None,
@@ -98,7 +100,13 @@ def show_recommendation(
     *,
     as_json: bool,
 ) -> None:
-    """Recommend, draw the figure where one was asked for, and print what was found."""
+    """Recommend, draw the figure where one was asked for, and print what was found.
+
+    What is known of the speed of runs says what all of it costs in GPU-hours.
+    """
+    from horizon_bo.runs.cost import gpu_hours
+    from horizon_bo.study.extension import for_target
+
     if figure is not None and (target is not None or inputs):
         raise _other_figure("--inputs" if target is None else "--target")
     meant = tuner.study.target if target is None else other_target(tuner.study.target, target)
@@ -118,10 +126,13 @@ def show_recommendation(
         )
         assert drawn is not None
         save_figure(drawn, Path(figure))
+    asked = tuner.study if target is None else for_target(tuner.study, meant)
+    hours = gpu_hours(asked, known, best.expected_overhead)
     if as_json:
-        show_json({field.name: getattr(best, field.name) for field in fields(best)})
+        record = {field.name: getattr(best, field.name) for field in fields(best)}
+        show_json({**record, "gpu_hours": None if hours is None else asdict(hours)})
         return
-    show_fields(_recommendation_fields(best, meant.flops, inputs or {}))
+    show_fields(_recommendation_fields(best, meant.flops, inputs or {}, hours))
     if best.batches is not None:
         show_batches(best.batches)
     remark(best.warnings)
@@ -161,10 +172,17 @@ def show_batches(found: "BatchDecision") -> None:
 
 
 def _recommendation_fields(
-    best: "Recommendation", target_flops: float, inputs: Mapping[str, float]
+    best: "Recommendation",
+    target_flops: float,
+    inputs: Mapping[str, float],
+    hours: "GpuHours | None",
 ) -> dict[str, str]:
     half, most = best.interval_50, best.interval_90
     at = ", ".join(f"{name} {value:g}" for name, value in inputs.items())
+    spent = overhead = ""
+    if hours is not None:
+        spent = f", {hours.spent:.3g} of about {hours.budget:.3g} GPU-hours"
+        overhead = f", about {hours.overhead:.3g} GPU-hours"
     return {
         **({"inputs": at} if inputs else {}),
         "learning rate": shown_rate(best.learning_rate),
@@ -174,8 +192,9 @@ def _recommendation_fields(
         "expected regret": f"{1e3 * best.expected_regret:.2f} thousandths of the loss unit",
         "predicted loss": f"{best.predicted_loss:.4f}",
         "divergence": f"{best.divergence_probability:.1%} likely at that rate",
-        "spent": f"{best.spent:.3g} FLOP, {best.spent / target_flops:.2%} of a target run",
-        "overhead": f"{best.expected_overhead:.2%} of a target run: spend plus regret in compute",
+        "spent": f"{best.spent:.3g} FLOP, {best.spent / target_flops:.2%} of a target run{spent}",
+        "overhead": f"{best.expected_overhead:.2%} of a target run{overhead}: spend plus regret in "
+        "compute",
         "next run": f"lowers expected regret by {1e3 * best.value_of_next_run:.2f} thousandths",
         "advice": f"{'stop' if best.stop else 'go on'}: {best.reason}",
     }

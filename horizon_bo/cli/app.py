@@ -21,6 +21,7 @@ from horizon_bo.cli.answer import (
     RecommendationFigure,
     show_recommendation,
 )
+from horizon_bo.cli.folders import Folder, speeds
 from horizon_bo.cli.terminal import (
     AsJson,
     Inputs,
@@ -41,7 +42,6 @@ from horizon_bo.study.quantities import shown_rate
 
 if TYPE_CHECKING:
     from horizon_bo import Study, Suggestion, Trial
-    from horizon_bo.runs.cost import Measured
 
 Loss = Annotated[
     float | None,
@@ -134,20 +134,23 @@ def suggest(
     study: StudyArgument,
     n: Annotated[int, option("-n", "K", "Runs to make at once.", whole_number)] = 1,
     without: Without = None,
+    folder: Folder = None,
     as_json: AsJson = False,
 ) -> None:
     """Name the next runs worth making; they are pending until observed."""
     with errors_as_exit_codes():
         from horizon_bo import HorizonTuner
-        from horizon_bo.cli.status import speeds
+        from horizon_bo.runs.cost import run_gpu_hours
 
         tuner = HorizonTuner.open(study)
         runs = tuner.suggest(n, without=without or ())
+        known = speeds(study, folder, tuner.study)
     for suggested in runs:
+        hours = run_gpu_hours(tuner.study, suggested, known)
         if as_json:
-            show_json(_run_record(suggested))
+            show_json({**_run_record(suggested), "gpu_hours": hours})
         else:
-            show_fields(_run_fields(suggested, tuner.study, speeds(study, None, tuner.study)))
+            show_fields(_run_fields(suggested, tuner.study, hours))
 
 
 def observe(
@@ -190,15 +193,21 @@ def recommend(
     max_batch_cost: MaxBatchCost = USUAL_BATCH_COST,
     inputs: Inputs = None,
     figure: RecommendationFigure = None,
+    folder: Folder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say which learning rate to train the target with, how sure that is, and whether to go on."""
+    """Say which learning rate to train the target with, how sure that is, and whether to go on.
+
+    The cost is in GPU-hours too where scales say their tokens per second, or runs in the folder
+    have shown it.
+    """
     with errors_as_exit_codes():
         from horizon_bo import HorizonTuner
 
         tuner = HorizonTuner.open(study)
         asked = (batch_tokens or (), max_batch_cost, inputs)
-        show_recommendation(tuner, without or (), figure, target, *asked, as_json=as_json)
+        known = speeds(study, folder, tuner.study)
+        show_recommendation(tuner, known, without or (), figure, target, *asked, as_json=as_json)
 
 
 def _show_outcome(trial: "Trial", as_json: bool) -> None:
@@ -220,10 +229,7 @@ def _run_record(run: "Suggestion") -> dict[str, Any]:
     return {**record, "settings": dict(run.scale.settings), **told}
 
 
-def _run_fields(run: "Suggestion", study: "Study", known: "tuple[Measured, ...]") -> dict[str, str]:
-    from horizon_bo.runs.cost import run_gpu_hours
-
-    hours = run_gpu_hours(study, run, known)
+def _run_fields(run: "Suggestion", study: "Study", hours: float | None) -> dict[str, str]:
     really = "" if hours is None else f", {hours:.3g} GPU-hours"
     batch = "as the target" if run.batch_tokens is None else f"{run.batch_tokens:g}"
     return {

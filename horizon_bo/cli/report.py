@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from horizon_bo.cli.folders import Folder, known_folder, speeds
 from horizon_bo.cli.terminal import (
     AsJson,
     StudyArgument,
@@ -23,7 +24,8 @@ from horizon_bo.cli.terminal import (
 
 if TYPE_CHECKING:
     from horizon_bo.report.figures import StudyFigures
-    from horizon_bo.store.status import RunStatus
+    from horizon_bo.report.workers import UnderWay
+    from horizon_bo.runs.cost import GpuHours
 
 Out = Annotated[
     str, typer.Option("--out", "-o", metavar="FILE.html", help="Where to write the page.")
@@ -67,6 +69,7 @@ def report(
     study: OptionalStudy = None,
     out: Out = "report.html",
     of_example: Example = False,
+    folder: Folder = None,
     as_json: AsJson = False,
 ) -> None:
     """Write one page about a study that opens anywhere, without a network.
@@ -77,8 +80,8 @@ def report(
     with errors_as_exit_codes():
         from horizon_bo.report.page import report_page
 
-        figures, name, runs = _figures(study, of_example)
-        page = report_page(figures, name, written_now(), under_way=runs)
+        figures, name, now, cost = _figures(study, of_example, folder)
+        page = report_page(figures, name, written_now(), under_way=now, cost=cost)
         _write(Path(out), page)
     size = len(page.encode())
     best = figures.recommendation.learning_rate
@@ -92,6 +95,7 @@ def serve(
     port: Port = 8765,
     token: Token = None,
     root_path: RootPath = "",
+    folder: Folder = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the page of `report` in a browser, kept up to date while runs come in, until Ctrl-C.
@@ -107,7 +111,7 @@ def serve(
         store.sequence()  # before the wait for what follows, to say that there is no study
         live = _live()
         listener = live.listening(host, port)
-        page = live.LivePage(store)
+        page = live.LivePage(store, known_folder(study, folder))
         with believing() as told:
             page.renew(told)
     name = f"[{host}]" if ":" in host else host
@@ -158,12 +162,15 @@ def _refuse_path(root_path: str) -> None:
         )
 
 
-def _figures(study: str | None, of_example: bool) -> "tuple[StudyFigures, str, list[RunStatus]]":
-    """The figures of the study asked for, its name, and the runs that are under way."""
+def _figures(
+    study: str | None, of_example: bool, folder: str | None
+) -> "tuple[StudyFigures, str, UnderWay, GpuHours | None]":
+    """The figures of the study asked for, its name, what is under way, and what it costs."""
     from horizon_bo.errors import StudyNotFoundError
     from horizon_bo.report.series import study_figures
+    from horizon_bo.report.workers import UnderWay, under_way
+    from horizon_bo.runs.cost import gpu_hours
     from horizon_bo.store.opening import study_store
-    from horizon_bo.store.status import under_way
 
     if (study is None) != of_example:
         arrived = "no study" if study is None else "a study and --example"
@@ -171,13 +178,16 @@ def _figures(study: str | None, of_example: bool) -> "tuple[StudyFigures, str, l
     if study is None:
         from horizon_bo.examples.study import example_study
 
-        values, name, runs = example_study(), "example", []
+        values, name, known, now = example_study(), "example", (), UnderWay()
     else:
         store = study_store(study)
         values, name = store.read().study, store.name
-        runs = under_way(store, values)
+        known = speeds(study, folder, values)
+        now = under_way(store, values, known_folder(study, folder), known)
     with believing() as told:
-        return study_figures(values, told=told), name, runs
+        figures = study_figures(values, told=told)
+    cost = gpu_hours(values, known, figures.recommendation.expected_overhead)
+    return figures, name, now, cost
 
 
 def written_now() -> str:

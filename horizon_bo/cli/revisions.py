@@ -1,12 +1,13 @@
 """Command line, revisions: mistakes are corrected, minds changed, and all trials shown."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from horizon_bo.cli.answer import OtherTarget, other_target
+from horizon_bo.cli.folders import speeds
 from horizon_bo.cli.start import (
     SCALES,
     TARGET_AVERAGING,
@@ -38,6 +39,7 @@ from horizon_bo.study.quantities import shown_count, shown_rate
 
 if TYPE_CHECKING:
     from horizon_bo import Study, Trial
+    from horizon_bo.runs.cost import Measured
 
 Id = Annotated[int, typer.Argument(metavar="ID", help="Id of the trial.", parser=trial_id)]
 Ids = Annotated[
@@ -210,7 +212,7 @@ def extend(
             space=replace(before.space, **changed) if changed else None,
             prior_center=prior_center,
         )
-    _show_extended(tuner.study, as_json)
+    _show_extended(tuner.study, speeds(study, None, tuner.study), as_json)
 
 
 def trials(study: StudyArgument, as_json: AsJson = False) -> None:
@@ -268,11 +270,15 @@ def _show_trial(trial: "Trial", as_json: bool) -> None:
     show(record, said, as_json=as_json)
 
 
-def _show_extended(study: "Study", as_json: bool) -> None:
+def _show_extended(study: "Study", known: "tuple[Measured, ...]", as_json: bool) -> None:
+    from horizon_bo.runs.cost import gpu_hours
     from horizon_bo.study.extension import summary
 
+    cost = gpu_hours(study, known, 0.0)
     record = {"budget_flops": study.budget, "target_flops": study.target.flops}
-    show({**record, "spent": study.spent}, summary(study), as_json=as_json)
+    record |= {"spent": study.spent, "gpu_hours": None if cost is None else asdict(cost)}
+    said = f", {cost.spent:.3g} of about {cost.budget:.3g} GPU-hours spent" if cost else ""
+    show(record, summary(study) + said, as_json=as_json)
 
 
 def _settings(text: str | None) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from horizon_bo.cli.folders import Folder, default_folder
 from horizon_bo.cli.terminal import (
     AsJson,
     StudyArgument,
@@ -63,10 +64,6 @@ RecipeOption = Annotated[
     typer.Option(
         "--recipe", metavar="JSON", help="Built-in trainer: optimizer, weight_decay, warmup, …"
     ),
-]
-Folder = Annotated[
-    str | None,
-    typer.Option(metavar="DIR", help="Where runs keep config, logs, outcome; else STUDY.runs."),
 ]
 Parallel = Annotated[
     int | None, typer.Option(metavar="K", help="Runs at once; left out: one, or one a GPU.")
@@ -176,20 +173,6 @@ def run(
             **_target(train_target, target_settings),
         )
     _show_report(report, as_json=as_json)
-
-
-def default_folder(study: str) -> Path:
-    """Where a study's runs are kept unless the user says otherwise: beside it."""
-    from horizon_bo.errors import InvalidObjectiveError
-    from horizon_bo.store.address import address_of
-
-    place = address_of(study)
-    if "://" in study or place.path is None:
-        raise InvalidObjectiveError(
-            f"{place.shown} is a URL and no folder was given, expected a place for its runs; "
-            "name one with --folder"
-        )
-    return place.path.with_suffix(".runs" if place.study is None else f".{place.study}.runs")
 
 
 def _looped(
@@ -336,11 +319,13 @@ def _json_object(text: str | None, flag: str) -> dict[str, Any]:
 
 def _with_json(seen: "Watch") -> "Watch":
     """A watch that also prints one JSON object per run that ended."""
+    from horizon_bo.runs.cost import run_gpu_hours
 
     def watch(state: "WatchedState", event: "RunEvent | None") -> None:
         seen(state, event)
         if event is not None and event.outcome is not None:
             trial, outcome = state.study.trials[event.run.id], event.outcome
+            hours = run_gpu_hours(state.study, event.run, state.measured)
             kept = ("learning_rate", "params", "tokens", "batch_tokens", "flops", "status", "loss")
             show_json(
                 {
@@ -349,6 +334,7 @@ def _with_json(seen: "Watch") -> "Watch":
                     "cause": outcome.cause,
                     "detail": outcome.detail,
                     "elapsed_s": outcome.elapsed_s,
+                    "gpu_hours": hours,
                     "folder": str(event.folder),
                 }
             )

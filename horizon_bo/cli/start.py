@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -175,7 +176,7 @@ def _start(
     runs = None if logged is None else len(logged.runs)
     _show_started(about["study"], tuner.study, runs, as_json)
     if figure is not None:
-        show_recommendation(tuner, (), figure, as_json=as_json)
+        show_recommendation(tuner, (), (), figure, as_json=as_json)
 
 
 def _target(
@@ -234,12 +235,16 @@ def _scales(text: str) -> "list[Scale]":
 
 def _show_started(study: str, values: "Study", imported: int | None, as_json: bool) -> None:
     """Print what a new study may spend, and how many runs it starts from."""
-    share = values.budget / values.target.flops
+    from horizon_bo.runs.cost import gpu_hours
     from horizon_bo.store.address import address_of
 
+    share = values.budget / values.target.flops
     shown = address_of(study).shown
     record = {"study": shown, "budget_flops": values.budget, "target_flops": values.target.flops}
     record |= {} if imported is None else {"imported": imported}
+    cost = gpu_hours(values, (), 0.0)
+    record["gpu_hours"] = None if cost is None else asdict(cost)
     said = f"study {shown}: {values.budget:.3g} FLOP to spend, {share:g} target runs"
+    said += "" if cost is None else f", about {cost.budget:.3g} GPU-hours"
     said += "" if imported is None else f", {imported} runs imported"
     show(record, said, as_json=as_json)

@@ -1,35 +1,50 @@
 """Command line, status: which runs a study has, who makes them, and what is believed."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from horizon_bo.cli.run import Folder, default_folder
+from horizon_bo.cli.folders import Folder, known_folder
+from horizon_bo.cli.status_view import asking_lines, belief_lines, picture, run_lines
 from horizon_bo.cli.terminal import AsJson, StudyArgument, errors_as_exit_codes, example, show_json
-from horizon_bo.study.quantities import shown_rate
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from horizon_bo import HorizonTuner, Study
     from horizon_bo.runs.cost import Measured
+    from horizon_bo.store.events import StudyStore
     from horizon_bo.store.status import RunStatus
 
 #: How often the study is looked at with --watch, in seconds.
 _LOOK_S = 2.0
 
-#: Columns of the table of runs.
-_COLUMNS = (
-    *("run", "state", "worker", "attempt", "for", "heard"),
-    *("rate", "parameters", "tokens", "loss"),
-)
-
 Watching = Annotated[
-    bool, typer.Option("--watch", help="Show it again whenever it has changed, until Ctrl-C.")
+    bool,
+    typer.Option("--watch", help="Keep it up to date until Ctrl-C; in a pipe, print each change."),
 ]
+
+
+@dataclass(frozen=True)
+class _Belief:
+    """What is spent and believed.
+
+    Args:
+        study: The study that it is about.
+        best: Fields of the recommendation, budget, target and cost in all.
+        speeds: What the runs that ended reached.
+    """
+
+    study: "Study"
+    best: dict[str, Any]
+    speeds: "tuple[Measured, ...]"
 
 
 def register(app: typer.Typer) -> None:
@@ -49,93 +64,106 @@ def status(
     the folder have shown it. With --json one object per run, and last one with spend and belief.
     """
     with errors_as_exit_codes(), suppress(KeyboardInterrupt):
+        from rich.console import Console
+
         from horizon_bo import HorizonTuner
-        from horizon_bo.runs.cost import gpu_hours
-        from horizon_bo.runs.progress import seen_in
         from horizon_bo.store.opening import study_store
-        from horizon_bo.store.status import run_statuses
 
         tuner, store = HorizonTuner.open(study), study_store(study)
+        root, console = known_folder(study, folder), Console(highlight=False)
+        if watch and console.is_terminal and not as_json:
+            _keep_drawn(tuner, store, root, console)
         shown: list[RunStatus] | None = None
         while True:
-            best = _summary(tuner)
-            known = speeds(study, folder, tuner.study)
-            cost = gpu_hours(tuner.study, known, best["expected_overhead"])
-            best["gpu_hours"] = None if cost is None else asdict(cost)
-            runs = run_statuses(store, tuner.refresh())  # the belief took its time
-            if (root := _root(study, folder)) is not None:
-                runs = seen_in(root, runs)
+            belief = _believed(tuner, root)
+            runs = _runs(store, tuner.refresh(), root)  # the belief took its time
             if shown is None or _without_times(runs) != _without_times(shown):
-                _show(runs, best, as_json=as_json)
+                _show(store, runs, belief, as_json=as_json)
             shown = runs
             if not watch:
                 return
             time.sleep(_LOOK_S)
 
 
-def speeds(study: str, folder: str | None, known: "Study") -> "tuple[Measured, ...]":
-    """The speeds of a study's runs that ended, where their folder is known."""
-    from horizon_bo.runs.cost import reached
+def _keep_drawn(
+    tuner: "HorizonTuner", store: "StudyStore", root: Path | None, console: "Console"
+) -> None:
+    """Draw one picture again and again; what is believed is worked out meanwhile."""
+    from rich.live import Live
 
-    root = _root(study, folder)
-    return () if root is None else reached(known, root)
+    from horizon_bo.runs.cost import each_gpu_hours
+    from horizon_bo.store.status import askers
+
+    known, belief = store.read(), None
+    thinking = _apart(lambda: _believed(tuner, root))
+    with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
+        while True:
+            known = store.read(known)
+            if thinking.done():
+                belief = thinking.result()
+                if belief.study != known.study:
+                    thinking = _apart(lambda: _believed(tuner, root))
+            below = asking_lines(askers(store))
+            below += ["belief  being worked out"] if belief is None else belief_lines(belief.best)
+            hours = each_gpu_hours(known.study, () if belief is None else belief.speeds)
+            runs = _runs(store, known.study, root)
+            live.update(picture(runs, hours, below, *console.size), refresh=True)
+            time.sleep(_LOOK_S)
 
 
-def _root(study: str, folder: str | None) -> Path | None:
-    """Where runs keep their folders, if that is known."""
-    return None if folder is None and "://" in study else Path(folder or default_folder(study))
+def _apart(work: Callable[[], _Belief]) -> "Future[_Belief]":
+    """What a thread finds out that no exit waits for."""
+    found: Future[_Belief] = Future()
+
+    def think() -> None:
+        try:
+            found.set_result(work())
+        except Exception as error:
+            found.set_exception(error)
+
+    Thread(target=think, daemon=True).start()
+    return found
 
 
-def _summary(tuner: "HorizonTuner") -> dict[str, Any]:
+def _believed(tuner: "HorizonTuner", root: Path | None) -> _Belief:
     """What is spent and believed, worked out again only once there is news."""
-    best = tuner.recommend()
+    from horizon_bo.runs.cost import gpu_hours, reached
+
+    best, study = tuner.recommend(), tuner.study
+    known = () if root is None else reached(study, root)
+    cost = gpu_hours(study, known, best.expected_overhead)
     record = {field.name: getattr(best, field.name) for field in fields(best)}
-    return {**record, "budget": tuner.study.budget, "target_flops": tuner.study.target.flops}
+    record |= {"budget": study.budget, "target_flops": study.target.flops}
+    record |= {"gpu_hours": None if cost is None else asdict(cost)}
+    return _Belief(study, record, known)
 
 
-def _without_times(runs: "Sequence[RunStatus]") -> list[dict[str, Any]]:
-    return [{**asdict(run), "since_s": None, "heard_s": None} for run in runs]
+def _runs(store: "StudyStore", study: "Study", root: Path | None) -> "list[RunStatus]":
+    """Where the runs of a study stand."""
+    from horizon_bo.runs.progress import seen_in
+    from horizon_bo.store.status import run_statuses
+
+    runs = run_statuses(store, study)
+    return runs if root is None else seen_in(root, runs)
 
 
-def _show(runs: "Sequence[RunStatus]", best: dict[str, Any], *, as_json: bool) -> None:
+def _without_times(runs: "Sequence[RunStatus]") -> "list[RunStatus]":
+    return [replace(run, since_s=None, heard_s=None, done=None) for run in runs]
+
+
+def _show(
+    store: "StudyStore", runs: "Sequence[RunStatus]", belief: _Belief, *, as_json: bool
+) -> None:
+    from horizon_bo.runs.cost import each_gpu_hours
+    from horizon_bo.store.status import askers
+
+    waiting, hours = askers(store), each_gpu_hours(belief.study, belief.speeds)
     if as_json:
         for run in runs:
-            show_json(asdict(run))
-        show_json(best)
+            show_json({**asdict(run), "gpu_hours": hours.get(run.id)})
+        show_json({**belief.best, "asking": waiting})
         return
-    from horizon_bo.runs.cost import GpuHours
-    from horizon_bo.runs.progress import cost_line
-
-    rows = [_COLUMNS, *map(_row, runs)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = [f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)]
-        typer.echo("  ".join(cells).rstrip())
-    low, high = best["interval_90"]
-    share, target = best["spent"] / best["budget"], best["spent"] / best["target_flops"]
-    typer.echo(
-        f"spent   {best['spent']:.3g} FLOP, {share:.0%} of the budget, {target:.2%} of a target run"
-    )
-    if best["gpu_hours"] is not None:
-        typer.echo(cost_line(GpuHours(**best["gpu_hours"])))
-    typer.echo(
-        f"belief  rate {shown_rate(best['learning_rate'])}, 90 % sure {shown_rate(low)} to "
-        f"{shown_rate(high)}, expected "
-        f"regret {1e3 * best['expected_regret']:.1f} mnat"
-    )
-    typer.echo(f"advice  {'stop' if best['stop'] else 'go on'}: {best['reason']}")
-
-
-def _row(run: "RunStatus") -> tuple[str, ...]:
-    return (
-        str(run.id),
-        run.state,
-        run.worker or "",
-        "" if run.attempt is None else str(run.attempt),
-        "" if run.since_s is None else f"{run.since_s:.0f} s",
-        "" if run.heard_s is None else f"{run.heard_s:.0f} s ago",
-        shown_rate(run.learning_rate),
-        f"{run.params:.3g}",
-        f"{run.tokens:.3g}",
-        "" if run.loss is None else f"{run.loss:.4f}",
-    )
+    for line in (*run_lines(runs, hours, None), *asking_lines(waiting)):
+        typer.echo(line)
+    for line in belief_lines(belief.best):
+        typer.echo(line)

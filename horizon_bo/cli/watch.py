@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from horizon_bo.cli.run import Folder, default_folder
+from horizon_bo.cli.folders import Folder, known_folder
 from horizon_bo.cli.tables import Mapped, mapping_of
 from horizon_bo.cli.terminal import (
     AsJson,
@@ -74,13 +74,12 @@ def watch(
         from horizon_bo import HorizonTuner
 
         tuner = HorizonTuner.open(study)
-        place = default_folder(study) if folder is None and "://" not in study else folder
         look = partial(
             tuner.watch,
             curve,
             learning_rate=learning_rate,
             columns=mapping_of(columns),
-            folder=None if place is None else Path(place),
+            folder=known_folder(study, folder),
         )
         if follow:
             fine = _followed(look, Path(curve), tuner.study.target.tokens, every, as_json)

@@ -5,16 +5,15 @@ from typing import Annotated
 
 import typer
 
+from horizon_bo.cli.folders import Folder, default_folder
 from horizon_bo.cli.run import (
     Builtin,
     CommandOption,
-    Folder,
     MaxRuns,
     RecipeOption,
     Texts,
     Timeout,
     UntilBudget,
-    default_folder,
     objective_of,
 )
 from horizon_bo.cli.terminal import (

@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
@@ -25,8 +27,9 @@ from horizon_bo.errors import HorizonBOError, StorageError
 from horizon_bo.report.door import HEADERS, Door
 from horizon_bo.report.page import Live, report_page, security_policy, workers_part
 from horizon_bo.report.series import State, state_after, study_figures
+from horizon_bo.report.workers import under_way
+from horizon_bo.runs.cost import Measured, gpu_hours, reached
 from horizon_bo.store.events import StoredStudy, StudyStore
-from horizon_bo.store.status import under_way
 from horizon_bo.study.trials import Study, Trial
 
 #: How often the study is asked for its revision, in seconds.
@@ -57,17 +60,21 @@ class LivePage:
 
     Args:
         store: Where the study is kept.
+        root: Where its runs keep their folders, if that is known.
         last: The page to serve; `None` before the first `renew`.
         trouble: Why the study could not be read the last time, else `None`.
         workers: The part that says who makes which run, by the last `look`.
+        speeds: What the runs that ended reached, by the last `renew`.
         known: The study as it was last looked at.
         states: What was believed along the history, by the number of first trials, with these.
     """
 
     store: StudyStore
+    root: Path | None = None
     last: Rendered | None = None
     trouble: str | None = None
     workers: str = ""
+    speeds: tuple[Measured, ...] = ()
     known: StoredStudy | None = None
     states: dict[int, tuple[tuple[Trial, ...], State]] = field(default_factory=dict)
 
@@ -78,12 +85,13 @@ class LivePage:
         stored = self.store.read()
         figures = study_figures(stored.study, told=told, state=self._remembered)
         written = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-        live, runs = Live(stored.sequence), under_way(self.store, stored.study)
-        self.workers = workers_part(runs)
+        self.speeds = () if self.root is None else reached(stored.study, self.root)
+        cost = gpu_hours(stored.study, self.speeds, figures.recommendation.expected_overhead)
+        now = under_way(self.store, stored.study, self.root, self.speeds)
+        self.workers = workers_part(now)
+        shown: dict[str, Any] = {"under_way": now, "cost": cost, "live": Live(stored.sequence)}
         whole, update = (
-            report_page(
-                figures, self.store.name, written, under_way=runs, library=library, live=live
-            )
+            report_page(figures, self.store.name, written, library=library, **shown)
             for library in (True, False)
         )
         self.last = Rendered(stored.sequence, whole, update)
@@ -91,7 +99,7 @@ class LivePage:
     def look(self) -> None:
         """See who makes which run; that changes without the study, and takes no thinking."""
         self.known = self.store.read(self.known)
-        self.workers = workers_part(under_way(self.store, self.known.study))
+        self.workers = workers_part(under_way(self.store, self.known.study, self.root, self.speeds))
 
     def _remembered(self, study: Study) -> State:
         """What was believed then; the target and the space of a study never change."""

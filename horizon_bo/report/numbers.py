@@ -24,7 +24,8 @@ def shown(value: float, kind: str) -> str:
     Args:
         value: The number; what is not finite becomes a dash.
         kind: `rate`, `loss`, `level` (a loss to be told apart from others), `share` (of a target
-            run), `probability`, `flops`, `count`, `octaves`, `factor`, `deviations` or `whole`.
+            run), `part` (that is done), `probability`, `flops`, `hours` (of GPUs), `count`,
+            `octaves`, `factor`, `deviations` or `whole`.
     """
     if not math.isfinite(value):
         return "–"
@@ -116,6 +117,8 @@ _WRITERS = {
     "share": _share,
     "probability": _probability,
     "flops": _flops,
+    "part": lambda value: f"{100 * value:.0f} %",
+    "hours": lambda value: f"{value:,.0f}" if value >= 1000 else f"{value:.3g}",
     "count": _count,
     "octaves": _octaves,
     "factor": lambda value: f"{value:.2f}",

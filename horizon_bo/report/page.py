@@ -8,7 +8,6 @@ Plotly's basic bundle, a quarter of the whole, which has every kind of trace tha
 import json
 import math
 from base64 import b64encode
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cache
 from hashlib import sha256
@@ -25,10 +24,15 @@ from horizon_bo.core.policy import Recommendation
 from horizon_bo.report.charts import charts, opinion_title, spend_counts
 from horizon_bo.report.figures import OptimumFigure, StudyFigures
 from horizon_bo.report.numbers import lasting, numeral, plain_count, plain_rate, shown
-from horizon_bo.store.status import RunStatus
+from horizon_bo.report.workers import UnderWay
+from horizon_bo.runs.cost import GpuHours
 
 _HERE = "horizon_bo.report"
 _LIBRARY, _SCRIPT = "plotly-basic.min.js", "report.js"
+
+
+#: Of a study that nobody works on.
+NOTHING = UnderWay()
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,8 @@ def report_page(
     name: str,
     written: str,
     *,
-    under_way: Sequence[RunStatus] = (),
+    under_way: UnderWay = NOTHING,
+    cost: GpuHours | None = None,
     library: bool = True,
     live: Live | None = None,
 ) -> str:
@@ -54,6 +59,7 @@ def report_page(
         name: Name of the study.
         written: When, as the reader should see it.
         under_way: Runs that are made at this moment, and by whom.
+        cost: What tuning costs in GPU-hours, where that is known.
         library: Whether the chart library is in the page.
         live: For a page that asks for later revisions; `None` for one that stands alone.
     """
@@ -65,15 +71,16 @@ def report_page(
         target=figures.study.target,
         equivalent=equivalent_flops(figures),
         width=_octaves(*figures.recommendation.interval_90),
-        record=recommendation_record(figures.recommendation),
+        record=recommendation_record(figures.recommendation, cost),
         charts=charts(figures),
-        config=config_text(figures, name),
+        config=config_text(figures, name, cost),
         missing=missing(figures),
         per_doubling=_per_doublings(figures),
         counts=_counts(figures),
         opinions=_opinions(figures),
         runs=_runs(figures),
         under_way=under_way,
+        cost=cost,
         spend_counts=spend_counts(figures.history),
         least_acceptance=LEAST_ACCEPTANCE,
         surprise=SURPRISE,
@@ -103,14 +110,14 @@ def security_policy(*, live: bool) -> str:
     )
 
 
-def workers_part(under_way: Sequence[RunStatus]) -> str:
+def workers_part(under_way: UnderWay) -> str:
     """The part of a page that says which runs are made at this moment, and by whom."""
     return _environment().get_template("workers.html.jinja").render(under_way=under_way)
 
 
-def recommendation_record(best: Recommendation) -> dict[str, Any]:
+def recommendation_record(best: Recommendation, cost: GpuHours | None) -> dict[str, Any]:
     """What `recommend --json` prints."""
-    return asdict(best)
+    return {**asdict(best), "gpu_hours": None if cost is None else asdict(cost)}
 
 
 def equivalent_flops(figures: StudyFigures) -> float:
@@ -119,7 +126,7 @@ def equivalent_flops(figures: StudyFigures) -> float:
     return best.expected_overhead * target.flops - best.spent
 
 
-def config_text(figures: StudyFigures, name: str) -> str:
+def config_text(figures: StudyFigures, name: str, cost: GpuHours | None = None) -> str:
     """The target's run as YAML to paste into a training config."""
     target, best = figures.study.target, figures.recommendation
     low, high = (shown(end, "rate") for end in best.interval_90)
@@ -127,6 +134,7 @@ def config_text(figures: StudyFigures, name: str) -> str:
     lines = [
         f"# horizon-bo {version('horizon-bo')}, study {_one_line(name)}",
         f"# 90 % interval of the best rate: {low} to {high}",
+        *([] if cost is None else [_cost_comment(cost)]),
         f"learning_rate: {plain_rate(best.learning_rate)}",
         f"params: {plain_count(target.params)}",
         f"tokens: {plain_count(target.tokens)}",
@@ -136,6 +144,12 @@ def config_text(figures: StudyFigures, name: str) -> str:
         *(f"{name}: {value:g}" for name, value in target.inputs.items()),
     ]
     return "\n".join(lines)
+
+
+def _cost_comment(cost: GpuHours) -> str:
+    """What the run takes and what its tuning took, as a comment."""
+    target, spent = (shown(hours, "hours") for hours in (cost.target, cost.spent))
+    return f"# about {target} GPU-hours; tuning took {spent}"
 
 
 def _one_line(text: str) -> str:

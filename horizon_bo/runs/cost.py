@@ -125,11 +125,7 @@ def gpu_hours(study: Study, known: Sequence[Measured], overhead: float) -> GpuHo
     largest = per_flop[max(per_flop)]
     if largest is None:
         return None
-    spent = math.fsum(
-        run_gpu_hours(study, replace(suggestion(trials, study), flops=flops), known) or 0.0
-        for trials in by_run(study.trials)
-        if (flops := math.fsum(trial.flops for trial in trials if trial.charged)) > 0
-    )
+    spent = math.fsum(each_gpu_hours(study, known).values())
     target = study.target.flops * largest
     return GpuHours(
         spent=spent,
@@ -144,6 +140,17 @@ def run_gpu_hours(study: Study, run: Suggestion, known: Sequence[Measured]) -> f
     own = [other for other in known if other.run == run.id]
     per_flop = _hours_per_flop(run.scale, study.space.scales, own or known)
     return None if per_flop is None else run.flops * per_flop
+
+
+def each_gpu_hours(study: Study, known: Sequence[Measured]) -> dict[int, float]:
+    """What each charged run took or will take in GPU-hours, by id, where any speed is known."""
+    found: dict[int, float] = {}
+    for trials in by_run(study.trials):
+        flops = math.fsum(trial.flops for trial in trials if trial.charged)
+        run = replace(suggestion(trials, study), flops=flops)
+        if flops > 0 and (hours := run_gpu_hours(study, run, known)) is not None:
+            found[run.id] = hours
+    return found
 
 
 def _hours_per_flop(

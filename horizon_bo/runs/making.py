@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from horizon_bo.errors import InvalidObjectiveError
+from horizon_bo.runs import cost
 from horizon_bo.runs.commands import Command, Train, objective_from
-from horizon_bo.runs.cost import reached
+from horizon_bo.runs.cost import GpuHours, reached
 from horizon_bo.runs.engines.guards import guards_ready
 from horizon_bo.runs.jobs import Watch
 from horizon_bo.runs.loop import run_loop
@@ -146,3 +147,16 @@ def work(
     if not report.asked:  # who is asked to end waits for no server that is away
         tuner.refresh()
     return report
+
+
+def gpu_hours(tuner: Tuner, folder: str | PathLike[str] | None = None) -> GpuHours | None:
+    """What tuning really costs in GPU-hours; `None` where nothing tells how fast runs train.
+
+    Args:
+        tuner: Whose study it is.
+        folder: Where runs keep their folders, which tell how fast those that ended were; without
+            it only what scales say of their `tokens_per_second` counts.
+    """
+    best = tuner.recommend()
+    known = () if folder is None else reached(tuner.study, Path(folder))
+    return cost.gpu_hours(tuner.study, known, best.expected_overhead)

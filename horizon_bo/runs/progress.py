@@ -152,9 +152,16 @@ def seen_in(root: Path, runs: Sequence[RunStatus]) -> list[RunStatus]:
     """Where runs stand, those of a loop by their folders.
 
     A worker tells the study; a loop is alone with it, and the guards of its runs leave word in
-    their folders, on whichever machine they are.
+    their folders, on whichever machine they are. How far a run is, its trainer says there.
     """
-    return [_seen(root / str(run.id), run) if run.state == "handed out" else run for run in runs]
+    seen = [_seen(root / str(run.id), run) if run.state == "handed out" else run for run in runs]
+    return [_with_progress(root / str(run.id), run) for run in seen]
+
+
+def _with_progress(folder: Path, run: RunStatus) -> RunStatus:
+    if run.state != "running" or (tokens := last_progress(folder).get("tokens")) is None:
+        return run
+    return replace(run, done=tokens / run.tokens)
 
 
 def _seen(folder: Path, run: RunStatus) -> RunStatus:

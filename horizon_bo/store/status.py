@@ -1,19 +1,19 @@
-"""Status: which runs does a study have, who makes them, and how far are they?"""
+"""Status: which runs does a study have, who makes them, and who waits for one?"""
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, and_, select
 
 from horizon_bo.store.claims import LEASE_S, lapsed
-from horizon_bo.store.database import clock
+from horizon_bo.store.database import clock, moment
 from horizon_bo.store.events import StudyStore
-from horizon_bo.store.owners import shown_owner
-from horizon_bo.store.schema import CLAIMS
+from horizon_bo.store.owners import gone, shown_owner
+from horizon_bo.store.schema import ASKS, CLAIMS
 from horizon_bo.study.branches import by_run, suggestion
 from horizon_bo.study.trials import Study, Trial
 
 #: States of runs that have not ended.
-UNDER_WAY = ("running", "waiting", "lapsed", "handed out")
+UNDER_WAY = ("running", "waiting", "lapsed", "handed out", "trained")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +36,7 @@ class RunStatus:
         tokens: Training tokens, a count.
         flops: Compute it is charged, FLOP.
         loss: Final loss, of the longest reading.
+        done: Share of its tokens that a running attempt has trained, where its folder says so.
     """
 
     id: int
@@ -49,6 +50,7 @@ class RunStatus:
     tokens: float
     flops: float
     loss: float | None
+    done: float | None
 
 
 def run_statuses(store: StudyStore, study: Study) -> list[RunStatus]:
@@ -64,9 +66,15 @@ def run_statuses(store: StudyStore, study: Study) -> list[RunStatus]:
     ]
 
 
-def under_way(store: StudyStore, study: Study) -> list[RunStatus]:
-    """The runs that have not ended."""
-    return [run for run in run_statuses(store, study) if run.state in UNDER_WAY]
+def askers(store: StudyStore) -> tuple[str, ...]:
+    """Who waits for a suggestion, machine and process, in the order of asking."""
+
+    def work(connection: Connection) -> list[str]:
+        waits = and_(ASKS.c.answer.is_(None), ASKS.c.expires >= moment(connection))
+        own = and_(ASKS.c.study == store.id, waits)
+        return list(connection.scalars(select(ASKS.c.asker).where(own).order_by(ASKS.c.asked)))
+
+    return tuple(shown_owner(one) for one in store.database.read(work) if not gone(one))
 
 
 def _status(study: Study, trials: tuple[Trial, ...], claim: Row | None, now_s: float) -> RunStatus:
@@ -86,6 +94,7 @@ def _status(study: Study, trials: tuple[Trial, ...], claim: Row | None, now_s: f
         tokens=run.tokens,
         flops=sum(trial.flops for trial in trials if trial.charged),
         loss=last.loss,
+        done=None,
     )
 
 

@@ -1,14 +1,23 @@
 """The commands `worker` and `status`, typed as a user would."""
 
+import io
 import json
 import shlex
 import sys
+import time
+from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from horizon_bo.cli.app import app
+from horizon_bo.cli.status_view import picture, run_lines
+from horizon_bo.store.status import RunStatus
+from horizon_bo.tuner import HorizonTuner
 from tests.studies import small_tuner, tuner_with_pending
 
 
@@ -48,6 +57,7 @@ def test_gpu_hours_are_what_scales_say_and_then_what_runs_reached(tmp_path):
     init = "--target-params 1e9 --target-tokens 2e10 --tokens 1e9,4e9"
     init += f" --scales {scales} --learning-rate 1e-4,2e-2 --budget 0.05"
     assert invoke(f"init {study} {init}").exit_code == 0
+    assert ", about " in invoke(f"init {study}.2 {init}").stdout
     suggested = invoke(f"suggest {study}").stdout
     run, best = map(json.loads, invoke(f"status {study} --json").stdout.splitlines())
     hours = 8 * run["tokens"] / 4e5 / 3600
@@ -58,6 +68,62 @@ def test_gpu_hours_are_what_scales_say_and_then_what_runs_reached(tmp_path):
     cost = json.loads(invoke(f"status {study} --json").stdout.splitlines()[-1])["gpu_hours"]
     assert 0 < cost["spent"] < hours / 10
     assert f"cost    {cost['spent']:.3g} of about" in invoke(f"status {study}").stdout
+    assert json.loads(invoke(f"recommend {study} --json").stdout)["gpu_hours"] == cost
+    told = invoke(f"recommend {study}").stdout
+    assert f"{cost['spent']:.3g} of about {cost['budget']:.3g} GPU-hours" in told
+    assert f"of a target run, about {cost['overhead']:.3g} GPU-hours:" in told
+    tuner = HorizonTuner.open(study)
+    assert asdict(tuner.gpu_hours(tmp_path / "runs.runs")) == cost
+    unmeasured = tuner.gpu_hours()
+    assert unmeasured is not None
+    assert unmeasured.spent == pytest.approx(hours)
+    twice = json.loads(invoke(f"recommend {study} --target 1e9,4e10 --json").stdout)["gpu_hours"]
+    assert twice["target"] == pytest.approx(2 * cost["target"])
+
+
+def test_a_watched_study_is_one_picture_that_is_drawn_at_once_and_then_believed(
+    tmp_path, monkeypatch
+):
+    """Its runs are there before what they say has been worked out."""
+    tuner_with_pending(tmp_path / "runs.db")
+    drawn = []
+
+    def look(seconds: float) -> None:
+        sys.stdout.flush()
+        drawn.append(sys.stdout.buffer.getvalue().decode())  # type: ignore[attr-defined]
+        if "advice" in drawn[-1]:
+            raise KeyboardInterrupt
+        time.sleep(0.05)
+
+    monkeypatch.setattr("horizon_bo.cli.status.time", SimpleNamespace(sleep=look))
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as in a terminal
+    assert invoke(f"status {tmp_path / 'runs.db'} --watch").exit_code == 0
+    assert "handed out" in drawn[0]
+    assert "being worked out" in drawn[0]
+    assert "\x1b[1A" in drawn[-1]  # it goes up to draw over what was there
+
+
+def test_a_picture_leaves_out_first_what_ended_long_ago_and_what_is_missed_least():
+    runs = [shown_run(k, state="running" if k % 10 == 0 else "completed") for k in range(40)]
+    text = io.StringIO()
+    Console(file=text, width=80).print(picture(runs, {39: 0.5}, ["belief  none"], 80, 16))
+    head, *lines, more, belief = text.getvalue().splitlines()
+    assert [int(line.split()[0]) for line in lines] == [0, 10, 20, 30, 37, 38, 39]
+    assert more.strip() == "and 33 more: 33 completed"
+    assert belief == "belief  none"
+    assert {"run", "state", "worker", "done", "loss"} <= set(head.split())
+    assert "heard" not in head
+    assert lines[0].split()[3:5] == ["2", "h"]
+    assert "0.5 GPU-h" in lines[-1]
+    assert all("heard" in line for line in run_lines(runs, {}, None)[:1])
+
+
+def shown_run(run_id: int, **changes: Any) -> RunStatus:
+    """A run as a status shows it."""
+    given: dict[str, Any] = {"state": "running", "worker": "node7:123", "attempt": 1}
+    given |= {"since_s": 7300.0, "heard_s": 5.0, "learning_rate": 1e-3, "params": 6e7}
+    given |= {"tokens": 1e9, "flops": 3.6e17, "loss": None, "done": 0.25}
+    return RunStatus(id=run_id, **{**given, **changes})
 
 
 def test_a_study_is_named_behind_a_hash(tmp_path: Path):

@@ -45,6 +45,9 @@ def test_runs_of_a_loop_are_running_then_trained_and_handed_out_where_nothing_tr
         assert first.since_s is not None
         assert 0 <= first.since_s < 60
         assert second.worker != first.worker
+        assert first.done is None  # its trainer has said nothing
+        (root / "0" / "progress.jsonl").write_text('{"tokens": 2.5e8, "loss": 4.0}\n')
+        assert [run.done for run in seen()] == [0.25, None, None]
         assert isinstance(flights[1].job, Placed)
         flights[1].job.cancel()
         assert [run.state for run in seen()] == ["running", "handed out", "handed out"]

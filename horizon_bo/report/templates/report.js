@@ -168,4 +168,4 @@ listen();
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
 addEventListener("beforeprint", onPaper);
 addEventListener("afterprint", offPaper);
-if (document.getElementById("live")) setTimeout(follow, POLL_MS);
+if (document.getElementById("live")) follow();
