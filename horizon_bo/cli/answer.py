@@ -118,14 +118,7 @@ def show_recommendation(
         without=without,
     )
     if figure is not None:
-        from horizon_bo import plots
-        from horizon_bo.report.style import save_figure
-
-        drawn = (plots.batches(tuner, batches) if batches else plots.bowl(tuner)).get_figure(
-            root=True
-        )
-        assert drawn is not None
-        save_figure(drawn, Path(figure))
+        _draw(tuner, batches, Path(figure))
     asked = tuner.study if target is None else for_target(tuner.study, meant)
     hours = gpu_hours(asked, known, best.expected_overhead)
     if as_json:
@@ -136,6 +129,16 @@ def show_recommendation(
     if best.batches is not None:
         show_batches(best.batches)
     remark(best.warnings)
+
+
+def _draw(tuner: "HorizonTuner", batches: Sequence[float], figure: Path) -> None:
+    """Draw the loss against the rate, or against rate and batch where there are several."""
+    from horizon_bo import plots
+    from horizon_bo.report.style import save_figure
+
+    drawn = (plots.batches(tuner, batches) if batches else plots.bowl(tuner)).get_figure(root=True)
+    assert drawn is not None
+    save_figure(drawn, figure)
 
 
 def _other_figure(flag: str) -> InvalidSpaceError:

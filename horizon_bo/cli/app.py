@@ -21,9 +21,9 @@ from horizon_bo.cli.answer import (
     RecommendationFigure,
     show_recommendation,
 )
-from horizon_bo.cli.folders import Folder, speeds
 from horizon_bo.cli.terminal import (
     AsJson,
+    Folder,
     Inputs,
     StudyArgument,
     Without,
@@ -140,15 +140,17 @@ def suggest(
     """Name the next runs worth making; they are pending until observed."""
     with errors_as_exit_codes():
         from horizon_bo import HorizonTuner
-        from horizon_bo.runs.cost import run_gpu_hours
+        from horizon_bo.runs.cost import reached, run_gpu_hours
+        from horizon_bo.runs.folder import known_folder
 
         tuner = HorizonTuner.open(study)
         runs = tuner.suggest(n, without=without or ())
-        known = speeds(study, folder, tuner.study)
+        known = reached(tuner.study, known_folder(study, folder))
     for suggested in runs:
         hours = run_gpu_hours(tuner.study, suggested, known)
         if as_json:
-            show_json({**_run_record(suggested), "gpu_hours": hours})
+            told = {} if hours is None else {"gpu_hours": hours}
+            show_json({**_run_record(suggested), **told})
         else:
             show_fields(_run_fields(suggested, tuner.study, hours))
 
@@ -203,10 +205,12 @@ def recommend(
     """
     with errors_as_exit_codes():
         from horizon_bo import HorizonTuner
+        from horizon_bo.runs.cost import reached
+        from horizon_bo.runs.folder import known_folder
 
         tuner = HorizonTuner.open(study)
         asked = (batch_tokens or (), max_batch_cost, inputs)
-        known = speeds(study, folder, tuner.study)
+        known = reached(tuner.study, known_folder(study, folder))
         show_recommendation(tuner, known, without or (), figure, target, *asked, as_json=as_json)
 
 

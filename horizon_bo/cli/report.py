@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from horizon_bo.cli.folders import Folder, known_folder, speeds
 from horizon_bo.cli.terminal import (
     AsJson,
+    Folder,
     StudyArgument,
     errors_as_exit_codes,
     example,
@@ -103,6 +103,7 @@ def serve(
     The study is only read. Needs the extra `serve`. Losses in nats per token, compute in FLOP.
     """
     with errors_as_exit_codes():
+        from horizon_bo.runs.folder import known_folder
         from horizon_bo.store.opening import study_store
 
         _refuse_open_door(host, token)
@@ -111,7 +112,7 @@ def serve(
         store.sequence()  # before the wait for what follows, to say that there is no study
         live = _live()
         listener = live.listening(host, port)
-        page = live.LivePage(store, known_folder(study, folder))
+        page = live.LivePage(store, root=known_folder(study, folder))
         with believing() as told:
             page.renew(told)
     name = f"[{host}]" if ":" in host else host
@@ -169,7 +170,8 @@ def _figures(
     from horizon_bo.errors import StudyNotFoundError
     from horizon_bo.report.series import study_figures
     from horizon_bo.report.workers import UnderWay, under_way
-    from horizon_bo.runs.cost import gpu_hours
+    from horizon_bo.runs.cost import gpu_hours, reached
+    from horizon_bo.runs.folder import known_folder
     from horizon_bo.store.opening import study_store
 
     if (study is None) != of_example:
@@ -182,8 +184,9 @@ def _figures(
     else:
         store = study_store(study)
         values, name = store.read().study, store.name
-        known = speeds(study, folder, values)
-        now = under_way(store, values, known_folder(study, folder), known)
+        root = known_folder(study, folder)
+        known = reached(values, root)
+        now = under_way(store, values, root, known)
     with believing() as told:
         figures = study_figures(values, told=told)
     cost = gpu_hours(values, known, figures.recommendation.expected_overhead)

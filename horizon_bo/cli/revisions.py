@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from horizon_bo.cli.answer import OtherTarget, other_target
-from horizon_bo.cli.folders import speeds
 from horizon_bo.cli.start import (
     SCALES,
     TARGET_AVERAGING,
@@ -199,6 +198,8 @@ def extend(
     space = (scales, tokens, learning_rate, batches, schedules, averagings, cooldown)
     with errors_as_exit_codes():
         from horizon_bo import HorizonTuner
+        from horizon_bo.runs.cost import reached
+        from horizon_bo.runs.folder import known_folder
 
         tuner = HorizonTuner.open(study)
         before = tuner.study
@@ -212,7 +213,8 @@ def extend(
             space=replace(before.space, **changed) if changed else None,
             prior_center=prior_center,
         )
-    _show_extended(tuner.study, speeds(study, None, tuner.study), as_json)
+        known = reached(tuner.study, known_folder(study, None))
+    _show_extended(tuner.study, known, as_json)
 
 
 def trials(study: StudyArgument, as_json: AsJson = False) -> None:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from horizon_bo.cli.folders import Folder, default_folder
 from horizon_bo.cli.terminal import (
     AsJson,
+    Folder,
     StudyArgument,
     Without,
     errors_as_exit_codes,
@@ -157,6 +157,7 @@ def run(
     """
     with errors_as_exit_codes():
         from horizon_bo import HorizonTuner
+        from horizon_bo.runs.folder import default_folder
 
         tuner = HorizonTuner.open(study)
         place = Path(folder or default_folder(study))

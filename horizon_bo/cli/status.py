@@ -11,9 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from horizon_bo.cli.folders import Folder, known_folder
-from horizon_bo.cli.status_view import asking_lines, belief_lines, picture, run_lines
-from horizon_bo.cli.terminal import AsJson, StudyArgument, errors_as_exit_codes, example, show_json
+from horizon_bo.cli.terminal import (
+    AsJson,
+    Folder,
+    StudyArgument,
+    errors_as_exit_codes,
+    example,
+    show_json,
+)
+from horizon_bo.report.status_text import asking_lines, belief_lines, picture, run_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -67,6 +73,7 @@ def status(
         from rich.console import Console
 
         from horizon_bo import HorizonTuner
+        from horizon_bo.runs.folder import known_folder
         from horizon_bo.store.opening import study_store
 
         tuner, store = HorizonTuner.open(study), study_store(study)
@@ -130,7 +137,7 @@ def _believed(tuner: "HorizonTuner", root: Path | None) -> _Belief:
     from horizon_bo.runs.cost import gpu_hours, reached
 
     best, study = tuner.recommend(), tuner.study
-    known = () if root is None else reached(study, root)
+    known = reached(study, root)
     cost = gpu_hours(study, known, best.expected_overhead)
     record = {field.name: getattr(best, field.name) for field in fields(best)}
     record |= {"budget": study.budget, "target_flops": study.target.flops}

@@ -34,6 +34,10 @@ StudyArgument = Annotated[
         "there are several.",
     ),
 ]
+Folder = Annotated[
+    str | None,
+    typer.Option(metavar="DIR", help="Where runs keep config, logs, outcome; else STUDY.runs."),
+]
 #: Digits of a count or an id on the command line.
 _MOST_DIGITS = 18
 

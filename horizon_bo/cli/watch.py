@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from horizon_bo.cli.folders import Folder, known_folder
 from horizon_bo.cli.tables import Mapped, mapping_of
 from horizon_bo.cli.terminal import (
     AsJson,
+    Folder,
     StudyArgument,
     errors_as_exit_codes,
     example,
@@ -72,6 +72,7 @@ def watch(
     """
     with errors_as_exit_codes():
         from horizon_bo import HorizonTuner
+        from horizon_bo.runs.folder import known_folder
 
         tuner = HorizonTuner.open(study)
         look = partial(

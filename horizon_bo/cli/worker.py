@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from horizon_bo.cli.folders import Folder, default_folder
 from horizon_bo.cli.run import (
     Builtin,
     CommandOption,
@@ -18,6 +17,7 @@ from horizon_bo.cli.run import (
 )
 from horizon_bo.cli.terminal import (
     AsJson,
+    Folder,
     StudyArgument,
     Without,
     errors_as_exit_codes,
@@ -65,6 +65,7 @@ def worker(
     """
     with errors_as_exit_codes():
         from horizon_bo import HorizonTuner
+        from horizon_bo.runs.folder import default_folder
 
         tuner = HorizonTuner.open(study)
         report = tuner.work(

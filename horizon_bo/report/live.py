@@ -60,23 +60,23 @@ class LivePage:
 
     Args:
         store: Where the study is kept.
-        root: Where its runs keep their folders, if that is known.
         last: The page to serve; `None` before the first `renew`.
         trouble: Why the study could not be read the last time, else `None`.
         workers: The part that says who makes which run, by the last `look`.
         speeds: What the runs that ended reached, by the last `renew`.
         known: The study as it was last looked at.
         states: What was believed along the history, by the number of first trials, with these.
+        root: Where its runs keep their folders, if that is known.
     """
 
     store: StudyStore
-    root: Path | None = None
     last: Rendered | None = None
     trouble: str | None = None
     workers: str = ""
     speeds: tuple[Measured, ...] = ()
     known: StoredStudy | None = None
     states: dict[int, tuple[tuple[Trial, ...], State]] = field(default_factory=dict)
+    root: Path | None = None
 
     def renew(self, told: Told = lambda done, of: None) -> None:
         """Work the page out again if the study has changed; called by one thread at a time."""
@@ -85,7 +85,7 @@ class LivePage:
         stored = self.store.read()
         figures = study_figures(stored.study, told=told, state=self._remembered)
         written = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-        self.speeds = () if self.root is None else reached(stored.study, self.root)
+        self.speeds = reached(stored.study, self.root)
         cost = gpu_hours(stored.study, self.speeds, figures.recommendation.expected_overhead)
         now = under_way(self.store, stored.study, self.root, self.speeds)
         self.workers = workers_part(now)

@@ -67,9 +67,11 @@ def measured(folder: Path, run: Suggestion, outcome: Outcome) -> tuple[Measured,
     return (Measured(run.id, run.params, tokens / outcome.elapsed_s),)
 
 
-def reached(study: Study, root: Path) -> tuple[Measured, ...]:
-    """The speeds of a study's runs that ended, as far as their folders are here."""
+def reached(study: Study, root: Path | None) -> tuple[Measured, ...]:
+    """The speeds of a study's runs that ended, as far as their folders are known and here."""
     found: tuple[Measured, ...] = ()
+    if root is None:
+        return found
     for trials in by_run(study.trials):
         run = suggestion(trials, study)
         folder = root / str(run.id)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from horizon_bo.errors import InvalidObjectiveError, StorageError, StudyBusyError
+from horizon_bo.store.address import address_of
 from horizon_bo.study.horizons import Scale
 from horizon_bo.study.records import as_json
 from horizon_bo.study.trials import Suggestion
@@ -156,6 +157,22 @@ def suggestion_from(record: Mapping[str, Any]) -> Suggestion:
     """The suggestion that `suggestion_record` described."""
     given = {k: tuple(v) if isinstance(v, list) else v for k, v in record.items()}
     return Suggestion(**{**given, "scale": Scale(**record["scale"])})
+
+
+def default_folder(study: str) -> Path:
+    """Where a study's runs are kept unless the user says otherwise: beside it."""
+    place = address_of(study)
+    if "://" in study or place.path is None:
+        raise InvalidObjectiveError(
+            f"{place.shown} is a URL and no folder was given, expected a place for its runs; "
+            "name one with --folder"
+        )
+    return place.path.with_suffix(".runs" if place.study is None else f".{place.study}.runs")
+
+
+def known_folder(study: str, folder: str | None) -> Path | None:
+    """Where a study's runs are kept, by what the user says or else beside it, if that is known."""
+    return None if folder is None and "://" in study else Path(folder or default_folder(study))
 
 
 def tail(path: Path) -> str:

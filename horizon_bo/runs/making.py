@@ -158,5 +158,5 @@ def gpu_hours(tuner: Tuner, folder: str | PathLike[str] | None = None) -> GpuHou
             it only what scales say of their `tokens_per_second` counts.
     """
     best = tuner.recommend()
-    known = () if folder is None else reached(tuner.study, Path(folder))
+    known = reached(tuner.study, None if folder is None else Path(folder))
     return cost.gpu_hours(tuner.study, known, best.expected_overhead)

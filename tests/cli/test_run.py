@@ -14,7 +14,7 @@ from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from horizon_bo.cli.app import app
-from horizon_bo.cli.run import default_folder
+from horizon_bo.runs.folder import default_folder
 from horizon_bo.tuner import HorizonTuner
 from tests.bowl import bowl
 from tests.studies import small_tuner, tuner_with_pending

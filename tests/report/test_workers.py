@@ -30,7 +30,7 @@ def test_what_tuning_costs_is_beside_the_flops_and_above_the_config():
     }
     assert page.json("recommendation")["gpu_hours"] == asdict(cost)
     target = 8 * study.target.flops / FAST.flops(4e5) / 3600
-    assert f"# about {target:.3g} GPU-hours; tuning took 5.56\n" in config_text(
+    assert f"# about {target:,.0f} GPU-hours; tuning took 5.56\n" in config_text(
         figures, "runs.db", cost
     )
     assert "GPU" not in config_text(figures, "runs.db")

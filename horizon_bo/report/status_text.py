@@ -1,4 +1,4 @@
-"""Status view: how are the runs of a study and what is believed written in a terminal?"""
+"""Status text: how are the runs of a study and what is believed written in a terminal?"""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
