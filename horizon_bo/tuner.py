@@ -2,8 +2,7 @@
 
 `HorizonTuner` is a thin shell around pure functions (`study.changes`, `core.policy`): it holds a
 `Study`, swaps it for another when something happens, and writes what happened to disk before it
-returns. What reads tables is imported where a table is read, since pandas takes as long to load as
-a recommendation takes to work out.
+returns. What reads tables is imported where a table is read, since pandas takes long to load.
 """
 
 from collections.abc import Callable, Mapping, Sequence

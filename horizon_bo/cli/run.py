@@ -162,8 +162,7 @@ def run(
         tuner = HorizonTuner.open(study)
         place = Path(folder or default_folder(study))
         if cancel:
-            _cancelled(tuner, place, on)
-            return
+            return _cancelled(tuner, place, on)
         report = _looped(
             tuner,
             objective_of(tuner, command, text or [], recipe, builtin=builtin),
