@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -162,7 +162,7 @@ def run(
         tuner = HorizonTuner.open(study)
         place = Path(folder or default_folder(study))
         if cancel:
-            return _cancelled(tuner, place, on)
+            _cancelled(tuner, place, on)
         report = _looped(
             tuner,
             objective_of(tuner, command, text or [], recipe, builtin=builtin),
@@ -224,14 +224,15 @@ def _target(train_target: bool, settings: str | None) -> dict[str, Any]:
     return {"train_target": train_target, "target_settings": given}
 
 
-def _cancelled(tuner: "HorizonTuner", folder: Path, on: str) -> None:
-    """End what an earlier loop left on a cluster and say which runs that were."""
+def _cancelled(tuner: "HorizonTuner", folder: Path, on: str) -> NoReturn:
+    """End what an earlier loop left on a cluster, say which runs that were, and exit."""
     from horizon_bo.runs.leftover import cancel_left_over
     from horizon_bo.runs.plan import RunPlan
 
     names = cancel_left_over(tuner.study, folder, RunPlan(on=on))
     which = f" ({', '.join(names)})" if names else ""
     typer.echo(f"{len(names)} runs were under way and are ended{which}; they stay pending")
+    raise typer.Exit
 
 
 def _resources(text: str | None) -> dict[str, str]:
