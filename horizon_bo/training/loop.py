@@ -15,15 +15,15 @@ import torch
 from torch import Tensor
 
 from horizon_bo.training import checkpoint
+from horizon_bo.training.accelerator import compute
 from horizon_bo.training.averaging import averages
 from horizon_bo.training.checkpoint import Progress
 from horizon_bo.training.config import RunConfig
 from horizon_bo.training.corpus import Corpus, batches, held_out
 from horizon_bo.training.flops import flops_per_token, peak_flops
-from horizon_bo.training.model import Losses, started, transformer
+from horizon_bo.training.model import started, transformer
 from horizon_bo.training.optimizers import (
     Muon,
-    adamw_step,
     clipped,
     factors,
     new_state,
@@ -95,39 +95,34 @@ class Training:
         state = new_state(started(layout, config.seeds).to(device))
         means = averages(config.averagings, self.table.readings, state.theta)
         self.progress = Progress(state, means, [])
-        self.loss = self._fast_loss()
+        self.compute = compute(self.net, device)
         self.muon: Muon | None = None
-
-    def _fast_loss(self) -> Callable[[Tensor, Tensor], Losses]:
-        if not self.device.startswith("cuda"):
-            return self.net.loss
-        compiled = torch.compile(self.net.loss)
-        return lambda theta, text: compiled(theta.bfloat16(), text)
 
     def step(self, text: Tensor, share: float) -> Tensor:
         """One optimizer step at a share of the peak rate; the training loss of each run."""
         state, recipe = self.progress.state, self.config.recipe
-        leaf = state.theta.detach().requires_grad_()
-        losses = self.loss(leaf, text)
+        leaf = state.theta.detach().to(self.compute.precision).requires_grad_()
+        losses = self.compute.loss(leaf, text)
         (gradient,) = torch.autograd.grad((losses.nats + losses.extra).sum(), leaf)
         state.step += 1
-        gradient = clipped(gradient, recipe.clip)
         rate = self.peak * share
         if recipe.optimizer == "muon":
             if self.muon is None:
                 self.muon = Muon(state, self.net.layout, recipe)
-            self.muon.step(state, gradient, rate, self.factors, recipe)
+            clip = clipped(gradient, recipe.clip)
+            self.muon.step(state, clip, rate, self.factors, recipe)
         else:
-            adamw_step(state, gradient, rate, self.factors, recipe)
-        return losses.nats.detach()
+            self.compute.update(state, gradient, rate, self.factors, recipe)
+        return losses.nats.detach().clone()  # the next replay writes where this one wrote
 
     @torch.no_grad()
     def evaluate(self, theta: Tensor) -> Tensor:
         """Held-out loss of each run, nats per token."""
+        theta = theta.to(self.compute.precision)
         total = torch.zeros(len(theta), dtype=torch.float64, device=self.device)
         for rows in self.held_out.split(_EVAL_ROWS):
             text = rows.expand(len(theta), -1, -1)
-            total += self.loss(theta, text).nats.double() * len(rows)
+            total += self.compute.loss(theta, text).nats.double() * len(rows)
         return total / len(self.held_out)
 
     def advance(self, share: float) -> None:
@@ -135,6 +130,8 @@ class Training:
         began = time.perf_counter()
         progress, context = self.progress, self.config.model.context
         text = batches(self.text, self.config.seeds, progress.state.step, self.rows, context)
+        if self.device.startswith("cuda"):
+            text = text.pin_memory()  # or the copy waits for all work before it
         loss = self.step(text.to(self.device, non_blocking=True), share)
         smooth = loss if progress.smooth is None else progress.smooth.lerp(loss, _SMOOTHING)
         progress.smooth = smooth

@@ -44,7 +44,8 @@ def new_state(theta: Tensor) -> State:
 
 
 def clipped(gradient: Float[Tensor, "run weight"], most: float | None) -> Tensor:
-    """The gradient of each run with its norm cut to `most`."""
+    """The gradient of each run in float32, with its norm cut to `most`."""
+    gradient = gradient.float()
     if most is None:
         return gradient
     norm = gradient.norm(dim=1, keepdim=True)
@@ -103,6 +104,17 @@ def adamw_step(
     update = (first / bias1).div_((second / bias2).sqrt_().add_(own.eps))
     update.add_(own.decay * theta).mul_(own.rate)
     theta.sub_(update.mul_(rate))
+
+
+def clipped_step(
+    state: State,
+    gradient: Float[Tensor, "run weight"],
+    rate: Float[Tensor, "run 1"],
+    own: Factors,
+    recipe: Recipe,
+) -> None:
+    """One step of AdamW on the whole buffer, the gradient of each run clipped before."""
+    adamw_step(state, clipped(gradient, recipe.clip), rate, own, recipe)
 
 
 class Muon:
