@@ -1,7 +1,7 @@
 """Loop: what losses does a run reach, at its end, on its branches and under averaged weights?
 
-A run is bitwise repeatable on one platform, thread count and device, and goes on from its last
-checkpoint as if it had never stopped.
+On a CPU a run is bitwise repeatable on one platform and thread count, and goes on from its last
+checkpoint as if it had never stopped; a GPU repeats it to about four digits.
 """
 
 import math
