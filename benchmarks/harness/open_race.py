@@ -26,14 +26,14 @@ from benchmarks.emulators.emulator import Emulator, read
 from benchmarks.harness.bench import provenance
 from benchmarks.harness.methods import entries, missing
 from benchmarks.problems.continuous import TARGETS, Contest, Target
+from benchmarks.problems.trained import TrainedContest
 from benchmarks.rivals.protocol import Answer, Job, Point, Rival
 from horizon_bo.core import policy
 from horizon_bo.core.inference import believe
 from horizon_bo.errors import BudgetExhaustedError
 from horizon_bo.evaluation.replays import append_line, read_lines
 from horizon_bo.evaluation.score import outcome
-from horizon_bo.study.horizons import training_flops
-from horizon_bo.study.trials import LoggedRun, Study, Trial
+from horizon_bo.study.trials import Study, Trial
 
 #: Told to every method, in target runs.
 BUDGET = 0.10
@@ -131,13 +131,13 @@ def named(method: str) -> tuple[str, float]:
     return name, float(told) if told else BUDGET
 
 
-def race(contest: Contest, method: str) -> Iterator[dict[str, Any]]:
+def race(contest: Contest | TrainedContest, method: str) -> Iterator[dict[str, Any]]:
     """The states of one race in order; the last one says `final`, and why where it failed."""
     name, budget = named(method)
     study = contest.study(budget)
     header = {
         "case": contest.target.name,
-        "group": contest.emulator.group,
+        "group": contest.group,
         "recipe": contest.target.recipe,
         "prior_center": contest.guess,
         "method": method,
@@ -153,7 +153,7 @@ def race(contest: Contest, method: str) -> Iterator[dict[str, Any]]:
             seconds = time.process_time() - began
             over = move.answer["stop"] or len(study.trials) >= MOST_RUNS
             asked = None if over else move.proposal
-            run = None if asked is None else _made(contest, study, asked)
+            run = None if asked is None else contest.made(study, asked)
             yield {
                 **header,
                 **_state(contest, study, move, run is None),
@@ -167,7 +167,9 @@ def race(contest: Contest, method: str) -> Iterator[dict[str, Any]]:
         yield {**header, "step": len(study.trials), "final": True, "error": said}
 
 
-def _state(contest: Contest, study: Study, move: Move, done: bool) -> dict[str, Any]:
+def _state(
+    contest: Contest | TrainedContest, study: Study, move: Move, done: bool
+) -> dict[str, Any]:
     spent = study.spent / study.target.flops
     state = {
         "target_params": contest.target.params,
@@ -190,35 +192,6 @@ def _short(value: Any) -> Any:
     if isinstance(value, float):
         return float(f"{value:.6g}")
     return [_short(part) for part in value] if isinstance(value, list | tuple) else value
-
-
-def _made(contest: Contest, study: Study, asked: Point) -> Trial | None:
-    """The run that was asked for, kept inside what is on offer and what is left of the budget."""
-    space = contest.space
-    assert isinstance(space.tokens, tuple)
-    low, high = space.learning_rate
-    sizes = [scale.params for scale in space.scales]
-    params = min(max(asked.params, sizes[0]), sizes[-1])
-    tokens = min(max(asked.tokens, space.tokens[0]), space.tokens[1])
-    tokens = min(tokens, study.affordable / training_flops(params, 1.0))
-    if tokens < space.tokens[0] * (1 - 1e-9):
-        return None
-    rate = min(max(asked.learning_rate, low), high)
-    batch = contest.target.batch_tokens
-    place = (rate, params, tokens, batch)
-    repeat = sum(
-        (t.learning_rate, t.params, t.tokens, t.batch_tokens) == place for t in study.trials
-    )
-    loss = contest.world.run(*place, repeat)
-    run = LoggedRun(
-        learning_rate=rate,
-        params=params,
-        tokens=tokens,
-        batch_tokens=batch,
-        loss=loss,
-        diverged=loss is None,
-    )
-    return study.trial_from(run, trial_id=len(study.trials), charged=True)
 
 
 @cache

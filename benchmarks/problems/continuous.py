@@ -19,8 +19,8 @@ import numpy as np
 from benchmarks.emulators.emulator import Emulator, World
 from benchmarks.rivals.protocol import Job, Point
 from horizon_bo.evaluation.cases import Case
-from horizon_bo.study.horizons import Horizon, Scale, SearchSpace
-from horizon_bo.study.trials import Study
+from horizon_bo.study.horizons import Horizon, Scale, SearchSpace, training_flops
+from horizon_bo.study.trials import LoggedRun, Study, Trial
 
 #: The cheapest run on offer, in target runs, and the largest size and length, of the target's.
 CHEAPEST, LARGEST = 1e-4, 0.5
@@ -78,6 +78,11 @@ class Contest:
         """The truth."""
         return self.emulator.world(self.seed)
 
+    @property
+    def group(self) -> str:
+        """Of recipes, whose targets are not independent."""
+        return self.emulator.group
+
     @cached_property
     def horizon(self) -> Horizon:
         """The target run."""
@@ -129,32 +134,43 @@ class Contest:
 
     def job(self, budget: float) -> Job:
         """The same for rivals: a lattice through the guess, and leave to run what lies between."""
-        space = self.space
-        assert isinstance(space.tokens, tuple)
-        low, high = self.rates
-        steps = [math.log2(end / self.guess) / RATE_OCTAVES for end in (low, high)]
-        first, last = math.ceil(steps[0] - 1e-9), math.floor(steps[1] + 1e-9)
-        inner = [self.guess * 2 ** (RATE_OCTAVES * k) for k in range(first, last + 1)]
-        points = tuple(
-            Point(
-                learning_rate=rate,
-                params=scale.params,
-                tokens=tokens,
-                batch_tokens=self.target.batch_tokens,
-            )
-            for scale in space.scales
-            for tokens in _geometric(*space.tokens, TOKEN_OCTAVES)
-            for rate in inner
-        )
         return Job(
             target=self.horizon,
-            points=points,
+            points=offered(self.space, self.guess, self.target.batch_tokens),
             budget=budget * self.horizon.flops,
             prior_center=self.guess,
             divergence_loss=_PENALTY * self._worst,
             seed=self.seed,
             between=True,
         )
+
+    def made(self, study: Study, asked: Point) -> Trial | None:
+        """The run that was asked for, kept inside what is on offer and can be paid."""
+        space = self.space
+        assert isinstance(space.tokens, tuple)
+        low, high = space.learning_rate
+        sizes = [scale.params for scale in space.scales]
+        params = min(max(asked.params, sizes[0]), sizes[-1])
+        tokens = min(max(asked.tokens, space.tokens[0]), space.tokens[1])
+        tokens = min(tokens, study.affordable / training_flops(params, 1.0))
+        if tokens < space.tokens[0] * (1 - 1e-9):
+            return None
+        rate = min(max(asked.learning_rate, low), high)
+        batch = self.target.batch_tokens
+        place = (rate, params, tokens, batch)
+        repeat = sum(
+            (t.learning_rate, t.params, t.tokens, t.batch_tokens) == place for t in study.trials
+        )
+        loss = self.world.run(*place, repeat)
+        run = LoggedRun(
+            learning_rate=rate,
+            params=params,
+            tokens=tokens,
+            batch_tokens=batch,
+            loss=loss,
+            diverged=loss is None,
+        )
+        return study.trial_from(run, trial_id=len(study.trials), charged=True)
 
     @cached_property
     def _worst(self) -> float:
@@ -189,6 +205,30 @@ class Contest:
             target_tokens=self.target.tokens,
             truth=self.truth,
         )
+
+
+def offered(
+    space: SearchSpace, guess: float | None, batch_tokens: float | None
+) -> tuple[Point, ...]:
+    """A lattice of runs for those who list them: sizes, lengths, and rates through the guess."""
+    assert isinstance(space.tokens, tuple)
+    low, high = space.learning_rate
+    center = guess or math.sqrt(low * high)
+    steps = [math.log2(end / center) / RATE_OCTAVES for end in (low, high)]
+    first, last = math.ceil(steps[0] - 1e-9), math.floor(steps[1] + 1e-9)
+    rates = [center * 2 ** (RATE_OCTAVES * k) for k in range(first, last + 1)]
+    return tuple(
+        Point(
+            learning_rate=rate,
+            params=scale.params,
+            tokens=tokens,
+            batch_tokens=batch_tokens,
+            flops=scale.flops(tokens),
+        )
+        for scale in space.scales
+        for tokens in _geometric(*space.tokens, TOKEN_OCTAVES)
+        for rate in rates
+    )
 
 
 def _geometric(low: float, high: float, octaves: float) -> list[float]:

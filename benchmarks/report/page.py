@@ -18,7 +18,7 @@ import typer
 
 from benchmarks.harness import bench
 from benchmarks.harness.ablations import ABLATIONS
-from benchmarks.measurements import averaging, checks, exponents, inputs, proof
+from benchmarks.measurements import averaging, checks, exponents, for_real, inputs, proof
 from benchmarks.problems.synthetic import KINDS
 from benchmarks.report import crowd_view
 from benchmarks.report.standings import Replay, at_centers, load, twice
@@ -125,6 +125,7 @@ def main(
     parts = {
         **standings(replays, known),
         "proof": proof.table(),
+        "real": for_real.table(),
         "exponents": exponents.text(),
         "averaging": averaging.table(),
         "inputs": inputs.table(),
