@@ -17,7 +17,6 @@ from horizon_bo.core.batch.choice import settled
 from horizon_bo.core.checks.check import Expectation
 from horizon_bo.core.checks.rehearsal import Check
 from horizon_bo.core.inference import Belief, believe
-from horizon_bo.core.threads import one_thread
 from horizon_bo.errors import BudgetExhaustedError, InvalidSpaceError
 from horizon_bo.learning.kept import read_prior
 from horizon_bo.runs import making
@@ -29,6 +28,7 @@ from horizon_bo.store.checks import check
 from horizon_bo.store.events import StoredStudy, StudyStore, recorded
 from horizon_bo.store.opening import create_study, names_study, study_store
 from horizon_bo.store.suggesting import suggested, working_out
+from horizon_bo.store.threads import one_thread
 from horizon_bo.study import changes, imports
 from horizon_bo.study.branches import run_of
 from horizon_bo.study.extension import for_target, summary

@@ -2,7 +2,7 @@
 
 from dataclasses import fields
 
-import torch
+import numpy as np
 from hypothesis import strategies as st
 
 from horizon_bo.core.laws import HorizonLaw
@@ -15,10 +15,9 @@ def within(name: str, width: float = 3.0) -> st.SearchStrategy[float]:
     return st.floats(prior.location - width * prior.scale, prior.location + width * prior.scale)
 
 
-def tensors(size: int, low: float, high: float) -> st.SearchStrategy[torch.Tensor]:
+def vectors(size: int, low: float, high: float) -> st.SearchStrategy[np.ndarray]:
     """Vectors of that size with entries in a range."""
-    entries = st.lists(st.floats(low, high), min_size=size, max_size=size)
-    return entries.map(lambda values: torch.tensor(values, dtype=torch.float64))
+    return st.lists(st.floats(low, high), min_size=size, max_size=size).map(np.array)
 
 
 laws = st.builds(
@@ -27,5 +26,5 @@ laws = st.builds(
     tokens_exponent=st.floats(0.05, 1.0),
     **{f.name: within(f.name) for f in fields(HorizonLaw) if not f.name.endswith("_exponent")},
 )
-log_units = st.floats(-7.0, 7.0).map(lambda v: torch.tensor(v, dtype=torch.float64))
+log_units = st.floats(-7.0, 7.0).map(np.asarray)
 seeds = st.integers(0, 2**31 - 1)

@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 
 import pytest
-import torch
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from horizon_bo import Horizon, Scale, SearchSpace, Suggestion
 from horizon_bo.errors import (
@@ -206,18 +206,21 @@ def test_every_deliberate_error_is_caught_by_one_base():
     assert SPACE.scales[0].flops(TARGET.tokens) == 6 * 6e7 * 2e10
 
 
+def blas_threads() -> list[int]:
+    """Threads of each library of linear algebra."""
+    return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+
 def test_the_callers_number_of_threads_changes_nothing_and_is_kept():
     answers = []
     for threads in (1, 2):
-        before = torch.get_num_threads()
-        torch.set_num_threads(threads)
-        try:
+        with threadpool_limits(threads, user_api="blas"):
+            before = blas_threads()
             session = small_tuner()
             session.observe(session.suggest(), loss=3.0)
             answers.append(session.recommend())
-            assert torch.get_num_threads() == threads
-        finally:
-            torch.set_num_threads(before)
+            assert blas_threads() == before
+            assert set(before) == {threads}
     assert answers[0] == answers[1]
 
 

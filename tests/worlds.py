@@ -4,7 +4,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
+from scipy.special import ndtr
 
 from horizon_bo import LoggedRun
 from horizon_bo.core.points import Points, Runs, assign_cells
@@ -24,16 +26,16 @@ def runs_at(
     """Runs at rates and log scales; without `loss` all are 1, NaN means diverged."""
     count = len(log_lr)
     points = Points(
-        torch.tensor(log_lr, dtype=torch.float64),
-        torch.tensor(log_scales, dtype=torch.float64).reshape(count, 3),
-        torch.tensor(source or [0] * count, dtype=torch.long),
+        np.array(log_lr, dtype=float),
+        np.array(log_scales, dtype=float).reshape(count, 3),
+        np.array(source or [0] * count, dtype=int),
     )
     cell, cells = assign_cells(points)
     return Runs(
         points=points,
-        loss=torch.tensor(loss or [1.0] * count, dtype=torch.float64),
-        variance=torch.full((count,), known_sd**2, dtype=torch.float64),
-        count=torch.ones(count, dtype=torch.float64),
+        loss=np.array(loss or [1.0] * count, dtype=float),
+        variance=np.full(count, known_sd**2),
+        count=np.ones(count),
         cell=cell,
         cells=cells,
     )
@@ -43,8 +45,8 @@ def runs_at(
 class World:
     """Runs whose coefficients, cell departures and noise factors were drawn from the priors."""
 
-    z: torch.Tensor  # 1 coordinate
-    departures: torch.Tensor  # 1 3 cell
+    z: np.ndarray  # 1 coordinate
+    departures: np.ndarray  # 1 3 cell
     runs: Runs
 
 
@@ -56,27 +58,26 @@ def drawn_world(
     spread: float = 3.0,
 ) -> World:
     """A world drawn from the model: coefficients, departures, Student-t noise and divergences."""
-    generator = torch.Generator().manual_seed(seed)
-    uniform = lambda *shape: torch.rand(*shape, generator=generator, dtype=torch.float64)  # noqa: E731
-    normal = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)  # noqa: E731
-    offered = torch.cat([-1 - 2 * uniform(cells, 2), 0.7 * normal(cells, 1)], 1)
-    log_scales = offered[torch.arange(runs) % cells]
-    center = priors["log_optimum"].location
-    blank = runs_at((center + spread * (uniform(runs) - 0.5)).tolist(), log_scales.tolist())
-    z = normal(1, len(priors))
-    c = coefficients(z, priors)
-    fit = condition(z, torch.ones(1, runs, dtype=torch.float64), blank, priors)
-    root = cell_root(c, blank)
-    departures = (root @ normal(1, 3, root.shape[-1], 1)).squeeze(-1)
-    mean = fit.expected(departures[:, :, blank.cell].mT, blank)[0]
-    half = torch.full((runs,), NOISE_FREEDOM / 2, dtype=torch.float64)
-    noise_scale = NOISE_FREEDOM / 2 / torch._standard_gamma(half, generator=generator)
-    noise = (fit.features.variance[0] * noise_scale).sqrt() * normal(runs)
-    score = (
-        blank.points.log_lr - c.law.log_optimal_lr(*blank.points.log_scales.unbind(-1)) - c.cliff
+    generator = np.random.default_rng(seed)
+    offered = np.concat(
+        [-1 - 2 * generator.random((cells, 2)), 0.7 * generator.standard_normal((cells, 1))], 1
     )
-    diverged = uniform(runs) < torch.special.ndtr(score / CLIFF_WIDTH)
-    loss = torch.where(diverged, math.nan, mean + noise)
+    log_scales = offered[np.arange(runs) % cells]
+    center = priors["log_optimum"].location
+    blank = runs_at(
+        (center + spread * (generator.random(runs) - 0.5)).tolist(), log_scales.tolist()
+    )
+    z = generator.standard_normal((1, len(priors)))
+    c = coefficients(z, priors)
+    fit = condition(z, np.ones((1, runs)), blank, priors)
+    root = cell_root(c, blank)
+    departures = (root @ generator.standard_normal((1, 3, root.shape[-1], 1)))[..., 0]
+    mean = fit.expected(departures[:, :, blank.cell], blank)[0]
+    noise_scale = NOISE_FREEDOM / 2 / generator.standard_gamma(NOISE_FREEDOM / 2, runs)
+    noise = np.sqrt(fit.features.variance[0] * noise_scale) * generator.standard_normal(runs)
+    score = blank.points.log_lr - c.law.log_optimal_lr(*blank.points.log_scales.T) - c.cliff
+    diverged = generator.random(runs) < ndtr(score / CLIFF_WIDTH)
+    loss = np.where(diverged, math.nan, mean + noise)
     return World(z, departures, replace(blank, loss=loss))
 
 

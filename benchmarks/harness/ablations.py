@@ -21,6 +21,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import torch
 
 from horizon_bo.core import policy, surrogate
@@ -28,13 +29,11 @@ from horizon_bo.core.botorch import HorizonModel, RegretReductionPerCost
 from horizon_bo.core.inference import Belief, believe, believe_with, placed
 from horizon_bo.core.linearized import Known
 from horizon_bo.core.points import Candidates, Runs
-from horizon_bo.core.priors import Prior
+from horizon_bo.core.priors import Prior, Priors
 from horizon_bo.core.sampler import Posterior, sample
 from horizon_bo.core.surrogate import condition
 from horizon_bo.evaluation.replay import Method, suggested_row
 from horizon_bo.study.trials import Study, Trial
-
-Priors = Mapping[str, Prior]
 
 #: A coefficient that is held: its scale cannot be zero, because coordinates are divided by nothing.
 _HELD = 1e-6
@@ -45,36 +44,35 @@ _WIDER = 1.5
 
 
 def _no_law(priors: Priors) -> Priors:
-    slopes = [name for name in priors if "_per_" in name and not name.startswith("noise")]
+    slopes = [name for name in priors.names if "_per_" in name and not name.startswith("noise")]
     held = {name: Prior(0.0, _HELD) for name in slopes}
-    return {**priors, **held, "log_drift_sd": Prior(math.log(0.6), 0.5)}
+    return priors.held({**held, "log_drift_sd": Prior(math.log(0.6), 0.5)})
 
 
 def _no_drift(priors: Priors) -> Priors:
-    return {**priors, "log_drift_sd": Prior(-12.0, _HELD)}
+    return priors.held({"log_drift_sd": Prior(-12.0, _HELD)})
 
 
 def _wide_exponents(priors: Priors) -> Priors:
     names = ("optimum_per_params", "optimum_per_tokens")
-    wide = {n: priors[n]._replace(scale=_WIDER * priors[n].scale) for n in names}
-    return {**priors, **wide}
+    return priors.held({n: priors[n]._replace(scale=_WIDER * priors[n].scale) for n in names})
 
 
 def _as_it_is(priors: Priors) -> Priors:
     return priors
 
 
-def _likeliest_sampled(runs: Runs, priors: Priors, generator: torch.Generator) -> Posterior:
+def _likeliest_sampled(runs: Runs, priors: Priors, generator: np.random.Generator) -> Posterior:
     """The posterior shrunk to its likeliest set; before the first run all sets are alike."""
     posterior = sample(runs, priors, generator)
     return _likeliest(posterior, runs, priors) if len(runs) else posterior
 
 
 def _likeliest(posterior: Posterior, runs: Runs, priors: Priors) -> Posterior:
-    density = posterior.fit.log_likelihood - posterior.z.square().sum(-1) / 2
+    density = posterior.fit.log_likelihood - (posterior.z**2).sum(-1) / 2
     best = int(density.argmax())
-    z = posterior.z[best].expand_as(posterior.z).contiguous()
-    noise_scale = posterior.noise_scale[best].expand_as(posterior.noise_scale).contiguous()
+    z = np.tile(posterior.z[best], (len(posterior.z), 1))
+    noise_scale = np.tile(posterior.noise_scale[best], (len(z), 1))
     return replace(
         posterior, z=z, noise_scale=noise_scale, fit=condition(z, noise_scale, runs, priors)
     )
@@ -99,10 +97,10 @@ def _without_bend(method: Method) -> Method:
 def greedy_row(study: Study, belief: Belief, pool: Sequence[Trial]) -> Trial | None:
     """The row with the largest fall of expected regret per FLOP by itself."""
     points = placed(study, pool, belief.recipes)
-    cost = torch.tensor([trial.flops for trial in pool], dtype=torch.float64)
-    none = Candidates(points, cost).select(torch.empty(0, dtype=torch.long))
-    rows = torch.cat([points.log_lr[:, None], points.log_scales], 1)
-    prices = dict(zip(map(tuple, rows.tolist()), cost.log().tolist(), strict=True))
+    cost = np.array([trial.flops for trial in pool])
+    none = Candidates(points, cost).select(np.empty(0, dtype=int))
+    rows = torch.tensor(np.column_stack([points.log_lr, points.log_scales]))
+    prices = dict(zip(map(tuple, rows.tolist()), np.log(cost).tolist(), strict=True))
     worth = RegretReductionPerCost(
         HorizonModel(belief),
         Known(belief.posterior, belief.runs, none),
@@ -114,7 +112,7 @@ def greedy_row(study: Study, belief: Belief, pool: Sequence[Trial]) -> Trial | N
 
 def _ours_with(
     priors_of: Callable[[Priors], Priors],
-    sampler: Callable[[Runs, Priors, torch.Generator], Posterior] = sample,
+    sampler: Callable[[Runs, Priors, np.random.Generator], Posterior] = sample,
 ) -> Method:
     """The tuner under other priors, or with another sampler."""
     believe = partial(believe_with, priors_of=priors_of, sampler=sampler)

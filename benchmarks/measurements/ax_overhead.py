@@ -138,7 +138,10 @@ def main() -> None:
     import torch
     from ax.utils.common.logger import set_ax_logger_levels
 
+    from horizon_bo.store.threads import keep_to_one_thread
+
     torch.set_num_threads(1)
+    keep_to_one_thread()
     set_ax_logger_levels(logging.ERROR)
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False

@@ -33,6 +33,7 @@ from benchmarks.problems.worlds import (
 )
 from horizon_bo import Horizon, HorizonTuner, Scale, SearchSpace, Suggestion
 from horizon_bo.errors import BudgetExhaustedError
+from horizon_bo.store.threads import keep_to_one_thread
 
 #: Models that can be built, by problem: a ladder, or one size only, of which few runs fit.
 SIZES = {"ladder": (3e7, 6e7, 1.2e8, 2.5e8), "one size": (2.5e8,)}
@@ -122,9 +123,7 @@ def main(
 
     Example: python -m benchmarks.measurements.branches branches.jsonl --count 12
     """
-    import torch
-
-    torch.set_num_threads(1)
+    keep_to_one_thread()
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
     ).stdout.strip()
@@ -145,7 +144,7 @@ def main(
             "method": method,
             "wall_s": time.perf_counter() - began,
             "commit": commit,
-            "torch": version("torch"),
+            "numpy": version("numpy"),
             "machine": platform.machine(),
         }
         with out.open("a") as file:

@@ -28,10 +28,10 @@ from horizon_bo.core.checks.check import decide_rung, expected, side_rates
 from horizon_bo.core.checks.rehearsal import verdict
 from horizon_bo.core.decision import decide
 from horizon_bo.core.inference import believe
-from horizon_bo.core.threads import one_thread
 from horizon_bo.evaluation.cases import Case, Problem, load_cases, load_problem
 from horizon_bo.evaluation.replays import append_line
 from horizon_bo.evaluation.score import AT_STOP, group_of, state_at
+from horizon_bo.store.threads import one_thread
 from horizon_bo.study.trials import Study, Trial
 
 RESULTS = Path(__file__).parents[1] / "results"

@@ -30,12 +30,12 @@ import typer
 from horizon_bo.core import policy
 from horizon_bo.core.decision import decide
 from horizon_bo.core.inference import Belief, believe
-from horizon_bo.core.threads import one_thread
 from horizon_bo.errors import BudgetExhaustedError
 from horizon_bo.evaluation.cases import Case, Problem, load_cases, load_problem
 from horizon_bo.evaluation.replay import affordable
 from horizon_bo.evaluation.score import outcome
 from horizon_bo.store.claims import LEASE_S
+from horizon_bo.store.threads import one_thread
 from horizon_bo.study.trials import Study, Suggestion, Trial
 
 RESULTS = Path(__file__).parents[1] / "results" / "crowd.jsonl"

@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
+from scipy.special import logsumexp
+from scipy.stats import t as student_t
 
 from benchmarks.measurements.bowls import vertex
 from horizon_bo.core.decision import decide
@@ -180,8 +181,8 @@ def log_losses(study: Study, belief: Belief, hidden: Sequence[Trial]) -> np.ndar
     posterior = belief.posterior.with_recipes(len(recipes) - len(belief.recipes))
     points, runs = placed(study, hidden, recipes), belief.runs
     cells = Cells(
-        torch.cat([runs.cells.log_scales, points.log_scales]),
-        torch.cat([runs.cells.source, points.source]),
+        np.concat([runs.cells.log_scales, points.log_scales]),
+        np.concat([runs.cells.source, points.source]),
     )
     fit = condition(
         posterior.z, posterior.noise_scale, replace(runs, cells=cells), posterior.priors
@@ -189,11 +190,11 @@ def log_losses(study: Study, belief: Belief, hidden: Sequence[Trial]) -> np.ndar
     drawn = draw_departures(fit, study_generator(study, BELIEF), _DRAWS)[..., len(runs.cells) :]
     c = fit.coefficients
     at = features(c, points)
-    mean = level_mean(c, points.log_scales) + at.mean + (at.basis * drawn.mT).sum(-1)
-    noise = torch.distributions.StudentT(NOISE_FREEDOM, mean, at.variance.sqrt())
-    loss = torch.tensor([trial.loss for trial in hidden], dtype=torch.float64) / belief.loss_scale
-    density = noise.log_prob(loss).flatten(0, 1)
-    return -(density.logsumexp(0) - math.log(len(density)) - math.log(belief.loss_scale)).numpy()
+    mean = level_mean(c, points.log_scales) + at.mean + (at.basis * drawn).sum(-2)
+    loss = np.array([trial.loss for trial in hidden]) / belief.loss_scale
+    density = student_t.logpdf(loss, NOISE_FREEDOM, mean, np.sqrt(at.variance))
+    density = density.reshape(-1, len(hidden))
+    return math.log(len(density)) + math.log(belief.loss_scale) - logsumexp(density, 0)
 
 
 def measure(out: Path) -> None:

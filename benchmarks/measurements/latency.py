@@ -148,15 +148,15 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=5_000, help="rows of the imported table")
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
-    import torch
+    from horizon_bo.store.threads import keep_to_one_thread
 
-    torch.set_num_threads(1)
+    keep_to_one_thread()
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
     ).stdout.strip()
     where = {
         "commit": commit,
-        "torch": version("torch"),
+        "numpy": version("numpy"),
         "python": platform.python_version(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, 1 thread",
     }

@@ -21,12 +21,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import torch
 import typer
 
 from horizon_bo import HorizonTuner, LoggedRun, SearchSpace
 from horizon_bo.core.checks.watch import Curve, watched
 from horizon_bo.runs.builtin import shaped_horizon, shaped_model, shaped_scale
+from horizon_bo.store.threads import keep_to_one_thread
 from horizon_bo.training.config import Recipe, RunConfig
 from horizon_bo.training.corpus import batches, corpus
 from horizon_bo.training.loop import Training, train
@@ -59,8 +61,8 @@ def small_runs() -> tuple[list[LoggedRun], dict[int, Curve]]:
                 tokens=tokens,
             )
             outcome = train(config, corpus(), progress=told.append)
-            seen = torch.tensor([line["tokens"] for line in told], dtype=torch.float64)
-            losses = torch.tensor([line["loss"] for line in told], dtype=torch.float64)
+            seen = np.array([line["tokens"] for line in told], dtype=float)
+            losses = np.array([line["loss"] for line in told], dtype=float)
             for k, reading in enumerate(outcome.readings):
                 curves[len(runs)] = Curve(seen, losses[:, k])
                 place = {"params": model.params, "tokens": tokens, "learning_rate": RATES[k]}
@@ -82,8 +84,8 @@ def large_runs(rates: tuple[float, ...], seed: int) -> list[Curve]:
     for step in range(int(max(SHARES) * TARGET_TOKENS) // BATCH_TOKENS):
         text = batches(run.text, config.seeds, step, run.rows, config.model.context)
         losses.append(run.step(text, trunk_rate(run.table, step)).double())
-    points = torch.stack(losses).unfold(0, STEPS_A_POINT, STEPS_A_POINT).mean(dim=-1)
-    seen = BATCH_TOKENS * STEPS_A_POINT * torch.arange(1, len(points) + 1, dtype=torch.float64)
+    points = torch.stack(losses).unfold(0, STEPS_A_POINT, STEPS_A_POINT).mean(dim=-1).numpy()
+    seen = BATCH_TOKENS * STEPS_A_POINT * np.arange(1.0, len(points) + 1)
     return [Curve(seen, points[:, k]) for k in range(len(rates))]
 
 
@@ -94,6 +96,7 @@ def main(
 ) -> None:
     """Ask `watch` of large runs whose rate is known to be good or too high, a JSON line each."""
     torch.set_num_threads(1)
+    keep_to_one_thread()
     done = (
         {json.loads(line)["seed"] for line in out.read_text().splitlines()}
         if out.exists()

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from ax.generators.base import Generator
 from jaxtyping import Float
@@ -17,7 +18,7 @@ from horizon_bo.core import policy
 from horizon_bo.core.batch.choice import decided, settled
 from horizon_bo.core.botorch import HorizonModel, MatchedModel
 from horizon_bo.core.inference import Belief, believe
-from horizon_bo.core.threads import one_thread
+from horizon_bo.store.threads import one_thread
 from horizon_bo.study.horizons import Scale, SearchSpace
 from horizon_bo.study.records import study_from
 from horizon_bo.study.trials import Study, Suggestion, Trial, log_inputs
@@ -107,9 +108,9 @@ class HorizonGenerator(Generator):
         """What is believed now, as Ax keeps it with each suggested run; spend in target runs."""
         decision = decided(self.study, self.belief)
         scale = self.belief.loss_scale
-        low, high = torch.tensor(decision.log_interval_90, dtype=torch.float64).exp().tolist()
+        low, high = np.exp(decision.log_interval_90).tolist()
         return {
-            "learning_rate": float(torch.tensor(decision.log_lr, dtype=torch.float64).exp()),
+            "learning_rate": float(np.exp(decision.log_lr)),
             "interval_90": [low, high],
             "expected_regret": decision.expected_regret * scale,
             "spent": self.study.spent / self.study.target.flops,
@@ -142,7 +143,7 @@ def _forgetting(study: Study, belief: Belief, ids: frozenset[int]) -> Belief:
     if len(finished) != len(belief.runs.loss):  # many runs were condensed into fewer
         lost = [replace(t, status="failed", loss=None) if t.id in ids else t for t in study.trials]
         return believe(replace(study, trials=tuple(lost)))
-    kept = torch.tensor([trial_id not in ids for trial_id in finished])
+    kept = np.array([trial_id not in ids for trial_id in finished])
     posterior = replace(belief.posterior, noise_scale=belief.posterior.noise_scale[:, kept])
     return replace(belief, runs=belief.runs.select(kept), posterior=posterior)
 

@@ -103,9 +103,9 @@ def learn_prior(
     """
     about = {"optimizer": optimizer, "parametrization": parametrization, "experts": experts}
     with errors_as_exit_codes():
-        from horizon_bo.core.threads import one_thread
         from horizon_bo.learning.kept import write_evidence
         from horizon_bo.learning.learn import learnt, public_recipes
+        from horizon_bo.store.threads import one_thread
 
         recipes = [*(public_recipes(public) if public else ()), *_own(sweeps or (), mapped, about)]
         recipes += _old(from_study or ())

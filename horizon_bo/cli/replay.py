@@ -223,11 +223,10 @@ def _single_case(
 def _replay_all(
     chosen: "Sequence[Case]", methods: Sequence[str], terms: dict[str, Any], out: Path, jobs: int
 ) -> int:
-    import torch
-
     from horizon_bo.evaluation.replays import replay_tasks, run_replays
+    from horizon_bo.store.threads import keep_to_one_thread
 
-    torch.set_num_threads(1)
+    keep_to_one_thread()
     tasks = replay_tasks(chosen, methods, **terms)
     show_progress(run_replays(tasks, out, jobs=jobs), f"{len(tasks)} replays")
     return len(tasks)

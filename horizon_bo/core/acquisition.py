@@ -19,9 +19,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-import torch
+import numpy as np
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
 
 from horizon_bo.core.gains import NO_TRUNKS, Trunks, cautious_reduction, given_trunk
 from horizon_bo.core.linearized import Known, LinearGaussian, linearized
@@ -56,39 +55,46 @@ class Plan:
         )
 
 
-def shortlist(known: Known, candidates: Candidates) -> Int[Tensor, "kept"]:
+def shortlist(known: Known, candidates: Candidates) -> Int[np.ndarray, "kept"]:
     """Positions of the candidates that alone or with one other tell most per FLOP."""
     count = len(candidates)
     if count <= _SHORTLIST:
-        return torch.arange(count)
+        return np.arange(count)
     points = candidates.points
-    keys = torch.cat([points.log_scales, points.source[:, None].to(torch.float64)], 1)
+    keys = np.concat([points.log_scales, points.source[:, None]], 1)
     # candidates of one cell stay together, since their pairs matter most
-    order = torch.unique(keys, dim=0, return_inverse=True)[1].argsort(stable=True)
-    worth = torch.empty(count, dtype=torch.float64)
-    for part in order.split(_SHORTLIST):
+    cell = np.unique(keys, axis=0, return_inverse=True)[1].reshape(-1)
+    order, worth = cell.argsort(kind="stable"), np.empty(count)
+    for part in np.split(order, range(_SHORTLIST, count, _SHORTLIST)):
         offered = candidates.select(part)
         view = linearized(known, offered, _ROUGH)
-        together, alone = _ratios(view, view.covariance, offered.cost, torch.inf)
-        worth[part] = torch.maximum(together.amax(1), alone)
-    return worth.topk(_SHORTLIST).indices.sort().values
+        together, alone = _ratios(view, view.covariance, offered.cost, np.inf)
+        worth[part] = np.maximum(together.max(1), alone)
+    return _largest(worth, _SHORTLIST)
 
 
-def shortlist_trunks(known: Known, candidates: Candidates, trunks: Trunks) -> Int[Tensor, "kept"]:
+def shortlist_trunks(
+    known: Known, candidates: Candidates, trunks: Trunks
+) -> Int[np.ndarray, "kept"]:
     """Positions of the trunks that alone or with one other of their kind tell most per FLOP."""
     if len(trunks) <= _TRUNKS:
-        return torch.arange(len(trunks))
-    worth = torch.empty(len(trunks), dtype=torch.float64)
-    for kind in trunks.kind.unique():
-        part = (trunks.kind == kind).nonzero().squeeze(-1)
+        return np.arange(len(trunks))
+    worth = np.empty(len(trunks))
+    for kind in np.unique(trunks.kind):
+        part = np.flatnonzero(trunks.kind == kind)
         own = trunks.select(part)
         view = linearized(known, candidates.select(own.candidates), _ROUGH)
         pairs, together, alone = _trunk_ratios(
-            view, view.covariance, own.among(own.candidates), torch.inf
+            view, view.covariance, own.among(own.candidates), np.inf
         )
-        best = alone.scatter_reduce(0, pairs.flatten(), together.repeat_interleave(2), "amax")
-        worth[part] = best
-    return worth.topk(_TRUNKS).indices.sort().values
+        np.maximum.at(alone, pairs, together[:, None])
+        worth[part] = alone
+    return _largest(worth, _TRUNKS)
+
+
+def _largest(worth: Float[np.ndarray, "offer"], count: int) -> Int[np.ndarray, "kept"]:
+    """Positions of the largest, ascending."""
+    return np.sort(np.argsort(-worth, kind="stable")[:count])
 
 
 class _Addition(NamedTuple):
@@ -103,7 +109,7 @@ _NOTHING = _Addition(-math.inf, ())
 
 def best_plan(
     view: LinearGaussian,
-    cost: Float[Tensor, "run"],
+    cost: Float[np.ndarray, "run"],
     budget: float,
     repeatable: bool,
     least: int = 1,
@@ -121,8 +127,8 @@ def best_plan(
         trunks: Runs with several branches, numbered past the single ones in the plan.
     """
     covariance, spent = view.covariance, 0.0
-    price = torch.cat([cost, trunks.cost])
-    free = torch.ones(len(cost), dtype=torch.bool)
+    price = np.concat([cost, trunks.cost])
+    free = np.ones(len(cost), dtype=bool)
     index: list[int] = []
     costs: list[float] = []
     regrets: list[float] = []
@@ -134,10 +140,10 @@ def best_plan(
             break
         for unit in picked.units:
             alone = unit < len(cost)
-            runs = torch.tensor([unit]) if alone else trunks.branches_of(unit - len(cost))
+            runs = np.array([unit]) if alone else trunks.branches_of(unit - len(cost))
             covariance = given_trunk(covariance, view.noise, runs)
             spent += float(price[unit])
-            free = free if repeatable else free & (torch.arange(len(cost)) != unit)
+            free = free if repeatable else free & (np.arange(len(cost)) != unit)
             index.append(unit)
             costs.append(spent)
             regrets.append(float((view.curvature * covariance[:, 0, 0]).mean() / 2))
@@ -145,14 +151,18 @@ def best_plan(
 
 
 def _best_addition(
-    view: LinearGaussian, covariance: Tensor, cost: Tensor, budget: float, free: Bool[Tensor, "run"]
+    view: LinearGaussian,
+    covariance: np.ndarray,
+    cost: np.ndarray,
+    budget: float,
+    free: Bool[np.ndarray, "run"],
 ) -> _Addition:
-    index = (free & (cost <= budget)).nonzero().squeeze(-1)
+    index = np.flatnonzero(free & (cost <= budget))
     if not len(index):
         return _NOTHING
     part = view
     if len(index) < covariance.shape[1] - 1:
-        keep = torch.cat([torch.zeros(1, dtype=torch.long), 1 + index])
+        keep = np.append(0, 1 + index)
         covariance = covariance[:, keep][:, :, keep]
         part = LinearGaussian(covariance, view.noise[:, index], view.curvature)
     together, alone = _ratios(part, covariance, cost[index], budget)
@@ -165,9 +175,9 @@ def _best_addition(
 
 
 def _best_trunks(
-    view: LinearGaussian, covariance: Tensor, trunks: Trunks, budget: float, first: int
+    view: LinearGaussian, covariance: np.ndarray, trunks: Trunks, budget: float, first: int
 ) -> _Addition:
-    index = (trunks.cost <= budget).nonzero().squeeze(-1)
+    index = np.flatnonzero(trunks.cost <= budget)
     if not len(index):
         return _NOTHING
     pairs, together, alone = _trunk_ratios(view, covariance, trunks.select(index), budget)
@@ -179,32 +189,33 @@ def _best_trunks(
 
 
 def _trunk_ratios(
-    view: LinearGaussian, covariance: Tensor, trunks: Trunks, budget: float
-) -> tuple[Int[Tensor, "pair 2"], Float[Tensor, "pair"], Float[Tensor, "trunk"]]:
+    view: LinearGaussian, covariance: np.ndarray, trunks: Trunks, budget: float
+) -> tuple[Int[np.ndarray, "pair 2"], Float[np.ndarray, "pair"], Float[np.ndarray, "trunk"]]:
     """Pairs of trunks of one kind, reduction of regret per FLOP by each pair, and by each trunk."""
     weight = view.curvature / 2 / len(view.curvature)
-    own = torch.zeros(trunks.branches.shape[1], dtype=torch.long)
+    own = np.zeros(trunks.branches.shape[1], dtype=int)
     alone = weight @ cautious_reduction(covariance, view.noise, trunks.branches, own) / trunks.cost
-    pairs = (trunks.kind[:, None] == trunks.kind).triu(1).nonzero()
+    pairs = np.argwhere(np.triu(trunks.kind[:, None] == trunks.kind, 1))
     price = trunks.cost[pairs].sum(1)
-    both = trunks.branches[pairs].flatten(1)
-    gain = weight @ cautious_reduction(covariance, view.noise, both, torch.cat([own, own + 1]))
-    return pairs, torch.where(price <= budget, gain / price, -torch.inf), alone
+    both = trunks.branches[pairs].reshape(len(pairs), 2 * len(own))
+    gain = weight @ cautious_reduction(covariance, view.noise, both, np.concat([own, own + 1]))
+    return pairs, np.where(price <= budget, gain / price, -np.inf), alone
 
 
 def _ratios(
-    view: LinearGaussian, covariance: Tensor, cost: Tensor, budget: float
-) -> tuple[Float[Tensor, "run run"], Float[Tensor, "run"]]:
+    view: LinearGaussian, covariance: np.ndarray, cost: np.ndarray, budget: float
+) -> tuple[Float[np.ndarray, "run run"], Float[np.ndarray, "run"]]:
     """Reduction of regret per FLOP by each affordable pair, and by each run alone."""
     gain, single = _pair_gains(view, covariance)
     price = cost[:, None] + cost
-    together = torch.where(price <= budget, gain / price, -torch.inf)
-    return together.fill_diagonal_(-torch.inf), single / cost
+    together = np.where(price <= budget, gain / price, -np.inf)
+    np.fill_diagonal(together, -np.inf)
+    return together, single / cost
 
 
 def _pair_gains(
-    view: LinearGaussian, covariance: Tensor
-) -> tuple[Float[Tensor, "run run"], Float[Tensor, "run"]]:
+    view: LinearGaussian, covariance: np.ndarray
+) -> tuple[Float[np.ndarray, "run run"], Float[np.ndarray, "run"]]:
     """Expected reduction of regret by each pair of candidates and by each alone.
 
         Δ Var = (a_i² S_jj − 2 a_i a_j S_ij + a_j² S_ii) / (S_ii S_jj − S_ij²)
@@ -212,14 +223,17 @@ def _pair_gains(
     with a the covariance with the optimum and S that of the noisy losses.
     """
     effect, own = covariance[:, 0, 1:], covariance[:, 1:, 1:]
-    variance = own.diagonal(dim1=-2, dim2=-1) + view.noise
+    variance = np.einsum("...ii->...i", own) + view.noise
     weight = view.curvature / 2 / len(view.curvature)
-    pairs = torch.zeros_like(own[0])
+    pairs = np.zeros_like(own[0])
     # set by set, since all of them at once leave the processor's cache
-    for k, share in enumerate(weight.tolist()):
+    for k, share in enumerate(weight):
         a, v, among = effect[k], variance[k], own[k]
-        rising = torch.outer(a.square(), v)
-        cross = torch.outer(a, a).mul_(among)
-        determinant = torch.outer(v, v).sub_(among.square())
-        pairs.add_((rising + rising.T).sub_(cross, alpha=2).div_(determinant), alpha=share)
-    return pairs, weight @ (effect.square() / variance)
+        rising = np.outer(share * a**2, v)
+        rising = rising + rising.T
+        rising -= np.outer(2 * share * a, a) * among
+        determinant = np.outer(v, v)
+        determinant -= among**2
+        rising /= determinant
+        pairs += rising
+    return pairs, weight @ (effect**2 / variance)

@@ -7,8 +7,10 @@ that the target's runs are `(log_lr, 0, 0, 0)`. Losses are in the study's unit, 
 """
 
 from collections.abc import Callable
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from botorch.acquisition import AcquisitionFunction
 from botorch.acquisition.objective import PosteriorTransform
@@ -49,9 +51,9 @@ class HorizonModel(Model):
 
     def __init__(self, belief: Belief, sets: int = MIXTURE) -> None:
         super().__init__()
-        posterior, pick = belief.posterior, belief.posterior.some(sets)
-        done = ~belief.runs.diverged
-        runs = belief.runs.select(done)
+        posterior, all_runs = _tensors(belief.posterior), _tensors(belief.runs)
+        pick, done = belief.posterior.some(sets), ~all_runs.diverged
+        runs = all_runs.select(done)
         self.scale = belief.loss_scale
         self.coefficients = posterior.coefficients.select(pick)
         at_runs = features(self.coefficients, runs.points, runs.variance, runs.count)
@@ -216,7 +218,7 @@ class RegretReductionPerCost(AcquisitionFunction):
         log_cost: Callable[[Float[Tensor, "*batch 4"]], Float[Tensor, "*batch"]],
     ) -> None:
         super().__init__(model)
-        self.known, self.log_cost = known, log_cost
+        self.known, self.log_cost = _tensors(known), log_cost
 
     def forward(self, X: Float[Tensor, "batch q 4"]) -> Float[Tensor, "batch"]:
         """Score batches of runs with columns (log_lr, log_params, log_tokens, log_batch)."""
@@ -230,6 +232,15 @@ class RegretReductionPerCost(AcquisitionFunction):
         reduction = variance_reduction(view.covariance, noise, unit)
         drop = (view.curvature[:, None] / 2 * reduction).mean(0)
         return drop.clamp_min(_LEAST_DROP).log() - cost.reshape(batch, q).sum(-1).log()
+
+
+def _tensors(value: Any) -> Any:
+    """The same with PyTorch's tensors for NumPy's arrays."""
+    if isinstance(value, np.ndarray):
+        return torch.tensor(value)
+    if not is_dataclass(value) or isinstance(value, type):
+        return value
+    return replace(value, **{f.name: _tensors(getattr(value, f.name)) for f in fields(value)})
 
 
 def _points(X: Float[Tensor, "*batch q 4"], like: Points) -> Points:

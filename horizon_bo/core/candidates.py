@@ -7,7 +7,7 @@ so that over a study any rate can be tried.
 import math
 from collections.abc import Sequence
 
-import torch
+import numpy as np
 
 from horizon_bo.core.gains import EMPTY, NO_TRUNKS, Trunks
 from horizon_bo.core.seeds import RATES, study_generator
@@ -79,11 +79,7 @@ def trunks_of_space(study: Study, offers: Sequence[Trial]) -> Trunks:
         return NO_TRUNKS
     branches, kind, price = zip(*rows, strict=True)
     longest = max(_MOST_BRANCHES - row.count(EMPTY) for row in branches)
-    return Trunks(
-        torch.tensor(branches)[:, :longest],
-        torch.tensor(kind),
-        torch.tensor(price, dtype=torch.float64),
-    )
+    return Trunks(np.array(branches)[:, :longest], np.array(kind), np.array(price))
 
 
 def _branchings(tokens: Sequence[float]) -> list[tuple[float, ...]]:
@@ -106,8 +102,7 @@ def horizons(study: Study) -> list[float]:
 def rates(study: Study) -> list[float]:
     """Rates on offer: a half-octave grid over the space, shifted at random at every step."""
     low, high = study.space.learning_rate
-    draw = torch.rand((), generator=study_generator(study, RATES), dtype=torch.float64)
-    shift = float(draw)
+    shift = study_generator(study, RATES).random()
     step = _RATE_STEP * math.log(2)
     count = int((math.log(high / low) / step) - shift) + 1
     if math.log(high / low) < step:

@@ -10,12 +10,12 @@ would rule the answer.
 import math
 from dataclasses import dataclass
 
-import torch
+import numpy as np
 from jaxtyping import Float
-from torch import Tensor
 
 from horizon_bo.core.inference import Belief, TargetDraws
 from horizon_bo.core.laws import clip_offset, linex
+from horizon_bo.core.normal import probability
 from horizon_bo.core.surrogate import CLIFF_WIDTH
 
 _GRID = 257  # rates between the extreme quantiles of the optimum
@@ -34,9 +34,9 @@ class Decision:
     token_slope: float  # loss that an e-fold of target tokens buys
 
 
-def regret(draws: TargetDraws, log_lr: Float[Tensor, "rate"]) -> Float[Tensor, "rate draw"]:
+def regret(draws: TargetDraws, log_lr: Float[np.ndarray, "rate"]) -> Float[np.ndarray, "rate draw"]:
     """Regret of each rate under each draw, bounded by what an e-fold of tokens buys."""
-    offset = clip_offset(log_lr.unsqueeze(-1) - draws.log_optimum, draws.asymmetry)
+    offset = clip_offset(log_lr[..., None] - draws.log_optimum, draws.asymmetry)
     excess = draws.curvature * linex(offset, draws.asymmetry)
     return excess / (1 + excess / draws.token_slope.mean())
 
@@ -53,16 +53,13 @@ def decide_on(draws: TargetDraws, log_lr: float | None = None) -> Decision:
         draws: The curve.
         log_lr: The only rate to consider, natural log; `None` considers all.
     """
-    low, high = torch.quantile(draws.log_optimum, draws.log_optimum.new_tensor([0.001, 0.999]))
-    grid = torch.linspace(float(low), float(high), _GRID, dtype=torch.float64)
-    if log_lr is not None:
-        grid = grid.new_tensor([log_lr])
+    low, high = np.quantile(draws.log_optimum, [0.001, 0.999])
+    grid = np.linspace(low, high, _GRID) if log_lr is None else np.array([log_lr])
     expected = regret(draws, grid).mean(-1)
     best = int(expected.argmin())
     log_lr = float(grid[best])
-    share = torch.tensor([0.05, 0.25, 0.75, 0.95], dtype=torch.float64)
-    bounds = torch.quantile(draws.log_optimum, share).tolist()
-    hazard = torch.special.ndtr((log_lr - draws.log_cliff) / CLIFF_WIDTH)
+    bounds = np.quantile(draws.log_optimum, [0.05, 0.25, 0.75, 0.95]).tolist()
+    hazard = probability((log_lr - draws.log_cliff) / CLIFF_WIDTH)
     return Decision(
         log_lr=log_lr,
         log_interval_50=(bounds[1], bounds[2]),
@@ -76,7 +73,7 @@ def decide_on(draws: TargetDraws, log_lr: float | None = None) -> Decision:
 
 def probability_within(belief: Belief, log_lr: float, tolerance: float) -> float:
     """Posterior probability that a rate's regret is at most `tolerance`, in typical losses."""
-    return float((regret(belief.target, torch.tensor([log_lr])) <= tolerance).double().mean())
+    return float((regret(belief.target, np.array([log_lr])) <= tolerance).mean())
 
 
 def octaves(log_interval: tuple[float, float]) -> float:

@@ -6,9 +6,9 @@ Each check returns one plain sentence, or nothing where all is well.
 import math
 from dataclasses import dataclass, replace
 
-import torch
-from torch import Tensor
+import numpy as np
 
+from horizon_bo.core.arrays import lower_solved
 from horizon_bo.core.center import GUESS_NAME, GUESS_SD, Center
 from horizon_bo.core.decision import Decision, octaves
 from horizon_bo.core.inference import Belief, study_expectation
@@ -56,7 +56,7 @@ def health(belief: Belief) -> Health:
     posterior = belief.posterior
     return Health(
         acceptance=posterior.acceptance,
-        distinct=len(torch.unique(posterior.z, dim=0)),
+        distinct=len(np.unique(posterior.z, axis=0)),
         horizon_error=_horizon_error(belief),
     )
 
@@ -68,25 +68,25 @@ def _horizon_error(belief: Belief) -> float | None:
     to extrapolate; a value above 3 means that one cell does not fit the others.
     """
     runs = belief.runs
-    finite = (~runs.diverged).nonzero().squeeze(-1)
+    finite = np.flatnonzero(~runs.diverged)
     finite = finite[:: 1 + len(finite) // _CHECKED_RUNS]
-    cells = runs.cell[finite].unique()
+    cells = np.unique(runs.cell[finite])
     if len(cells) < 2:
         return None
     residual, covariance = measured(belief, belief.posterior.some(_CHECKED_SETS), finite)
     scores = [_left_out(covariance, residual, runs.cell[finite] == cell) for cell in cells]
-    return float(torch.stack(scores).abs().max())
+    return max(abs(score) for score in scores)
 
 
-def _left_out(covariance: Tensor, residual: Tensor, out: Tensor) -> Tensor:
+def _left_out(covariance: np.ndarray, residual: np.ndarray, out: np.ndarray) -> float:
     """Standardised mean error of the runs left out, averaged over coefficient sets."""
-    factor = torch.linalg.cholesky(covariance[:, ~out][:, :, ~out])
+    factor = np.linalg.cholesky(covariance[:, ~out][:, :, ~out])
     cross = covariance[:, ~out][:, :, out]
-    weights = torch.cholesky_solve(cross, factor)
-    error = residual[:, out] - (weights.mT @ residual[:, ~out].unsqueeze(-1)).squeeze(-1)
+    foretold = lower_solved(factor, cross).mT @ lower_solved(factor, residual[:, ~out, None])
+    error = residual[:, out] - foretold[..., 0]
     spread = remaining(covariance[:, out][:, :, out], cross, factor)
-    scale = spread.mean((-1, -2)).clamp_min(1e-300).sqrt()
-    return (error.mean(-1) / scale).mean()
+    scale = np.sqrt(np.maximum(spread.mean((-1, -2)), 1e-300))
+    return float((error.mean(-1) / scale).mean())
 
 
 def warnings(study: Study, belief: Belief, decision: Decision) -> tuple[str, ...]:
@@ -150,8 +150,8 @@ def _one_sided(study: Study, belief: Belief, decision: Decision) -> str | None:
     optimum = c.log_optimal_lr(points.log_scales)
     drift = fit.mean_departures[:, 1, runs.cell]
     offset = points.log_lr - optimum - c.source_offset[:, points.source] - drift
-    below = float((offset < 0).double().mean(0).max())
-    above = float((offset > 0).double().mean(0).max())
+    below = float((offset < 0).mean(0).max())
+    above = float((offset > 0).mean(0).max())
     if min(below, above) > 0.5:
         return None
     side = "above" if below <= 0.5 else "below"
@@ -192,7 +192,7 @@ def _unlike_public_sweeps(study: Study, belief: Belief, decision: Decision) -> s
     """The runs surprise under the prior, which has widened for it."""
     posterior, priors = belief.posterior, belief.posterior.priors
     unlike = priors.names.index(UNLIKENESS)
-    factor = float((priors[UNLIKENESS].scale * posterior.z[:, unlike]).exp().mean())
+    factor = float(np.exp(priors[UNLIKENESS].scale * posterior.z[:, unlike]).mean())
     if factor < _UNLIKE:
         return None
     values = named_values(posterior.z, priors)

@@ -14,10 +14,10 @@ than any one of its branches.
 
 from dataclasses import dataclass, fields
 
-import torch
+import numpy as np
 from jaxtyping import Float, Int
-from torch import Tensor
 
+from horizon_bo.core.arrays import Array, lower_solved, namespace
 from horizon_bo.core.normal import given
 
 #: Share of the noise variance that branches of one trunk have in common. Measured with 24 seeds of
@@ -32,48 +32,44 @@ EMPTY = -1
 class Trunks:
     """Runs that could be made and read at several branches, each one of the candidates."""
 
-    branches: Int[Tensor, "trunk branch"]  # positions among the candidates, `EMPTY` past the last
-    kind: Int[Tensor, "trunk"]  # trunks of one kind differ in nothing but the rate
-    cost: Float[Tensor, "trunk"]  # of a run in all, FLOP
+    branches: Int[Array, "trunk branch"]  # positions among the candidates, `EMPTY` past the last
+    kind: Int[Array, "trunk"]  # trunks of one kind differ in nothing but the rate
+    cost: Float[Array, "trunk"]  # of a run in all, FLOP
 
     def __len__(self) -> int:
         return len(self.cost)
 
-    def select(self, index: Tensor) -> "Trunks":
+    def select(self, index: Array) -> "Trunks":
         """The trunks at an index or mask."""
         return Trunks(*(getattr(self, field.name)[index] for field in fields(self)))
 
-    def among(self, candidates: Int[Tensor, "kept"]) -> "Trunks":
+    def among(self, candidates: Int[Array, "kept"]) -> "Trunks":
         """The same trunks where only some candidates are kept, in that order."""
-        largest = int(torch.cat([self.branches.flatten(), candidates]).max())
-        position = torch.full((1 + largest,), EMPTY, dtype=torch.long)
-        position[candidates] = torch.arange(len(candidates))
-        place = torch.where(self.branches == EMPTY, EMPTY, position[self.branches])
+        largest = int(np.append(self.branches, candidates).max(initial=0))
+        position = np.full(1 + largest, EMPTY)
+        position[candidates] = np.arange(len(candidates))
+        place = np.where(self.branches == EMPTY, EMPTY, position[self.branches])
         return Trunks(place, self.kind, self.cost)
 
-    def branches_of(self, trunk: int) -> Int[Tensor, "branch"]:
+    def branches_of(self, trunk: int) -> Int[Array, "branch"]:
         """Positions among the candidates of the branches of one trunk."""
         return self.branches[trunk][self.branches[trunk] != EMPTY]
 
     @property
-    def candidates(self) -> Int[Tensor, "kept"]:
+    def candidates(self) -> Int[Array, "kept"]:
         """Positions of all candidates that are a branch of some trunk, ascending."""
-        return self.branches[self.branches != EMPTY].unique()
+        return np.unique(self.branches[self.branches != EMPTY])
 
 
-NO_TRUNKS = Trunks(
-    torch.empty(0, 0, dtype=torch.long),
-    torch.empty(0, dtype=torch.long),
-    torch.empty(0, dtype=torch.float64),
-)
+NO_TRUNKS = Trunks(np.empty((0, 0), dtype=int), np.empty(0, dtype=int), np.empty(0))
 
 
 def cautious_reduction(
-    covariance: Float[Tensor, "set all all"],
-    noise: Float[Tensor, "set run"],
-    branches: Int[Tensor, "unit branch"],
-    trunk: Int[Tensor, "branch"],
-) -> Float[Tensor, "set unit"]:
+    covariance: Float[Array, "set all all"],
+    noise: Float[Array, "set run"],
+    branches: Int[Array, "unit branch"],
+    trunk: Int[Array, "branch"],
+) -> Float[Array, "set unit"]:
     """Reduction of the variance of ln η* at the target by each unit, the lesser of the two.
 
     Args:
@@ -83,52 +79,51 @@ def cautious_reduction(
             `EMPTY` where it has fewer.
         trunk: Number of the trunk within a unit that each branch belongs to.
     """
-    variance = noise[:, branches.clamp_min(0)]
+    variance = noise[:, np.maximum(branches, 0)]
     apart, tied = (noise_between(variance, trunk, share) for share in (0.0, SHARED_NOISE))
-    return torch.minimum(
+    return np.minimum(
         variance_reduction(covariance, apart, branches),
         variance_reduction(covariance, tied, branches),
     )
 
 
 def variance_reduction(
-    covariance: Float[Tensor, "set all all"],
-    between: Float[Tensor, "set unit run run"],
-    runs: Int[Tensor, "unit run"],
-) -> Float[Tensor, "set unit"]:
+    covariance: Float[Array, "set all all"],
+    between: Float[Array, "set unit run run"],
+    runs: Int[Array, "unit run"],
+) -> Float[Array, "set unit"]:
     """Reduction of the variance of ln η* by each set of runs, given the covariance of its noise."""
-    held = runs != EMPTY
-    place = 1 + runs.clamp_min(0)
-    both = held.unsqueeze(-1) & held.unsqueeze(-2)
-    gram = covariance[:, place.unsqueeze(-1), place.unsqueeze(-2)] + between
-    gram = torch.where(both, gram, torch.eye(runs.shape[1], dtype=gram.dtype))
-    effect = torch.where(held, covariance[:, 0, place], 0.0).unsqueeze(-1)
-    half = torch.linalg.solve_triangular(torch.linalg.cholesky(gram), effect, upper=False)
-    return half.square().sum((-1, -2))
+    xp, held = namespace(covariance), runs != EMPTY
+    place = 1 + xp.clip(runs, 0, None)
+    both = held[..., None] & held[..., None, :]
+    gram = covariance[:, place[..., None], place[..., None, :]] + between
+    gram = xp.where(both, gram, xp.eye(runs.shape[1], dtype=gram.dtype))
+    effect = xp.where(held, covariance[:, 0, place], 0.0)[..., None]
+    half = lower_solved(xp.linalg.cholesky(gram), effect)
+    return (half**2).sum((-1, -2))
 
 
 def noise_between(
-    noise: Float[Tensor, "*batch branch"], trunk: Int[Tensor, "branch"], share: float
-) -> Float[Tensor, "*batch branch branch"]:
+    noise: Float[Array, "*batch branch"], trunk: Int[Array, "branch"], share: float
+) -> Float[Array, "*batch branch branch"]:
     """Covariance of the noise of branches, those of one trunk sharing that much of it."""
-    same = (trunk[:, None] == trunk).to(noise.dtype)
-    correlation = share * same + (1 - share) * torch.eye(len(trunk), dtype=noise.dtype)
-    sd = noise.sqrt()
-    return correlation * sd.unsqueeze(-1) * sd.unsqueeze(-2)
+    correlation = share * (trunk[:, None] == trunk) + (1 - share) * np.eye(len(trunk))
+    sd = np.sqrt(noise)
+    return correlation * sd[..., None] * sd[..., None, :]
 
 
 def given_trunk(
-    covariance: Float[Tensor, "set all all"],
-    noise: Float[Tensor, "set run"],
-    branches: Int[Tensor, "branch"],
-) -> Float[Tensor, "set all all"]:
+    covariance: Float[Array, "set all all"],
+    noise: Float[Array, "set run"],
+    branches: Int[Array, "branch"],
+) -> Float[Array, "set all all"]:
     """Condition the joint normal on the branches of one trunk, as cautiously as it was valued."""
     if len(branches) == 1:  # nothing to share
-        return given(covariance, 1 + branches, noise[:, branches].unsqueeze(-1))
-    one = torch.zeros_like(branches)
+        return given(covariance, 1 + branches, noise[:, branches][..., None])
+    one = np.zeros_like(branches)
     apart, tied = (
         given(covariance, 1 + branches, noise_between(noise[:, branches], one, share))
         for share in (0.0, SHARED_NOISE)
     )
     more_left = tied[:, 0, 0] > apart[:, 0, 0]
-    return torch.where(more_left[:, None, None], tied, apart)
+    return np.where(more_left[:, None, None], tied, apart)

@@ -10,9 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-import torch
+import numpy as np
 from jaxtyping import Bool, Float
-from torch import Tensor
 
 from horizon_bo.core.center import Center, study_center
 from horizon_bo.core.hierarchy import Hierarchy, Population, hierarchy
@@ -50,12 +49,12 @@ class TargetDraws:
     Losses are in units of the study's typical loss.
     """
 
-    log_optimum: Float[Tensor, "draw"]
-    curvature: Float[Tensor, "draw"]
-    asymmetry: Float[Tensor, "draw"]
-    level: Float[Tensor, "draw"]
-    token_slope: Float[Tensor, "draw"]  # loss that an e-fold of tokens buys
-    log_cliff: Float[Tensor, "draw"]  # rate at which half of the runs diverge
+    log_optimum: Float[np.ndarray, "draw"]
+    curvature: Float[np.ndarray, "draw"]
+    asymmetry: Float[np.ndarray, "draw"]
+    level: Float[np.ndarray, "draw"]
+    token_slope: Float[np.ndarray, "draw"]  # loss that an e-fold of tokens buys
+    log_cliff: Float[np.ndarray, "draw"]  # rate at which half of the runs diverge
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ def believe(study: Study) -> Belief:
 def believe_with(
     study: Study,
     priors_of: Callable[[Priors], Priors],
-    sampler: Callable[[Runs, Priors, torch.Generator], Posterior],
+    sampler: Callable[[Runs, Priors, np.random.Generator], Posterior],
 ) -> Belief:
     """What `believe` infers, under other priors or with another sampler.
 
@@ -132,26 +131,26 @@ def finished_runs(study: Study) -> tuple[Runs, tuple[str, ...], float]:
     losses = own or [trial.loss for trial in trials if trial.loss]
     loss_scale = float(statistics.median(losses)) if losses else LOSS_BEFORE_DATA
     points = placed(study, trials, recipes)
-    loss = torch.tensor([t.loss or math.nan for t in trials], dtype=torch.float64) / loss_scale
-    known = torch.tensor([t.loss_sd or 0.0 for t in trials], dtype=torch.float64) / loss_scale
+    loss = np.array([t.loss or math.nan for t in trials], dtype=float) / loss_scale
+    known = np.array([t.loss_sd or 0.0 for t in trials], dtype=float) / loss_scale
     cell, cells = assign_cells(points)
-    runs = Runs(points, loss, known.square(), torch.ones_like(loss), cell, cells)
+    runs = Runs(points, loss, known**2, np.ones_like(loss), cell, cells)
     few = thinned(condensed(without_repeats(runs)))
-    loss = torch.where(blown_up(few.points, few.loss), math.nan, few.loss)
+    loss = np.where(blown_up(few.points, few.loss), math.nan, few.loss)
     return replace(few, loss=loss), recipes, loss_scale
 
 
-def blown_up(points: Points, loss: Float[Tensor, "run"]) -> Bool[Tensor, "run"]:
+def blown_up(points: Points, loss: Float[np.ndarray, "run"]) -> Bool[np.ndarray, "run"]:
     """Which runs ended so high that their loss says no more than that they blew up.
 
     Those a quarter above a run no larger and no longer, of no smaller batch, at a lower rate: no
     bowl goes on as its bottom does up there, and a digit too many is not read as a steep one. A run
     that two or more others, and all of them, lie so far above is no measure for them.
     """
-    n, d, b = points.log_scales[:, :3].unbind(-1)
+    n, d, b = points.log_scales[:, :3].T
     same = (points.source[:, None] == points.source) & (b[:, None] <= b + _NEAR)
     harder = same & (n[:, None] >= n - _NEAR) & (d[:, None] >= d - _NEAR)  # [run, measure]
-    harder &= ~loss.isnan()[:, None] & ~torch.eye(len(n), dtype=torch.bool)
+    harder &= ~np.isnan(loss)[:, None] & ~np.eye(len(n), dtype=bool)
     above = harder & (loss[:, None] > _BLOWN_UP * loss)
     odd = (harder.sum(0) >= _WITNESSES) & (above == harder).all(0)
     higher = points.log_lr[:, None] > points.log_lr
@@ -164,18 +163,20 @@ def without_repeats(runs: Runs) -> Runs:
     What the bowl's shape errs by at a rate is the same in all of them, and that one of them did
     not blow up is hardly more than another one told: a hundred say little more than one.
     """
-    keys = torch.stack([_places(runs), _same(runs.points.log_lr[:, None]), runs.diverged.long()])
-    groups, group = torch.unique(keys, dim=1, return_inverse=True)
-    return runs if groups.shape[1] == len(runs) else _merged(runs, group, groups.shape[1])
+    keys = np.stack([_places(runs), _same(runs.points.log_lr[:, None]), runs.diverged], 1)
+    group = _same(keys)
+    groups = 1 + int(group.max(initial=-1))
+    return runs if groups == len(runs) else _merged(runs, group, groups)
 
 
-def _places(runs: Runs) -> Tensor:
+def _places(runs: Runs) -> np.ndarray:
     """A number for each size, tokens, batch and recipe."""
-    return _same(torch.cat([runs.points.log_scales, runs.points.source[:, None]], 1))
+    return _same(np.concat([runs.points.log_scales, runs.points.source[:, None]], 1))
 
 
-def _same(rows: Tensor) -> Tensor:
-    return torch.unique(rows, dim=0, return_inverse=True)[1] if len(rows) else torch.arange(0)
+def _same(rows: np.ndarray) -> np.ndarray:
+    """A number for each row, alike where rows are."""
+    return np.unique(rows, axis=0, return_inverse=True)[1].reshape(-1)
 
 
 def condensed(runs: Runs, most: int = MOST_RUNS) -> Runs:
@@ -189,10 +190,9 @@ def condensed(runs: Runs, most: int = MOST_RUNS) -> Runs:
     place = _places(runs)
     narrow, width = None, _BIN
     while len(runs) > most and width < _WIDEST_BIN:
-        bins = (runs.points.log_lr / width).round().long()
-        keys = torch.stack([place, bins, runs.diverged.long()])
-        groups, group = torch.unique(keys, dim=1, return_inverse=True)
-        found = _merged(runs, group, groups.shape[1])
+        bins = np.round(runs.points.log_lr / width).astype(int)
+        group = _same(np.stack([place, bins, runs.diverged], 1))
+        found = _merged(runs, group, 1 + int(group.max()))
         if len(found) <= most:
             return found
         narrow, width = narrow or found, 2 * width
@@ -204,28 +204,27 @@ def thinned(runs: Runs, most: int = MOST_SCATTERED) -> Runs:
 
     A belief costs the third power of three departures a cell, and the runs times their square.
     """
-    if len(runs) <= most or len(runs.cell.unique()) <= _FEW_CELLS:
+    if len(runs) <= most or len(np.unique(runs.cell)) <= _FEW_CELLS:
         return runs
     points = runs.points
-    labels = torch.stack([points.source, runs.diverged], 1) * _APART
-    places = torch.cat([points.log_lr[:, None], points.log_scales, labels], 1)
-    nearest = int(points.log_scales.norm(dim=1).argmin())
-    return runs.select(farthest_first(places, most, nearest).sort().values)
+    labels = np.stack([points.source, runs.diverged], 1) * _APART
+    places = np.concat([points.log_lr[:, None], points.log_scales, labels], 1)
+    nearest = int(np.linalg.norm(points.log_scales, axis=1).argmin())
+    return runs.select(np.sort(farthest_first(places, most, nearest)))
 
 
-def _merged(runs: Runs, group: Tensor, groups: int) -> Runs:
-    count = torch.zeros(groups, dtype=torch.float64).index_add(0, group, runs.count)
+def _merged(runs: Runs, group: np.ndarray, groups: int) -> Runs:
+    count = np.bincount(group, runs.count, groups)
 
-    def mean(values: Tensor) -> Tensor:
-        shape = (groups, *values.shape[1:])
-        total = torch.zeros(shape, dtype=torch.float64).index_add(0, group, values)
-        return total / count.reshape(-1, *[1] * (values.dim() - 1))
+    def mean(values: np.ndarray) -> np.ndarray:
+        total = np.zeros((groups, *values.shape[1:]))
+        np.add.at(total, group, values)
+        return total / count.reshape(-1, *[1] * (values.ndim - 1))
 
-    order = torch.argsort(runs.loss.nan_to_num(nan=0.0), stable=True)
-    order = order[torch.argsort(group[order], stable=True)]
-    first = count.cumsum(0) - count
-    lower = order[(first + (count - 1) / 2).floor().long()]
-    upper = order[(first + (count - 1) / 2).ceil().long()]
+    order = np.lexsort((np.nan_to_num(runs.loss, nan=0.0), group))
+    first = count.cumsum() - count
+    lower = order[np.floor(first + (count - 1) / 2).astype(int)]
+    upper = order[np.ceil(first + (count - 1) / 2).astype(int)]
     return replace(
         runs,
         points=Points(
@@ -242,25 +241,25 @@ def placed(study: Study, trials: Sequence[Trial], recipes: tuple[str, ...]) -> P
     """Where trials lie relative to the target, recipes by their number."""
     origin = anchored(study.target, study.space)
     target, varying = study.inputs, study.varying
-    inputs = torch.tensor(
+    inputs = np.array(
         [log_inputs(trial, origin) + log_places(trial.inputs, target, varying) for trial in trials],
-        dtype=torch.float64,
+        dtype=float,
     ).reshape(-1, 4 + len(varying))
     number = {label: 1 + k for k, label in enumerate(recipes)}
     source = [number.get(study.recipe(trial) or "", 0) for trial in trials]
-    return Points(inputs[:, 0], inputs[:, 1:], torch.tensor(source, dtype=torch.long))
+    return Points(inputs[:, 0], inputs[:, 1:], np.array(source, dtype=int))
 
 
-def target_draws(posterior: Posterior, runs: Runs, generator: torch.Generator) -> TargetDraws:
+def target_draws(posterior: Posterior, runs: Runs, generator: np.random.Generator) -> TargetDraws:
     """Draw the loss curve at the target from every coefficient set."""
     departures = draw_departures(posterior.fit, generator, _DRAWS)[..., 0]
     c = posterior.fit.coefficients
-    spread = lambda values: values.expand(_DRAWS, -1).reshape(-1)  # noqa: E731
+    spread = lambda values: np.tile(values, _DRAWS)  # noqa: E731
     level, drift, steeper = (departures[:, :, j].reshape(-1) for j in range(3))
     optimum = spread(c.law.log_optimum) + drift
     return TargetDraws(
         log_optimum=optimum,
-        curvature=(spread(c.law.log_curvature) + steeper).exp(),
+        curvature=np.exp(spread(c.law.log_curvature) + steeper),
         asymmetry=spread(c.law.asymmetry),
         level=1.0 + level,
         token_slope=spread(token_slope(posterior.fit, runs)),

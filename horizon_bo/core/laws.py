@@ -17,12 +17,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import TypeAlias
 
-import torch
 from jaxtyping import Float
-from torch import Tensor
 
-Scalar: TypeAlias = Float[Tensor, "*#run"] | float
-PerRun: TypeAlias = Float[Tensor, "*#run"]
+from horizon_bo.core.arrays import Array, namespace
+
+Scalar: TypeAlias = Float[Array, "*#run"] | float
+PerRun: TypeAlias = Scalar
 
 _SERIES_BELOW = 1e-2  # |x| under which (e^x - x - 1)/x^2 cancels; the series errs < 1e-16
 #: The critical batch grows as tokens to this power: 0.38 to 0.57 in the published fits.
@@ -44,11 +44,11 @@ def linex(offset: PerRun, asymmetry: Scalar) -> PerRun:
 
     Source: Zellner (1986), JASA 81(394):446-451, rescaled to unit curvature.
     """
-    x = asymmetry * offset
+    xp, x = namespace(offset), asymmetry * offset
     series = 0.5 + x / 6 * (1 + x / 4 * (1 + x / 5 * (1 + x / 6 * (1 + x / 7))))
-    safe = torch.where(x.abs() < _SERIES_BELOW, torch.ones_like(x), x)
-    exact = (torch.expm1(safe) - safe) / safe.square()
-    return offset.square() * torch.where(x.abs() < _SERIES_BELOW, series, exact)
+    near = abs(x) < _SERIES_BELOW
+    safe = xp.where(near, 1.0, x)
+    return offset * offset * xp.where(near, series, (xp.expm1(safe) - safe) / (safe * safe))
 
 
 def linex_slope(offset: PerRun, asymmetry: Scalar) -> PerRun:
@@ -58,10 +58,11 @@ def linex_slope(offset: PerRun, asymmetry: Scalar) -> PerRun:
         offset: Distance from the optimum, `u`, in natural-log units.
         asymmetry: Skew `s`.
     """
-    x = asymmetry * offset
+    xp, x = namespace(offset), asymmetry * offset
     series = 1 + x / 2 * (1 + x / 3 * (1 + x / 4 * (1 + x / 5 * (1 + x / 6))))
-    safe = torch.where(x.abs() < _SERIES_BELOW, torch.ones_like(x), x)
-    return offset * torch.where(x.abs() < _SERIES_BELOW, series, torch.expm1(safe) / safe)
+    near = abs(x) < _SERIES_BELOW
+    safe = xp.where(near, 1.0, x)
+    return offset * xp.where(near, series, xp.expm1(safe) / safe)
 
 
 def felt_batch(log_batch: PerRun, log_tokens: PerRun) -> PerRun:
@@ -76,9 +77,9 @@ def felt_batch(log_batch: PerRun, log_tokens: PerRun) -> PerRun:
     Source: McCandlish et al. (2018), arXiv:1812.06162, eq. 2.6 for η ∝ 1/(1 + B_crit/B), here with
     the exponent that is learnt; that the target's batch is near the critical one is ours.
     """
-    critical = CRITICAL_EXPONENT * log_tokens
-    zero = torch.zeros_like(critical)
-    return 2 * (torch.logaddexp(critical, zero) - torch.logaddexp(critical - log_batch, zero))
+    xp, critical = namespace(log_tokens), CRITICAL_EXPONENT * log_tokens
+    zero = xp.zeros_like(critical)
+    return 2 * (xp.logaddexp(critical, zero) - xp.logaddexp(critical - log_batch, zero))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,20 +119,19 @@ class HorizonLaw:
     def curvature(self, log_params: PerRun, log_tokens: PerRun, log_batch: PerRun) -> PerRun:
         """Second derivative of the loss in ln η at the optimum of a horizon."""
         trend = self.curvature_per_params * log_params + self.curvature_per_tokens * log_tokens
-        return (self.log_curvature + trend + self.curvature_per_batch * log_batch).exp()
+        log_curvature = self.log_curvature + trend + self.curvature_per_batch * log_batch
+        return namespace(log_curvature).exp(log_curvature)
 
     def unsqueeze(self) -> "HorizonLaw":
         """The law with a run axis appended to each coefficient, ready to broadcast over runs."""
-        return self.mapped(lambda values: values.unsqueeze(-1))
+        return self.mapped(lambda values: values[..., None])
 
-    def mapped(self, change: Callable[[Tensor], Tensor]) -> "HorizonLaw":
+    def mapped(self, change: Callable[[Array], Array]) -> "HorizonLaw":
         """The law with each coefficient changed alike."""
-        return HorizonLaw(
-            **{f.name: change(torch.as_tensor(getattr(self, f.name))) for f in fields(self)}
-        )
+        return HorizonLaw(**{f.name: change(getattr(self, f.name)) for f in fields(self)})
 
 
 def clip_offset(offset: PerRun, asymmetry: Scalar) -> PerRun:
     """The offset, held where the exponential side of the bowl has left the range of losses."""
-    bound = _LARGEST_EXPONENT / torch.as_tensor(asymmetry, dtype=offset.dtype).abs().clamp_min(0.1)
-    return torch.minimum(torch.maximum(offset, -bound), bound)
+    bound = _LARGEST_EXPONENT / namespace(asymmetry).clip(abs(asymmetry), 0.1, None)
+    return namespace(offset).clip(offset, -bound, bound)

@@ -6,11 +6,11 @@ far, the candidates and the optimum at the target are jointly normal.
 
 from dataclasses import dataclass
 
-import torch
+import numpy as np
 from jaxtyping import Float, Int
-from torch import Tensor
 
-from horizon_bo.core.normal import given
+from horizon_bo.core.arrays import Array, diagonal, namespace
+from horizon_bo.core.normal import given, probability
 from horizon_bo.core.points import Candidates, Points, Runs, at_own_inputs
 from horizon_bo.core.priors import Priors, coefficients
 from horizon_bo.core.sampler import Posterior
@@ -38,27 +38,27 @@ class Aim:
     """
 
     effect: int
-    places: Float[Tensor, "place 3"]
-    weights: Float[Tensor, "place"]
+    places: Float[Array, "place 3"]
+    weights: Float[Array, "place"]
     curvature: float | None = None
 
     @staticmethod
-    def place(log_batch: float) -> Float[Tensor, "1 3"]:
+    def place(log_batch: float) -> Float[Array, "1 3"]:
         """The target's size and tokens at a batch."""
-        return torch.tensor([[0.0, 0.0, log_batch]], dtype=torch.float64)
+        return np.array([[0.0, 0.0, log_batch]])
 
 
 #: The best rate at the target and its own batch.
-RATE = Aim(effect=1, places=Aim.place(0.0), weights=torch.ones(1, dtype=torch.float64))
+RATE = Aim(effect=1, places=Aim.place(0.0), weights=np.ones(1))
 
 
 @dataclass(frozen=True)
 class LinearGaussian:
     """Joint normal of what is aimed at (index 0) and candidates, given the runs so far."""
 
-    covariance: Float[Tensor, "set all all"]
-    noise: Float[Tensor, "set run"]
-    curvature: Float[Tensor, "set"]  # at the target, in units of the typical loss
+    covariance: Float[Array, "set all all"]
+    noise: Float[Array, "set run"]
+    curvature: Float[Array, "set"]  # at the target, in units of the typical loss
 
     @property
     def regret(self) -> float:
@@ -78,7 +78,7 @@ class Known:
 
 def linearized(known: Known, candidates: Candidates, sets: int = LINEARISATIONS) -> LinearGaussian:
     """Linearise the surrogate and condition it on all runs made, pending ones included."""
-    posterior, pending = known.posterior, known.pending
+    posterior, pending, xp = known.posterior, known.pending, namespace(known.posterior.z)
     pick = posterior.some(sets)
     c = posterior.coefficients.select(pick)
     seen, own = _measured(posterior, known.runs, pick)
@@ -87,15 +87,15 @@ def linearized(known: Known, candidates: Candidates, sets: int = LINEARISATIONS)
         posterior, pick, Points.cat(seen.points, pending.points, candidates.points), known.aim
     )
     # a run that may diverge tells of the loss with the probability that it does not
-    safety = torch.special.ndtr(-f.divergence_score).clamp_min(_LEAST_SAFETY)
-    noise = torch.cat([own, f.variance * _NOISE_LOSS / safety], 1)
+    safety = xp.clip(probability(-f.divergence_score), _LEAST_SAFETY, None)
+    noise = xp.concat([own, f.variance * _NOISE_LOSS / safety], 1)
     first = len(seen) + len(pending)
-    made = 1 + torch.arange(first)
-    covariance = given(joint, made, torch.diag_embed(noise[:, :first]))
-    keep = torch.cat([torch.zeros(1, dtype=torch.long), torch.arange(1 + first, joint.shape[1])])
+    made = 1 + np.arange(first)
+    covariance = given(joint, made, diagonal(noise[:, :first]))
+    keep = np.append(0, np.arange(1 + first, joint.shape[1]))
     curvature = c.law.curvature(*known.aim.places[0])
     if known.aim.curvature is not None:
-        curvature = torch.full_like(curvature, known.aim.curvature)
+        curvature = xp.full_like(curvature, known.aim.curvature)
     return LinearGaussian(covariance[:, keep][:, :, keep], noise[:, first:], curvature)
 
 
@@ -106,8 +106,8 @@ class LeftOut:
     A diverged run has no loss to linearise and counts as having told nothing: 1 in both fields.
     """
 
-    regret: Float[Tensor, "run"]  # expected regret without the run over that with it, >= 1
-    spread: Float[Tensor, "run"]  # the same of the standard deviation of ln η* at the target
+    regret: Float[Array, "run"]  # expected regret without the run over that with it, >= 1
+    spread: Float[Array, "run"]  # the same of the standard deviation of ln η* at the target
 
 
 def leave_one_out(posterior: Posterior, runs: Runs) -> LeftOut:
@@ -122,26 +122,25 @@ def leave_one_out(posterior: Posterior, runs: Runs) -> LeftOut:
     """
     pick = posterior.some(LINEARISATIONS)
     seen, own = _measured(posterior, runs, pick)
-    one = torch.ones_like(runs.loss)
+    one = np.ones_like(runs.loss)
     if not len(seen):
         return LeftOut(one, one)
     joint = _joint_covariance(posterior, pick, seen.points, RATE)
-    measured = joint[:, 1:, 1:] + torch.diag_embed(own)
-    precision = torch.cholesky_inverse(torch.linalg.cholesky(measured))
-    told = (precision @ joint[:, 1:, :1]).squeeze(-1)
+    precision = np.linalg.inv(joint[:, 1:, 1:] + diagonal(own))
+    told = (precision @ joint[:, 1:, :1])[..., 0]
     with_all = joint[:, 0, 0] - (joint[:, 0, 1:] * told).sum(-1)
-    added = told.square() / precision.diagonal(dim1=-2, dim2=-1)
-    curvature = torch.as_tensor(posterior.coefficients.law.log_curvature)[pick].exp()
+    added = told**2 / np.einsum("...ii->...i", precision)
+    curvature = np.exp(posterior.coefficients.select(pick).law.log_curvature)
     lost = (curvature[:, None] * added).mean(0) / (curvature * with_all).mean()
-    regret, spread = one.clone(), one.clone()
+    regret, spread = one.copy(), one.copy()
     regret[~runs.diverged] += lost
-    spread[~runs.diverged] = (1 + added.mean(0) / with_all.mean()).sqrt()
+    spread[~runs.diverged] = np.sqrt(1 + added.mean(0) / with_all.mean())
     return LeftOut(regret, spread)
 
 
 def _measured(
-    posterior: Posterior, runs: Runs, pick: Int[Tensor, "set"]
-) -> tuple[Runs, Float[Tensor, "set seen"]]:
+    posterior: Posterior, runs: Runs, pick: Int[Array, "set"]
+) -> tuple[Runs, Float[Array, "set seen"]]:
     """The runs that have a loss, and the variance of its noise under some coefficient sets."""
     done = ~runs.diverged
     seen = runs.select(done)
@@ -151,36 +150,41 @@ def _measured(
 
 
 def _joint_covariance(
-    posterior: Posterior, pick: Int[Tensor, "set"], points: Points, aim: Aim
-) -> Float[Tensor, "set all all"]:
+    posterior: Posterior, pick: Int[Array, "set"], points: Points, aim: Aim
+) -> Float[Array, "set all all"]:
     """Covariance of (what is aimed at, loss of each run) of the linearised surrogate."""
     z, c = posterior.z[pick], posterior.coefficients.select(pick)
     jacobian = _jacobian(z, posterior.priors, points, aim)
     # the quantity at a place is the law's plus the departure of the place's own cell
     count = len(aim.weights)
-    at_places = torch.zeros(len(z), count, 3, dtype=z.dtype)
-    at_places[..., aim.effect] = 1.0
-    basis = torch.cat([at_places, features(c, points).basis], 1)
-    zero = torch.zeros(count, dtype=z.dtype)
-    places = at_own_inputs(aim.places, points)
-    everything = Points.cat(Points(zero, places, zero.long()), points)
+    xp = namespace(z)
+    at_places = xp.zeros((len(z), 3, count), dtype=z.dtype)
+    at_places[:, aim.effect] = 1.0
+    basis = xp.concat([at_places, features(c, points).basis], -1)
+    own = Points(
+        xp.zeros_like(aim.weights),
+        at_own_inputs(aim.places, points),
+        xp.zeros_like(aim.weights, dtype=points.source.dtype),
+    )
+    everything = Points.cat(own, points)
     joint = jacobian @ jacobian.mT + loss_covariance(c, (basis, everything), (basis, everything))
     if count == 1:
         return joint
-    summed = torch.block_diag(aim.weights[None], torch.eye(len(points), dtype=z.dtype))
+    summed = np.eye(1 + len(points), count + len(points), count - 1)
+    summed[0, :count] = aim.weights
     return summed @ joint @ summed.mT
 
 
 def _jacobian(
-    z: Tensor, priors: Priors, points: Points, aim: Aim
-) -> Float[Tensor, "set all coordinate"]:
+    z: Array, priors: Priors, points: Points, aim: Aim
+) -> Float[Array, "set all coordinate"]:
     """Slopes of (quantity at each place, mean loss of each run) in standard-normal coordinates."""
-    sets, dimension = z.shape
-    steps = _STEP * torch.eye(dimension, dtype=z.dtype)
-    moved = torch.stack([z.unsqueeze(1) + steps, z.unsqueeze(1) - steps], 1).reshape(-1, dimension)
+    xp, (sets, dimension) = namespace(z), z.shape
+    steps = _STEP * xp.eye(dimension, dtype=z.dtype)
+    moved = xp.stack([z[:, None] + steps, z[:, None] - steps], 1).reshape(-1, dimension)
     c = coefficients(moved, priors)
     loss = level_mean(c, points.log_scales) + features(c, points).mean
     quantity = c.log_optimal_lr(aim.places) if aim.effect else level_mean(c, aim.places)
-    values = torch.cat([quantity, loss], -1)
+    values = xp.concat([quantity, loss], -1)
     values = values.reshape(sets, 2, dimension, -1)
-    return ((values[:, 0] - values[:, 1]) / (2 * _STEP)).transpose(1, 2)
+    return ((values[:, 0] - values[:, 1]) / (2 * _STEP)).mT

@@ -7,10 +7,10 @@ import itertools
 import math
 from collections.abc import Iterator
 
-import torch
+import numpy as np
 from jaxtyping import Float, Int
-from torch import Tensor
 
+from horizon_bo.core.arrays import diagonal
 from horizon_bo.core.inference import Belief
 from horizon_bo.core.surrogate import level_mean, loss_covariance
 from horizon_bo.study.trials import Study, Trial
@@ -35,18 +35,18 @@ def oddities(study: Study, belief: Belief) -> list[str]:
 def _far_from_expected(study: Study, belief: Belief) -> Iterator[str]:
     """Losses that the other runs would not have foretold, those furthest out first."""
     trials, scale = study.informing, belief.loss_scale
-    finite = (~belief.runs.diverged).nonzero().squeeze(-1)
+    finite = np.flatnonzero(~belief.runs.diverged)
     if len(trials) != len(belief.runs) or not (
         _LEAST_RUNS <= len(finite) <= len(trials) <= _MOST_RUNS
     ):
         return  # runs were condensed into fewer, or few have nothing to agree on
-    reported = torch.tensor([t.loss or math.nan for t in trials], dtype=torch.float64) / scale
-    blown = (belief.runs.diverged & ~reported.isnan()).nonzero().squeeze(-1)
+    reported = np.array([t.loss or math.nan for t in trials]) / scale
+    blown = np.flatnonzero(belief.runs.diverged & ~np.isnan(reported))
     error, sd = left_out(belief, finite)
     expected, spread = foretold(belief, blown, finite)
-    error, sd = torch.cat([error, reported[blown] - expected]), torch.cat([sd, spread])
-    index, away = torch.cat([finite, blown]), (error / sd).abs()
-    for k in away.argsort(descending=True)[:_NAMED].tolist():
+    error, sd = np.append(error, reported[blown] - expected), np.append(sd, spread)
+    index, away = np.append(finite, blown), abs(error / sd)
+    for k in np.argsort(-away)[:_NAMED].tolist():
         if away[k] > _ODD:
             trial = trials[int(index[k])]
             foreseen = (trial.loss or math.nan) - float(error[k]) * scale
@@ -58,23 +58,25 @@ def _far_from_expected(study: Study, belief: Belief) -> Iterator[str]:
             )
 
 
-def foretold(belief: Belief, wanted: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
+def foretold(
+    belief: Belief, wanted: np.ndarray, given: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Losses of some runs as others foretell them, and their sd, in typical losses."""
     if len(wanted) == 0:
-        nothing = torch.zeros(0, dtype=torch.float64)
+        nothing = np.zeros(0)
         return nothing, nothing
     pick, count = belief.posterior.some(_SETS), len(given)
-    residual, covariance = measured(belief, pick, torch.cat([given, wanted]))
+    residual, covariance = measured(belief, pick, np.append(given, wanted))
     across, own = covariance[:, count:, :count], covariance[:, count:, count:]
-    weights = torch.linalg.solve(covariance[:, :count, :count], across, left=False)
-    gain = (weights @ residual[:, :count, None]).squeeze(-1)
-    expected = gain + belief.runs.loss[wanted].nan_to_num() - residual[:, count:]
-    variance = (own - weights @ across.mT).diagonal(dim1=-2, dim2=-1)
-    spread = variance.mean(0) + expected.var(0, unbiased=False)
-    return expected.mean(0), spread.sqrt()
+    weights = np.linalg.solve(covariance[:, :count, :count], across.mT).mT
+    gain = (weights @ residual[:, :count, None])[..., 0]
+    expected = gain + np.nan_to_num(belief.runs.loss[wanted]) - residual[:, count:]
+    variance = np.einsum("...ii->...i", own - weights @ across.mT)
+    spread = variance.mean(0) + expected.var(0)
+    return expected.mean(0), np.sqrt(spread)
 
 
-def left_out(belief: Belief, finite: Tensor) -> tuple[Tensor, Tensor]:
+def left_out(belief: Belief, finite: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Error of each loss as the others foretell it, and its sd, in typical losses.
 
     With A the covariance of the losses, P = A⁻¹ and r their residuals, the others foretell loss i
@@ -86,28 +88,28 @@ def left_out(belief: Belief, finite: Tensor) -> tuple[Tensor, Tensor]:
     residual, covariance = measured(belief, pick, finite)
     ordinary = belief.posterior.fit.features.variance[pick][:, finite]
     noise = ordinary * belief.posterior.noise_scale[pick][:, finite]
-    precision = torch.linalg.inv(covariance)
-    diagonal = precision.diagonal(dim1=-2, dim2=-1)
-    error = (precision @ residual.unsqueeze(-1)).squeeze(-1) / diagonal
-    variance = (1 / diagonal - noise).clamp_min(0.0) + ordinary
-    spread = variance.mean(0) + error.var(0, unbiased=False)
-    return error.mean(0), spread.sqrt()
+    precision = np.linalg.inv(covariance)
+    own = np.einsum("...ii->...i", precision)
+    error = (precision @ residual[..., None])[..., 0] / own
+    variance = np.maximum(1 / own - noise, 0.0) + ordinary
+    spread = variance.mean(0) + error.var(0)
+    return error.mean(0), np.sqrt(spread)
 
 
 def measured(
-    belief: Belief, pick: Int[Tensor, "set"], index: Int[Tensor, "run"]
-) -> tuple[Float[Tensor, "set run"], Float[Tensor, "set run run"]]:
+    belief: Belief, pick: Int[np.ndarray, "set"], index: Int[np.ndarray, "run"]
+) -> tuple[Float[np.ndarray, "set run"], Float[np.ndarray, "set run run"]]:
     """Residuals of some measured losses under some coefficient sets, and their covariance.
 
     The residuals are those of the law alone; departures from it and noise are in the covariance. A
     run that blew up has a loss of 0.
     """
     runs, fit = belief.runs, belief.posterior.fit
-    own = (fit.features.basis[pick][:, index], runs.points.select(index))
+    own = (fit.features.basis[pick][..., index], runs.points.select(index))
     covariance = loss_covariance(fit.coefficients.select(pick), own, own)
     noise = (fit.features.variance[pick] * belief.posterior.noise_scale[pick])[:, index]
     mean = level_mean(fit.coefficients, runs.points.log_scales) + fit.features.mean
-    return (runs.loss.nan_to_num() - mean)[pick][:, index], covariance + torch.diag_embed(noise)
+    return (np.nan_to_num(runs.loss) - mean)[pick][:, index], covariance + diagonal(noise)
 
 
 def _cells(study: Study) -> dict[tuple[float, float, float | None], list[Trial]]:

@@ -7,9 +7,10 @@ a column each, 0 at the target's (`study.inputs`).
 
 from dataclasses import dataclass, replace
 
-import torch
-from jaxtyping import Float, Int
-from torch import Tensor
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from horizon_bo.core.arrays import Array, namespace
 
 #: Cells with departures of their own; more are merged with their nearest.
 MOST_CELLS = 20
@@ -21,8 +22,8 @@ _APART = 1e3
 class Cells:
     """Sizes, horizons, batches and recipes at which the loss departs from its law."""
 
-    log_scales: Float[Tensor, "*batch cell scale"]  # 3, and the inputs that vary
-    source: Int[Tensor, "cell"]  # recipe, 0 the study's own
+    log_scales: Float[Array, "*batch cell scale"]  # 3, and the inputs that vary
+    source: Int[Array, "cell"]  # recipe, 0 the study's own
 
     def __len__(self) -> int:
         return len(self.source)
@@ -32,24 +33,25 @@ class Cells:
 class Points:
     """Where runs lie."""
 
-    log_lr: Float[Tensor, "*batch run"]
-    log_scales: Float[Tensor, "*batch run scale"]  # (ln N/N*, ln D/D*, ln B/B*), varying inputs
-    source: Int[Tensor, "run"]  # recipe, 0 the study's own
+    log_lr: Float[Array, "*batch run"]
+    log_scales: Float[Array, "*batch run scale"]  # (ln N/N*, ln D/D*, ln B/B*), varying inputs
+    source: Int[Array, "run"]  # recipe, 0 the study's own
 
     def __len__(self) -> int:
         return len(self.source)
 
-    def select(self, index: Tensor) -> "Points":
+    def select(self, index: Array) -> "Points":
         """The points at an index or mask."""
         return Points(self.log_lr[index], self.log_scales[index], self.source[index])
 
     @staticmethod
     def cat(*parts: "Points") -> "Points":
         """All points of these, in order."""
+        xp = namespace(parts[0].log_lr)
         return Points(
-            torch.cat([part.log_lr for part in parts]),
-            torch.cat([part.log_scales for part in parts]),
-            torch.cat([part.source for part in parts]),
+            xp.concat([part.log_lr for part in parts]),
+            xp.concat([part.log_scales for part in parts]),
+            xp.concat([part.source for part in parts]),
         )
 
 
@@ -62,21 +64,21 @@ class Runs:
     """
 
     points: Points
-    loss: Float[Tensor, "run"]  # NaN where diverged
-    variance: Float[Tensor, "run"]  # known part of the noise variance
-    count: Float[Tensor, "run"]  # repeats that `loss` is the mean of, 1 for a single run
-    cell: Int[Tensor, "run"]
+    loss: Float[Array, "run"]  # NaN where diverged
+    variance: Float[Array, "run"]  # known part of the noise variance
+    count: Float[Array, "run"]  # repeats that `loss` is the mean of, 1 for a single run
+    cell: Int[Array, "run"]
     cells: Cells
 
     def __len__(self) -> int:
         return len(self.points)
 
     @property
-    def diverged(self) -> Tensor:
+    def diverged(self) -> Bool[Array, "run"]:
         """Which runs blew up."""
-        return self.loss.isnan()
+        return namespace(self.loss).isnan(self.loss)
 
-    def select(self, index: Tensor) -> "Runs":
+    def select(self, index: Array) -> "Runs":
         """Some of the runs, with all cells."""
         per_run = {n: getattr(self, n)[index] for n in ("loss", "variance", "count", "cell")}
         return replace(self, points=self.points.select(index), **per_run)
@@ -87,69 +89,72 @@ class Candidates:
     """Runs that could be made."""
 
     points: Points
-    cost: Float[Tensor, "run"]  # FLOP
+    cost: Float[Array, "run"]  # FLOP
 
     def __len__(self) -> int:
         return len(self.points)
 
-    def select(self, index: Tensor) -> "Candidates":
+    def select(self, index: Array) -> "Candidates":
         """The candidates at an index or mask."""
         return Candidates(self.points.select(index), self.cost[index])
 
 
-def assign_cells(points: Points) -> tuple[Int[Tensor, "run"], Cells]:
+def assign_cells(points: Points) -> tuple[Int[Array, "run"], Cells]:
     """The cell of each run, and the cells with the target first.
 
     Where there are more than `MOST_CELLS`, some that are spread out are kept, and every run joins
     its nearest.
     """
     keys = _keys(points.log_scales, points.source[:, None])
-    origin = torch.zeros(1, keys.shape[1], dtype=torch.float64)
-    distinct = torch.unique(torch.cat([origin, keys]), dim=0)
-    target = int(distinct.norm(dim=1).argmin())
+    origin = np.zeros((1, keys.shape[1]))
+    distinct = np.unique(np.concat([origin, keys]), axis=0)
+    target = int(np.linalg.norm(distinct, axis=1).argmin())
     nodes = distinct[farthest_first(distinct, MOST_CELLS, target)]
-    cells = Cells(nodes[:, :-1], (nodes[:, -1] / _APART).round().long())
+    cells = Cells(nodes[:, :-1], np.round(nodes[:, -1] / _APART).astype(int))
     return nearest_cell(points, cells), cells
 
 
 def at_own_inputs(
-    log_scales: Float[Tensor, "*batch place 3"], like: Points | Cells
-) -> Float[Tensor, "*batch place scale"]:
+    log_scales: Float[Array, "*batch place 3"], like: Points | Cells
+) -> Float[Array, "*batch place scale"]:
     """Places with the target's own value of every input that varies between others."""
-    return torch.nn.functional.pad(log_scales, (0, like.log_scales.shape[-1] - 3))
+    xp, more = namespace(log_scales), like.log_scales.shape[-1] - 3
+    own = xp.zeros((*log_scales.shape[:-1], more), dtype=log_scales.dtype)
+    return xp.concat([log_scales, own], -1)
 
 
 def farthest_first(
-    places: Float[Tensor, "place coordinate"], most: int, first: int
-) -> Int[Tensor, "chosen"]:
+    places: Float[Array, "place coordinate"], most: int, first: int
+) -> Int[Array, "chosen"]:
     """Which places to keep so that none is far from a kept one, the farthest next in turn.
 
     Source: Gonzalez (1985), Theoretical Computer Science 38:293-306.
     """
     chosen = [first]
-    distance = (places - places[first]).norm(dim=1)
+    distance = np.linalg.norm(places - places[first], axis=1)
     while len(chosen) < most and float(distance.max()) > 0:
         chosen.append(int(distance.argmax()))
-        distance = torch.minimum(distance, (places - places[chosen[-1]]).norm(dim=1))
-    return torch.tensor(chosen)
+        distance = np.minimum(distance, np.linalg.norm(places - places[chosen[-1]], axis=1))
+    return np.array(chosen)
 
 
-def nearest_cell(points: Points, cells: Cells) -> Int[Tensor, "run"]:
+def nearest_cell(points: Points, cells: Cells) -> Int[Array, "run"]:
     """The nearest cell of each point, of its recipe."""
     return nearest(
         (points.log_scales, points.source[:, None]), (cells.log_scales, cells.source[:, None])
     )
 
 
-def nearest(left: tuple[Tensor, Tensor], right: tuple[Tensor, Tensor]) -> Int[Tensor, "left"]:
+def nearest(left: tuple[Array, Array], right: tuple[Array, Array]) -> Int[Array, "left"]:
     """For each on the left, which on the right is nearest in place, of those labelled as it is.
 
     Args:
         left: Places, one a row, and whole numbers as labels, one or more a row.
         right: The same of what there is to choose from.
     """
-    return torch.cdist(_keys(*left), _keys(*right)).argmin(1)
+    away = _keys(*left)[:, None] - _keys(*right)
+    return np.linalg.norm(away, axis=-1).argmin(1)
 
 
-def _keys(places: Tensor, labels: Tensor) -> Tensor:
-    return torch.cat([places, _APART * labels.to(torch.float64)], 1)
+def _keys(places: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    return np.concat([places, _APART * labels.astype(float)], 1)

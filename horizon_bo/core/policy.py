@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-import torch
+import numpy as np
 
 from horizon_bo.core import acquisition
 from horizon_bo.core.acquisition import Plan
@@ -355,8 +355,8 @@ def _plan_of(
     kept = acquisition.shortlist(known, offered)
     trunks = trunks_of_space(study, offers) if repeatable else NO_TRUNKS
     trunks = trunks.select(acquisition.shortlist_trunks(known, offered, trunks))
-    extra = trunks.candidates[~torch.isin(trunks.candidates, kept)]
-    seen = torch.cat([kept, extra])
+    extra = trunks.candidates[~np.isin(trunks.candidates, kept)]
+    seen = np.append(kept, extra)
     plan = acquisition.best_plan(
         linearized(known, offered.select(seen)),
         offered.cost[kept],
@@ -377,7 +377,7 @@ def _recipes(study: Study, belief: Belief, trials: Sequence[Trial]) -> tuple[str
 
 
 def _candidates(study: Study, recipes: tuple[str, ...], trials: Sequence[Trial]) -> Candidates:
-    cost = torch.tensor([trial.flops for trial in trials], dtype=torch.float64)
+    cost = np.array([trial.flops for trial in trials], dtype=float)
     return Candidates(placed(study, trials, recipes), cost)
 
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import NamedTuple
 
-import torch
+import numpy as np
 from jaxtyping import Float, Int
-from torch import Tensor
 
+from horizon_bo.core.arrays import Array, namespace
 from horizon_bo.core.hierarchy import Population
 from horizon_bo.core.laws import HorizonLaw
 from horizon_bo.published.evidence import COEFFICIENTS
@@ -41,9 +41,9 @@ class Priors:
     """
 
     names: tuple[str, ...]
-    location: Float[Tensor, "name"]
-    root: Float[Tensor, "name name"]  # lower triangular
-    tail: Float[Tensor, "name"]  # weight of the cubic term
+    location: Float[Array, "name"]
+    root: Float[Array, "name name"]  # lower triangular
+    tail: Float[Array, "name"]  # weight of the cubic term
 
     def __len__(self) -> int:
         return len(self.names)
@@ -51,22 +51,24 @@ class Priors:
     def __getitem__(self, name: str) -> Prior:
         """A coefficient by itself."""
         k = self.names.index(name)
-        return Prior(float(self.location[k]), float(self.root[k].norm()), bool(self.tail[k] > 0))
+        return Prior(
+            float(self.location[k]), float(np.linalg.norm(self.root[k])), bool(self.tail[k] > 0)
+        )
 
     @staticmethod
     def independent(priors: Mapping[str, Prior]) -> "Priors":
         """Coefficients that know nothing of each other."""
-        column = lambda values: torch.tensor(list(values), dtype=torch.float64)  # noqa: E731
+        column = lambda values: np.array(list(values), dtype=float)  # noqa: E731
         return Priors(
             tuple(priors),
             column(prior.location for prior in priors.values()),
-            torch.diag(column(prior.scale for prior in priors.values())),
+            np.diag(column(prior.scale for prior in priors.values())),
             column(_TAIL * prior.heavy for prior in priors.values()),
         )
 
     def held(self, priors: Mapping[str, Prior]) -> "Priors":
         """The same with some coefficients believed otherwise, each by itself."""
-        location, root, tail = self.location.clone(), self.root.clone(), self.tail.clone()
+        location, root, tail = self.location.copy(), self.root.copy(), self.tail.copy()
         for name, prior in priors.items():
             k = self.names.index(name)
             root[k, :], root[:, k] = 0.0, 0.0
@@ -128,26 +130,26 @@ class Coefficients:
     """
 
     law: HorizonLaw
-    drift_sd: Float[Tensor, "*set"]
-    length: Float[Tensor, "*set"]
-    misfit_sd: Float[Tensor, "*set"]
-    noise_sd: Float[Tensor, "*set"]
-    noise_per_compute: Float[Tensor, "*set"]
-    bowl_error: Float[Tensor, "*set"]
-    cliff: Float[Tensor, "*set"]
-    source_offset: Float[Tensor, "*set source"]
-    optimum_per_input: Float[Tensor, "*set input"]  # none where no input varies
+    drift_sd: Float[Array, "*set"]
+    length: Float[Array, "*set"]
+    misfit_sd: Float[Array, "*set"]
+    noise_sd: Float[Array, "*set"]
+    noise_per_compute: Float[Array, "*set"]
+    bowl_error: Float[Array, "*set"]
+    cliff: Float[Array, "*set"]
+    source_offset: Float[Array, "*set source"]
+    optimum_per_input: Float[Array, "*set input"]  # none where no input varies
 
     def log_optimal_lr(
-        self, log_scales: Float[Tensor, "*batch place scale"]
-    ) -> Float[Tensor, "*batch set place"]:
+        self, log_scales: Float[Array, "*batch place scale"]
+    ) -> Float[Array, "*batch set place"]:
         """Natural log of the best rate by the law, at places with their varying inputs."""
-        n, d, b = log_scales[..., :3].unsqueeze(-3).unbind(-1)
+        n, d, b = (log_scales[..., None, :, axis] for axis in range(3))
         by_law = self.law.unsqueeze().log_optimal_lr(n, d, b)
         inputs = log_scales[..., 3:]
         return by_law + self.optimum_per_input @ inputs.mT if inputs.shape[-1] else by_law
 
-    def select(self, index: Int[Tensor, "some"]) -> "Coefficients":
+    def select(self, index: Int[Array, "some"]) -> "Coefficients":
         """Some of the sets."""
         scales = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "law"}
         picked = {name: value[index] for name, value in scales.items()}
@@ -174,51 +176,52 @@ def study_priors(
     priors = Priors.independent(
         {"log_optimum": optimum, **learnt, **EXPECTED, **inputs, UNLIKENESS: UNLIKE}
     )
-    root, size = priors.root.clone(), len(EXPONENTS)
-    own = torch.from_numpy(population.covariance)[:size, :size]
-    root[1 : 1 + size, 1 : 1 + size] = torch.linalg.cholesky(own)
+    root, size = priors.root.copy(), len(EXPONENTS)
+    root[1 : 1 + size, 1 : 1 + size] = np.linalg.cholesky(population.covariance[:size, :size])
     return replace(priors, root=root)
 
 
-def coefficients(z: Float[Tensor, "*set coordinate"], priors: Priors) -> Coefficients:
+def coefficients(z: Float[Array, "*set coordinate"], priors: Priors) -> Coefficients:
     """The coefficient sets at standard-normal coordinates.
 
     Coordinates past the named priors are the ln LR* offsets of other recipes.
     """
-    by_name, offsets = named_values(z, priors), z[..., len(priors) :]
+    xp, by_name = namespace(z), named_values(z, priors)
+    offsets = SOURCE_OFFSET_SD * z[..., len(priors) :]
     law_fields = {f.name for f in fields(HorizonLaw)}
     return Coefficients(
         law=HorizonLaw(
-            params_exponent=by_name["log_params_exponent"].exp(),
-            tokens_exponent=by_name["log_tokens_exponent"].exp(),
+            params_exponent=xp.exp(by_name["log_params_exponent"]),
+            tokens_exponent=xp.exp(by_name["log_tokens_exponent"]),
             **{name: value for name, value in by_name.items() if name in law_fields},
         ),
-        drift_sd=by_name["log_drift_sd"].exp(),
-        length=by_name["log_length"].exp(),
-        misfit_sd=by_name["log_misfit_sd"].exp(),
-        noise_sd=by_name["log_noise_sd"].exp(),
+        drift_sd=xp.exp(by_name["log_drift_sd"]),
+        length=xp.exp(by_name["log_length"]),
+        misfit_sd=xp.exp(by_name["log_misfit_sd"]),
+        noise_sd=xp.exp(by_name["log_noise_sd"]),
         noise_per_compute=by_name["noise_per_compute"],
-        bowl_error=by_name["log_bowl_error"].exp(),
+        bowl_error=xp.exp(by_name["log_bowl_error"]),
         cliff=by_name["cliff"],
-        source_offset=torch.nn.functional.pad(SOURCE_OFFSET_SD * offsets, (1, 0)),
+        source_offset=xp.concat([xp.zeros_like(z[..., :1]), offsets], -1),
         optimum_per_input=_stacked(by_name, z),
     )
 
 
 def _stacked(
-    by_name: Mapping[str, Float[Tensor, "*set"]], z: Float[Tensor, "*set coordinate"]
-) -> Float[Tensor, "*set input"]:
+    by_name: Mapping[str, Float[Array, "*set"]], z: Float[Array, "*set coordinate"]
+) -> Float[Array, "*set input"]:
     slopes = [by_name[PER_INPUT + name] for name in INPUTS if PER_INPUT + name in by_name]
-    return torch.stack(slopes, -1) if slopes else z[..., :0]
+    return namespace(z).stack(slopes, -1) if slopes else z[..., :0]
 
 
 def named_values(
-    z: Float[Tensor, "*set coordinate"], priors: Priors
-) -> dict[str, Float[Tensor, "*set"]]:
+    z: Float[Array, "*set coordinate"], priors: Priors
+) -> dict[str, Float[Array, "*set"]]:
     """What each prior's name stands for at standard-normal coordinates."""
-    named = z[..., : len(priors)]
-    away = named * (1 + priors.tail * named.square()) @ priors.root.mT
+    xp, named = namespace(z), z[..., : len(priors)]
+    away = named * (1 + priors.tail * named**2) @ priors.root.mT
     if priors.names[-1] == UNLIKENESS:
         own, others, last = away[..., :1], away[..., 1:-1], away[..., -1:]
-        away = torch.cat([own, others * (priors.location[-1] + last).exp(), last], -1)
-    return dict(zip(priors.names, (priors.location + away).unbind(-1), strict=True))
+        away = xp.concat([own, others * xp.exp(priors.location[-1] + last), last], -1)
+    values = priors.location + away
+    return {name: values[..., k] for k, name in enumerate(priors.names)}

@@ -14,11 +14,12 @@ Statistical Science 28(3):424-446; ter Braak (2006), Statistics and Computing 16
 
 import math
 from dataclasses import dataclass, replace
+from statistics import NormalDist
 
-import torch
+import numpy as np
 from jaxtyping import Float, Int
-from torch import Tensor
 
+from horizon_bo.core.arrays import Array, lower_solved
 from horizon_bo.core.points import Runs
 from horizon_bo.core.priors import Coefficients, Priors
 from horizon_bo.core.surrogate import (
@@ -56,8 +57,8 @@ class Posterior:
     factor on its noise variance.
     """
 
-    z: Float[Tensor, "particle coordinate"]
-    noise_scale: Float[Tensor, "particle run"]
+    z: Float[Array, "particle coordinate"]
+    noise_scale: Float[Array, "particle run"]
     priors: Priors
     fit: Fit
     acceptance: float  # share of accepted moves in the last stage
@@ -69,13 +70,13 @@ class Posterior:
         """The coefficient sets."""
         return self.fit.coefficients
 
-    def some(self, count: int) -> Int[Tensor, "some"]:
+    def some(self, count: int) -> Int[np.ndarray, "some"]:
         """Positions of that many particles, evenly spread."""
-        return torch.linspace(0, len(self.z) - 1, count).long()
+        return np.linspace(0, len(self.z) - 1, count).astype(int)
 
     def with_recipes(self, more: int) -> "Posterior":
         """The same with the offsets of recipes that no run has ended under, at their mean."""
-        widened = lambda values: torch.nn.functional.pad(values, (0, more))  # noqa: E731
+        widened = lambda values: np.pad(values, ((0, 0), (0, more)))  # noqa: E731
         c = self.coefficients
         c = replace(c, source_offset=widened(c.source_offset))
         return replace(self, z=widened(self.z), fit=replace(self.fit, coefficients=c))
@@ -85,9 +86,9 @@ class Posterior:
 class _Population:
     """Particles on their way from the prior to the posterior."""
 
-    z: Tensor
-    noise_scale: Tensor
-    likelihood: Tensor
+    z: np.ndarray
+    noise_scale: np.ndarray
+    likelihood: np.ndarray
 
 
 @dataclass
@@ -102,7 +103,7 @@ class _Progress:
 def sample(
     runs: Runs,
     priors: Priors,
-    generator: torch.Generator,
+    generator: np.random.Generator,
     particles: int = PARTICLES,
 ) -> Posterior:
     """Draw coefficient sets from their posterior given runs.
@@ -114,15 +115,15 @@ def sample(
     sources = int(runs.points.source.max()) if len(runs) else 0
     z = _normal_points(particles, len(priors) + sources, generator)
     count = len(runs)
-    order = torch.randperm(count, generator=generator)
-    noise_scale = torch.ones(particles, 0, dtype=torch.float64)
+    order = generator.permutation(count)
+    noise_scale = np.ones((particles, 0))
     progress, seen = _Progress(), 0
     while seen < count:
         wave = min(count, max(_FIRST_WAVE, seen * _WAVE_GROWTH))
         wave = count if count < 1.5 * wave else wave
-        prior = torch.full((particles, wave - seen), NOISE_FREEDOM / 2, dtype=torch.float64)
-        noise_scale = torch.cat([noise_scale, _inverse_gamma(prior, prior, generator)], 1)
-        old = torch.arange(wave) < seen
+        prior = np.full((particles, wave - seen), NOISE_FREEDOM / 2)
+        noise_scale = np.concat([noise_scale, _inverse_gamma(prior, prior, generator)], 1)
+        old = np.arange(wave) < seen
         part = runs.select(order[:wave])
         z, noise_scale = _anneal(z, noise_scale, part, old, priors, generator, progress)
         seen = wave
@@ -134,23 +135,23 @@ def sample(
 
 
 def _anneal(
-    z: Tensor,
-    noise_scale: Tensor,
+    z: np.ndarray,
+    noise_scale: np.ndarray,
     runs: Runs,
-    old: Tensor,
+    old: np.ndarray,
     priors: Priors,
-    generator: torch.Generator,
+    generator: np.random.Generator,
     progress: _Progress,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[np.ndarray, np.ndarray]:
     """Let the runs that are not `old` be felt, from power 0 to power 1."""
     power = _COLDEST
-    start = torch.where(old, 1.0, power)
+    start = np.where(old, 1.0, power)
     likelihood = condition(z, noise_scale, runs, priors, start).log_likelihood
     while power < 1:
         power, weights = _next_power(z, noise_scale, runs, old, priors, power, likelihood)
         chosen = _systematic(weights, generator)
         z, noise_scale = z[chosen], noise_scale[chosen]
-        felt = torch.where(old, 1.0, power)
+        felt = np.where(old, 1.0, power)
         rounds = _ROUNDS if power < 1 else _LAST_ROUNDS
         rates = []
         for _ in range(rounds):
@@ -163,44 +164,49 @@ def _anneal(
             z, likelihood = population.z, population.likelihood
         progress.stages += 1
         progress.acceptance = sum(rates) / len(rates)
-        progress.distinct = len(chosen.unique()) / len(z)
+        progress.distinct = len(np.unique(chosen)) / len(z)
     return z, noise_scale
 
 
-def _normal_points(count: int, dimension: int, generator: torch.Generator) -> Tensor:
-    """Scrambled Sobol points of the standard normal, which cover the prior evenly."""
-    seed = int(torch.randint(2**31, (1,), generator=generator))
-    engine = torch.quasirandom.SobolEngine(dimension, scramble=True, seed=seed)
-    points = engine.draw(count, dtype=torch.float64).clamp(1e-9, 1 - 1e-9)
-    return torch.special.ndtri(points)
+def _normal_points(count: int, dimension: int, generator: np.random.Generator) -> np.ndarray:
+    """A Latin hypercube of the standard normal: each coordinate covers the prior evenly.
+
+    Source: McKay, Beckman & Conover (1979), Technometrics 21(2):239-245.
+    """
+    strata = generator.permuted(np.tile(np.arange(count), (dimension, 1)), axis=1).T
+    shares = (strata + generator.random((count, dimension))) / count
+    inverse = np.vectorize(NormalDist().inv_cdf, otypes=[float])
+    return inverse(np.clip(shares, 1e-9, 1 - 1e-9))
 
 
 def _next_power(
-    z: Tensor,
-    noise_scale: Tensor,
+    z: np.ndarray,
+    noise_scale: np.ndarray,
     runs: Runs,
-    old: Tensor,
+    old: np.ndarray,
     priors: Priors,
     power: float,
-    now: Tensor,
-) -> tuple[float, Tensor]:
+    now: np.ndarray,
+) -> tuple[float, np.ndarray]:
     """The power at which about `_KEPT` of the particles stay effective, and their weights.
 
     Found by steps in ln power that halve when they go too far; any share from `_KEPT` to
     `_TOLERANCE` more will do.
     """
 
-    def weights_at(t: float) -> Tensor:
-        fit = condition(z, noise_scale, runs, priors, torch.where(old, 1.0, t))
-        return torch.softmax(fit.log_likelihood.nan_to_num(nan=-torch.inf) - now, 0)
+    def weights_at(t: float) -> np.ndarray:
+        fit = condition(z, noise_scale, runs, priors, np.where(old, 1.0, t))
+        gain = fit.log_likelihood - now
+        weights = np.exp(gain - gain.max())
+        return weights / weights.sum()
 
     low = math.log(power)
     step = _USUAL_STEP if power > _COLDEST else -low / 2
-    weights = torch.full((len(z),), 1 / len(z), dtype=z.dtype)
+    weights = np.full(len(z), 1 / len(z))
     for _ in range(_TRIALS):
         trial = min(low + step, 0.0)
         candidate = weights_at(math.exp(trial))
-        kept = float(1 / candidate.square().sum() / len(z))
+        kept = float(1 / (candidate**2).sum() / len(z))
         if kept < _KEPT:
             step = (trial - low) / 2
             continue
@@ -210,20 +216,19 @@ def _next_power(
     return math.exp(low), weights
 
 
-def _systematic(weights: Tensor, generator: torch.Generator) -> Tensor:
-    start = torch.rand((), dtype=weights.dtype, generator=generator)
-    points = (start + torch.arange(len(weights), dtype=weights.dtype)) / len(weights)
-    return torch.searchsorted(weights.cumsum(0), points).clamp_max(len(weights) - 1)
+def _systematic(weights: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    points = (generator.random() + np.arange(len(weights))) / len(weights)
+    return np.minimum(np.searchsorted(weights.cumsum(), points), len(weights) - 1)
 
 
 def _redraw_noise_scale(
-    z: Tensor,
-    noise_scale: Tensor,
+    z: np.ndarray,
+    noise_scale: np.ndarray,
     runs: Runs,
     priors: Priors,
-    felt: Tensor,
-    generator: torch.Generator,
-) -> Tensor:
+    felt: np.ndarray,
+    generator: np.random.Generator,
+) -> np.ndarray:
     """Draw the noise factors anew: Student-t noise as a scale mixture of normals.
 
         τᵢ | rest ~ InverseGamma((ν + t)/2, (ν + t rᵢ²/σᵢ²)/2)
@@ -235,42 +240,43 @@ def _redraw_noise_scale(
     """
     fit = condition(z, noise_scale, runs, priors, felt)
     departures = draw_departures(fit, generator)[0]
-    at_runs = departures[:, :, runs.cell].transpose(1, 2)
-    excess = runs.loss.nan_to_num() - fit.expected(at_runs, runs)
+    at_runs = departures[:, :, runs.cell]
+    excess = np.nan_to_num(runs.loss) - fit.expected(at_runs, runs)
     variance, blurred = fit.features.variance, blur(felt)
-    squares = torch.where(runs.diverged, 0.0, excess.square())
-    counted = (~runs.diverged).to(squares.dtype)
+    squares = np.where(runs.diverged, 0.0, excess**2)
+    counted = (~runs.diverged).astype(float)
 
-    def likely(factor: Tensor) -> Tensor:
+    def likely(factor: np.ndarray) -> np.ndarray:
         """Ln of the density of loss and factor, but for a constant."""
         spread = variance * factor + blurred
-        prior = (NOISE_FREEDOM / 2 + 1) * factor.log() + NOISE_FREEDOM / 2 / factor
-        return -counted * (spread.log() + squares / spread) / 2 - prior
+        prior = (NOISE_FREEDOM / 2 + 1) * np.log(factor) + NOISE_FREEDOM / 2 / factor
+        return -counted * (np.log(spread) + squares / spread) / 2 - prior
 
-    for share in (variance / (variance + blurred), torch.ones_like(variance)):
+    for share in (variance / (variance + blurred), np.ones_like(variance)):
         shape = (NOISE_FREEDOM + share * counted) / 2
         rate = (NOISE_FREEDOM + share * squares / variance) / 2
         proposed = _inverse_gamma(shape, rate, generator)
-        odds = (shape + 1) * (proposed / noise_scale).log() + rate * (
+        odds = (shape + 1) * np.log(proposed / noise_scale) + rate * (
             1 / proposed - 1 / noise_scale
         )
         gain = likely(proposed) - likely(noise_scale) + odds
-        uniform = torch.rand(gain.shape, dtype=gain.dtype, generator=generator)
-        noise_scale = torch.where(uniform.log() < gain, proposed, noise_scale)
+        accepted = np.log(generator.random(gain.shape)) < gain
+        noise_scale = np.where(accepted, proposed, noise_scale)
     return noise_scale
 
 
-def _inverse_gamma(shape: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor:
-    gamma = torch.ops.aten._standard_gamma(shape, generator=generator)
-    return scale / gamma.clamp_min(_LEAST_GAMMA)
+def _inverse_gamma(
+    shape: np.ndarray, scale: np.ndarray, generator: np.random.Generator
+) -> np.ndarray:
+    return scale / np.maximum(generator.standard_gamma(shape), _LEAST_GAMMA)
 
 
 def _move(
     population: _Population,
     runs: Runs,
     priors: Priors,
-    felt: Tensor,
-    generator: torch.Generator,
+    felt: np.ndarray,
+    generator: np.random.Generator,
 ) -> tuple[_Population, float]:
     """One Metropolis step of every particle, autoregressive about the population's normal fit.
 
@@ -284,33 +290,31 @@ def _move(
     """
     z = population.z
     count, dimension = z.shape
-    normal = torch.randn(2, count, dimension, dtype=z.dtype, generator=generator)
-    uniform = torch.rand(3, count, 1, dtype=z.dtype, generator=generator)
+    normal = generator.standard_normal((2, count, dimension))
+    uniform = generator.random((3, count, 1))
     center = z.mean(0)
-    covariance = z.T.cov() * _WIDER + _BLUR * torch.eye(dimension, dtype=z.dtype)
-    factor = torch.linalg.cholesky(covariance)
+    covariance = np.cov(z.T) * _WIDER + _BLUR * np.eye(dimension)
+    factor = np.linalg.cholesky(covariance)
     keep = uniform[0] * _LONGEST_MEMORY
-    fresh = center + keep * (z - center) + (1 - keep.square()).sqrt() * (normal[0] @ factor.T)
+    fresh = center + keep * (z - center) + np.sqrt(1 - keep**2) * (normal[0] @ factor.T)
 
-    pair = torch.randint(1, count, (2, count), generator=generator) + torch.arange(count)
+    pair = generator.integers(1, count, (2, count)) + np.arange(count)
     difference = z[pair[0] % count] - z[pair[1] % count]
-    moving = torch.rand(count, dimension, dtype=z.dtype, generator=generator) < uniform[0]
-    reach = _REACH / (2 * moving.sum(-1, keepdim=True).clamp_min(1)).sqrt()
-    stepped = z + torch.where(moving, reach * difference + _BLUR * normal[1], 0.0)
+    moving = generator.random((count, dimension)) < uniform[0]
+    reach = _REACH / np.sqrt(2 * np.maximum(moving.sum(-1, keepdims=True), 1))
+    stepped = z + np.where(moving, reach * difference + _BLUR * normal[1], 0.0)
 
     differential = uniform[1] < _DIFFERENTIAL
-    proposal = torch.where(differential, stepped, fresh)
+    proposal = np.where(differential, stepped, fresh)
     after = condition(proposal, population.noise_scale, runs, priors, felt).log_likelihood
-    gain = after - population.likelihood + (z.square() - proposal.square()).sum(-1) / 2
-    whitened = torch.linalg.solve_triangular(
-        factor, (torch.stack([z, proposal]) - center).mT, upper=False
-    )
-    squares = whitened.square().sum(1)
-    gain = gain + torch.where(differential.squeeze(-1), 0.0, (squares[1] - squares[0]) / 2)
-    accepted = uniform[2].squeeze(-1).log() < gain.nan_to_num(nan=-torch.inf)
+    gain = after - population.likelihood + (z**2 - proposal**2).sum(-1) / 2
+    whitened = lower_solved(factor, (np.stack([z, proposal]) - center).mT)
+    squares = (whitened**2).sum(1)
+    gain = gain + np.where(differential[:, 0], 0.0, (squares[1] - squares[0]) / 2)
+    accepted = np.log(uniform[2, :, 0]) < np.nan_to_num(gain, nan=-np.inf)
     moved = _Population(
-        torch.where(accepted.unsqueeze(-1), proposal, z),
+        np.where(accepted[:, None], proposal, z),
         population.noise_scale,
-        torch.where(accepted, after, population.likelihood),
+        np.where(accepted, after, population.likelihood),
     )
-    return moved, float(accepted.double().mean())
+    return moved, float(accepted.mean())

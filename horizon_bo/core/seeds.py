@@ -1,6 +1,6 @@
 """Seeds: which random numbers belong to a study as it is now?"""
 
-import torch
+import numpy as np
 
 from horizon_bo.study.trials import Study
 
@@ -8,6 +8,6 @@ from horizon_bo.study.trials import Study
 BELIEF, RATES, CHECK, BATCHES = 1_000_003, 7919, 104_729, 15_485_863
 
 
-def study_generator(study: Study, stream: int) -> torch.Generator:
+def study_generator(study: Study, stream: int) -> np.random.Generator:
     """A generator seeded by the study's seed and its number of trials, for one purpose."""
-    return torch.Generator().manual_seed(study.seed * stream + len(study.trials))
+    return np.random.default_rng((study.seed, stream, len(study.trials)))

@@ -21,11 +21,19 @@ but an event, with a hazard that rises through a cliff above the optimum.
 import math
 from dataclasses import dataclass
 
-import torch
+import numpy as np
 from jaxtyping import Float, Int
-from torch import Tensor
 
+from horizon_bo.core.arrays import (
+    Array,
+    cholesky_or_nan,
+    lower_solved,
+    namespace,
+    upper_solved,
+    with_diagonal,
+)
 from horizon_bo.core.laws import CRITICAL_EXPONENT, clip_offset, linex, linex_slope
+from horizon_bo.core.normal import log_probability
 from horizon_bo.core.points import Cells, Points, Runs
 from horizon_bo.core.priors import Coefficients, Prior, Priors, coefficients
 
@@ -73,7 +81,7 @@ _BLUR = 1e-6
 
 def cell_covariance(
     c: Coefficients, left: Cells | Points, right: Cells | Points
-) -> Float[Tensor, "*batch set 3 left right"]:
+) -> Float[Array, "*batch set 3 left right"]:
     """Covariance between cells of their level, drift and curvature departures.
 
     Matérn-3/2 in (n, d, b) and the inputs that vary, for all three; the level adds the integrated
@@ -81,27 +89,37 @@ def cell_covariance(
     its power law the further the cheaper.
     """
     here, there = left.log_scales, right.log_scales
-    inputs = (INPUT_STRETCH,) * (here.shape[-1] - 3)
-    stretch = torch.tensor((*STRETCH, *inputs), dtype=here.dtype)
-    distance = torch.cdist(stretch * here, stretch * there).unsqueeze(-3)
-    scaled = math.sqrt(3.0) * distance / c.length[:, None, None]
-    matern = (1 + scaled) * (-scaled).exp()
+    scaled = math.sqrt(3.0) * _distance(here, there) / c.length[:, None, None]
+    matern = (1 + scaled) * namespace(scaled).exp(-scaled)
     level = (
         LEVEL_SD**2
         + _level_products(c, here, there)
         + SOURCE_LEVEL_SD**2 * _same_source(left.source, right.source)
-        + c.misfit_sd[:, None, None].square() * matern
+        + c.misfit_sd[:, None, None] ** 2 * matern
     )
-    bends = (_bend(here) @ _bend(there).mT).unsqueeze(-3)
-    drift = c.drift_sd[:, None, None].square() * matern + bends
-    return torch.stack([level, drift, CURVATURE_SD**2 * matern], dim=-3)
+    bends = (_bend(here) @ _bend(there).mT)[..., None, :, :]
+    drift = c.drift_sd[:, None, None] ** 2 * matern + bends
+    return namespace(matern).stack([level, drift, CURVATURE_SD**2 * matern], -3)
+
+
+def _distance(
+    here: Float[Array, "*batch left scale"], there: Float[Array, "*#batch right scale"]
+) -> Float[Array, "*batch 1 left right"]:
+    """How far cells are from each other, in the units in which departures decorrelate."""
+    stretch = (*STRETCH, *(INPUT_STRETCH,) * (here.shape[-1] - 3))
+    squares = sum(
+        (by * (here[..., :, None, k] - there[..., None, :, k])) ** 2 for k, by in enumerate(stretch)
+    )
+    xp = namespace(here)
+    # a root of zero has no slope, as BoTorch would find
+    return xp.where(squares > 0, xp.where(squares > 0, squares, 1.0) ** 0.5, 0.0)[..., None, :, :]
 
 
 def loss_covariance(
     c: Coefficients,
-    left: tuple[Float[Tensor, "*batch set left 3"], Points],
-    right: tuple[Float[Tensor, "*#batch set right 3"], Points],
-) -> Float[Tensor, "*batch set left right"]:
+    left: tuple[Float[Array, "*batch set 3 left"], Points],
+    right: tuple[Float[Array, "*#batch set 3 right"], Points],
+) -> Float[Array, "*batch set left right"]:
     """Covariance of losses by the departures of their cells, Σ_j φ_j K_j φ'_j.
 
     Args:
@@ -110,46 +128,45 @@ def loss_covariance(
         right: The same of others.
     """
     departures = cell_covariance(c, left[1], right[1])
-    return (left[0].mT.unsqueeze(-1) * departures * right[0].mT.unsqueeze(-2)).sum(-3)
+    return (left[0][..., None] * departures * right[0][..., None, :]).sum(-3)
 
 
-def _bend(cells: Float[Tensor, "*batch cell scale"]) -> Float[Tensor, "*batch cell 3"]:
+def _bend(cells: Float[Array, "*batch cell scale"]) -> Float[Array, "*batch cell 3"]:
     """Square of each direction in which ln LR* may bend, times half the bend's scale."""
-    n, d, b = cells[..., :3].unbind(-1)
-    directions = torch.stack([n, d, b - CRITICAL_EXPONENT * d], -1)
-    return torch.tensor(BEND_SD, dtype=cells.dtype) / 2 * directions.square()
+    n, d, b = (cells[..., axis] for axis in range(3))
+    directions = (n, d, b - CRITICAL_EXPONENT * d)
+    bends = [sd / 2 * along**2 for sd, along in zip(BEND_SD, directions, strict=True)]
+    return namespace(cells).stack(bends, -1)
 
 
 def _level_growth(
-    c: Coefficients, cells: Float[Tensor, "*batch cell scale"]
-) -> Float[Tensor, "*batch set 2 cell"]:
-    law = c.law.unsqueeze()
-    exponents = torch.stack(
-        [torch.as_tensor(law.params_exponent), torch.as_tensor(law.tokens_exponent)], -2
-    )
-    exponent = -exponents * cells[..., :2].mT.unsqueeze(-3)
-    return exponent.clamp_max(_LARGEST_GROWTH).expm1()
+    c: Coefficients, cells: Float[Array, "*batch cell scale"]
+) -> Float[Array, "*batch set 2 cell"]:
+    law, xp = c.law.unsqueeze(), namespace(cells)
+    exponents = xp.stack([law.params_exponent, law.tokens_exponent], -2)
+    exponent = -exponents * cells[..., :2].mT[..., None, :, :]
+    return xp.expm1(xp.clip(exponent, None, _LARGEST_GROWTH))
 
 
 def _level_products(
     c: Coefficients,
-    left: Float[Tensor, "*batch left scale"],
-    right: Float[Tensor, "*#batch right scale"],
-) -> Float[Tensor, "*batch set left right"]:
+    left: Float[Array, "*batch left scale"],
+    right: Float[Array, "*#batch right scale"],
+) -> Float[Array, "*batch set left right"]:
     growth = _level_growth(c, left).mT @ _level_growth(c, right)
     slope, square = BATCH_LEVEL_SD
     here, there = left[..., 2:3], right[..., 2:3].mT
-    bowls = batch_bowl(left).unsqueeze(-1) * batch_bowl(right).unsqueeze(-2)
+    bowls = batch_bowl(left)[..., None] * batch_bowl(right)[..., None, :]
     batch = slope**2 * (here * there) + square**2 * bowls
     if left.shape[-1] > 3:
         slope, square = INPUT_LEVEL_SD
         here, there = left[..., 3:], right[..., 3:].mT
-        bends = (here.square() / 2) @ (there.square() / 2)
+        bends = (here**2 / 2) @ (there**2 / 2)
         batch = batch + slope**2 * (here @ there) + square**2 * bends
-    return AMPLITUDE.scale**2 * growth + batch.unsqueeze(-3)
+    return AMPLITUDE.scale**2 * growth + batch[..., None, :, :]
 
 
-def batch_bowl(cells: Float[Tensor, "*batch cell scale"]) -> Float[Tensor, "*batch cell"]:
+def batch_bowl(cells: Float[Array, "*batch cell scale"]) -> Float[Array, "*batch cell"]:
     """Half the square of ln B about a best batch that grows with tokens, less that of the target's.
 
         ½ (b − ρ d)² − ½ (ρ d)² = ½ b² − ρ b d
@@ -161,37 +178,37 @@ def batch_bowl(cells: Float[Tensor, "*batch cell scale"]) -> Float[Tensor, "*bat
 
 
 def level_mean(
-    c: Coefficients, cells: Float[Tensor, "*batch cell scale"]
-) -> Float[Tensor, "*batch set cell"]:
+    c: Coefficients, cells: Float[Array, "*batch cell scale"]
+) -> Float[Array, "*batch set cell"]:
     """Prior mean of the loss at the best rate of each cell, in units of the typical loss."""
-    of_batch = (BATCH_CURVATURE * batch_bowl(cells)).unsqueeze(-2)
+    of_batch = (BATCH_CURVATURE * batch_bowl(cells))[..., None, :]
     return 1.0 + AMPLITUDE.location * _level_growth(c, cells).sum(-2) + of_batch
 
 
 def _same_source(
-    left: Int[Tensor, "left"], right: Int[Tensor, "right"]
-) -> Float[Tensor, "left right"]:
+    left: Int[Array, "left"], right: Int[Array, "right"]
+) -> Float[Array, "left right"]:
     """1 where two cells share a recipe other than the study's own."""
-    return ((left[:, None] == right) & (left[:, None] > 0)).to(torch.float64)
+    return namespace(left).where((left[:, None] == right) & (left[:, None] > 0), 1.0, 0.0)
 
 
 @dataclass(frozen=True)
 class Features:
     """Basis functions, mean, noise and cliff distance of runs under each coefficient set."""
 
-    basis: Float[Tensor, "*batch set run 3"]
-    mean: Float[Tensor, "*batch set run"]  # of the bowl alone
-    variance: Float[Tensor, "*batch set run"]
+    basis: Float[Array, "*batch set 3 run"]
+    mean: Float[Array, "*batch set run"]  # of the bowl alone
+    variance: Float[Array, "*batch set run"]
     divergence_score: Float[
-        Tensor, "*batch set run"
+        Array, "*batch set run"
     ]  # over the cliff, in its widths: P(diverged) = Φ(divergence_score)
 
 
 def features(
     c: Coefficients,
     points: Points,
-    variance: Float[Tensor, "run"] | float = 0.0,
-    count: Float[Tensor, "run"] | float = 1.0,
+    variance: Float[Array, "run"] | float = 0.0,
+    count: Float[Array, "run"] | float = 1.0,
 ) -> Features:
     """Evaluate the law at runs.
 
@@ -201,19 +218,19 @@ def features(
         variance: Known part of the noise variance.
         count: Repeats that a loss is the mean of; the error of the bowl's shape stays.
     """
-    law = c.law.unsqueeze()
-    n, d, b = points.log_scales[..., :3].unsqueeze(-3).unbind(-1)
+    law, xp = c.law.unsqueeze(), namespace(points.log_lr)
+    n, d, b = (points.log_scales[..., None, :, axis] for axis in range(3))
     shift = c.source_offset[:, points.source]
-    raw = points.log_lr.unsqueeze(-2) - c.log_optimal_lr(points.log_scales) - shift
+    raw = points.log_lr[..., None, :] - c.log_optimal_lr(points.log_scales) - shift
     offset = clip_offset(raw, law.asymmetry)
     curvature = law.curvature(n, d, b)
     bowl = curvature * linex(offset, law.asymmetry)
     slope = curvature * linex_slope(offset, law.asymmetry)
-    growth = (c.noise_per_compute[:, None] * (n + d)).exp()
-    seeds = (c.noise_sd[:, None] * growth).square() / count
-    noise = LEAST_NOISE**2 + seeds + (c.bowl_error[:, None] * bowl).square()
+    growth = xp.exp(c.noise_per_compute[:, None] * (n + d))
+    seeds = (c.noise_sd[:, None] * growth) ** 2 / count
+    noise = LEAST_NOISE**2 + seeds + (c.bowl_error[:, None] * bowl) ** 2
     return Features(
-        basis=torch.stack([torch.ones_like(bowl), -slope, bowl], -1),
+        basis=xp.stack([xp.ones_like(bowl), -slope, bowl], -2),
         mean=bowl,
         variance=noise + variance,
         divergence_score=(raw - c.cliff[:, None]) / CLIFF_WIDTH,
@@ -224,41 +241,41 @@ def features(
 class Fit:
     """The Gaussian process conditioned on runs, one per coefficient set."""
 
-    log_likelihood: Float[Tensor, "set"]
-    root: Float[Tensor, "set 3 cell cell"]  # departures = root · whitened
-    design: Float[Tensor, "set run 3*cell"] | None  # None where the runs were summarised
-    factor: Float[Tensor, "set side side"]  # Cholesky factor, of run or of departure side
-    half: Float[Tensor, "set side"]  # factor⁻¹ · data of that side
+    log_likelihood: Float[Array, "set"]
+    root: Float[Array, "set 3 cell cell"]  # departures = root · whitened
+    design: Float[Array, "set run 3*cell"] | None  # None where the runs were summarised
+    factor: Float[Array, "set side side"]  # Cholesky factor, of run or of departure side
+    half: Float[Array, "set side"]  # factor⁻¹ · data of that side
     coefficients: Coefficients
     features: Features
 
     @property
-    def center(self) -> Float[Tensor, "set departure"]:
+    def center(self) -> Float[Array, "set departure"]:
         """Posterior mean of the whitened departures."""
-        whole = torch.linalg.solve_triangular(self.factor.mT, self.half.unsqueeze(-1), upper=True)
-        return (whole if self.design is None else self.design.mT @ whole).squeeze(-1)
+        whole = upper_solved(self.factor, self.half[..., None])
+        return (whole if self.design is None else self.design.mT @ whole)[..., 0]
 
     @property
-    def mean_departures(self) -> Float[Tensor, "set 3 cell"]:
+    def mean_departures(self) -> Float[Array, "set 3 cell"]:
         """Posterior mean of every cell's level, drift and curvature departures."""
         sets, effects, cells, _ = self.root.shape
         whitened = self.center.reshape(sets, effects, cells, 1)
-        return (self.root @ whitened).squeeze(-1)
+        return (self.root @ whitened)[..., 0]
 
     def expected(
-        self, departures: Float[Tensor, "set run 3"], runs: Runs
-    ) -> Float[Tensor, "set run"]:
+        self, departures: Float[Array, "set 3 run"], runs: Runs
+    ) -> Float[Array, "set run"]:
         """Loss of each run without noise, given the departures of its cell."""
         level = level_mean(self.coefficients, runs.points.log_scales)
-        return level + self.features.mean + (self.features.basis * departures).sum(-1)
+        return level + self.features.mean + (self.features.basis * departures).sum(-2)
 
 
 def condition(
-    z: Float[Tensor, "set coordinate"],
-    noise_scale: Float[Tensor, "set run"],
+    z: Float[Array, "set coordinate"],
+    noise_scale: Float[Array, "set run"],
     runs: Runs,
     priors: Priors,
-    power: Float[Tensor, "run"] | float = 1.0,
+    power: Float[Array, "run"] | float = 1.0,
 ) -> Fit:
     """Condition on runs, their noise variance inflated and blurred.
 
@@ -275,86 +292,71 @@ def condition(
     root = cell_root(c, runs)
     diverged = runs.diverged
     spread = f.variance * noise_scale + blur(power)
-    weight = torch.where(diverged, 0.0, 1 / spread)
+    weight = np.where(diverged, 0.0, 1 / spread)
     level = level_mean(c, runs.points.log_scales)
-    residual = torch.where(diverged, 0.0, runs.loss.nan_to_num() - f.mean - level)
+    residual = np.where(diverged, 0.0, np.nan_to_num(runs.loss) - f.mean - level)
     if len(runs.loss) <= root.shape[1] * root.shape[2]:
         design, factor, half, squares = _by_runs(f.basis, weight, residual, root, runs.cell)
     else:
         design, factor, half, squares = _by_cells(f.basis, weight, residual, root, runs.cell)
-    log_det = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-    normaliser = torch.where(diverged, 0.0, (2 * math.pi * spread).log())
-    events = torch.special.log_ndtr(torch.where(diverged, f.divergence_score, -f.divergence_score))
-    repeats = torch.where(diverged, runs.count, 1.0)
+    log_det = 2 * np.log(np.einsum("...ii->...i", factor)).sum(-1)
+    normaliser = np.where(diverged, 0.0, np.log(2 * math.pi * spread))
+    events = log_probability(np.where(diverged, f.divergence_score, -f.divergence_score))
+    repeats = np.where(diverged, runs.count, 1.0)
     scores = (event_weight(power) * repeats * events - normaliser / 2).sum(-1)
     # a set so extreme that float64 cannot factor its covariance explains nothing
     possible = scores - (squares + log_det) / 2
-    log_likelihood = possible.nan_to_num(nan=-torch.inf, posinf=-torch.inf)
+    log_likelihood = np.nan_to_num(possible, nan=-np.inf, posinf=-np.inf, neginf=-np.inf)
     return Fit(log_likelihood, root, design, factor, half, c, f)
 
 
-def blur(power: Float[Tensor, "run"] | float) -> Float[Tensor, "run"] | float:
+def blur(power: Float[Array, "run"] | float) -> Float[Array, "run"] | float:
     """Variance added to losses so that they are felt to a power: infinite at 0, none at 1."""
     return _BLUR * (1 / power - 1)
 
 
-def event_weight(power: Float[Tensor, "run"] | float) -> Float[Tensor, "run"] | float:
+def event_weight(power: Float[Array, "run"] | float) -> Float[Array, "run"] | float:
     """Share at which it counts whether a run diverged, as its loss is felt to a power."""
     return power**0.25
 
 
-def cell_root(c: Coefficients, runs: Runs) -> Float[Tensor, "set 3 cell cell"]:
+def cell_root(c: Coefficients, runs: Runs) -> Float[Array, "set 3 cell cell"]:
     """Cholesky factor of the prior covariance of the cells' departures."""
     covariance = cell_covariance(c, runs.cells, runs.cells)
-    covariance.diagonal(dim1=-2, dim2=-1).add_(_JITTER)
-    return torch.linalg.cholesky_ex(covariance).L
-
-
-def _factor(matrix: Tensor) -> Tensor:
-    """Cholesky factors, NaN where a matrix has none."""
-    factor, failed = torch.linalg.cholesky_ex(matrix)
-    return torch.where((failed > 0)[:, None, None], torch.nan, factor)
-
-
-def _half_solved(factor: Tensor, right: Tensor) -> Tensor:
-    return torch.linalg.solve_triangular(factor, right.unsqueeze(-1), upper=False).squeeze(-1)
+    return cholesky_or_nan(with_diagonal(covariance, _JITTER))
 
 
 def _by_runs(
-    basis: Tensor, weight: Tensor, residual: Tensor, root: Tensor, cell: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    scale = weight.sqrt()
-    rows = root[:, :, cell].transpose(1, 2)  # set run 3 cell
-    design = (rows * (basis * scale.unsqueeze(-1)).unsqueeze(-1)).flatten(2)
-    gram = design @ design.mT
-    gram.diagonal(dim1=-2, dim2=-1).add_(1.0)
-    factor = _factor(gram)
-    half = _half_solved(factor, residual * scale)
-    return design, factor, half, half.square().sum(-1)
+    basis: np.ndarray, weight: np.ndarray, residual: np.ndarray, root: np.ndarray, cell: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    scale, (sets, runs) = np.sqrt(weight), weight.shape
+    told = root.mT[..., cell] * (basis * scale[:, None])[:, :, None]  # set 3 cell run
+    design = told.reshape(sets, 3 * root.shape[-1], runs).mT
+    factor = cholesky_or_nan(with_diagonal(design @ design.mT, 1.0))
+    half = lower_solved(factor, (residual * scale)[..., None])[..., 0]
+    return design, factor, half, (half**2).sum(-1)
 
 
 def _by_cells(
-    basis: Tensor, weight: Tensor, residual: Tensor, root: Tensor, cell: Tensor
-) -> tuple[None, Tensor, Tensor, Tensor]:
+    basis: np.ndarray, weight: np.ndarray, residual: np.ndarray, root: np.ndarray, cell: np.ndarray
+) -> tuple[None, np.ndarray, np.ndarray, np.ndarray]:
     sets, effects, cells, _ = root.shape
-    weighted = basis * weight.unsqueeze(-1)
-    squares = (weighted.unsqueeze(-1) * basis.unsqueeze(-2)).flatten(2)
-    products = torch.cat([squares, weighted * residual.unsqueeze(-1)], -1)
-    member = (cell == torch.arange(cells).unsqueeze(-1)).to(basis.dtype)
-    sums = member @ products  # set cell 12
-    gram = sums[..., :9].mT.reshape(sets, effects, effects, cells, 1)
-    moment = (root.mT @ sums[..., 9:].mT.unsqueeze(-1)).flatten(1)
-    blocks = root.mT.unsqueeze(2) @ (gram * root.unsqueeze(1))
-    precision = blocks.transpose(2, 3).reshape(sets, effects * cells, effects * cells)
-    precision.diagonal(dim1=-2, dim2=-1).add_(1.0)
-    factor = _factor(precision)
-    half = _half_solved(factor, moment)
-    return None, factor, half, (weight * residual.square()).sum(-1) - half.square().sum(-1)
+    weighted = basis * weight[:, None]
+    member = (cell[:, None] == np.arange(cells)).astype(float)
+    squares = (weighted[:, :, None] * basis[:, None]).reshape(-1, len(cell)) @ member
+    gram = squares.reshape(sets, effects, effects, cells, 1)
+    linear = (weighted * residual[:, None]).reshape(-1, len(cell)) @ member
+    moment = (root.mT @ linear.reshape(sets, effects, cells, 1)).reshape(sets, -1, 1)
+    blocks = root.mT[:, :, None] @ (gram * root[:, None])
+    precision = blocks.swapaxes(2, 3).reshape(sets, effects * cells, effects * cells)
+    factor = cholesky_or_nan(with_diagonal(precision, 1.0))
+    half = lower_solved(factor, moment)[..., 0]
+    return None, factor, half, (weight * residual**2).sum(-1) - (half**2).sum(-1)
 
 
 def draw_departures(
-    fit: Fit, generator: torch.Generator, draws: int = 1
-) -> Float[Tensor, "draw set 3 cell"]:
+    fit: Fit, generator: np.random.Generator, draws: int = 1
+) -> Float[Array, "draw set 3 cell"]:
     """Posterior draws of every cell's level, drift and curvature departures.
 
     From the factor on the departure side directly; on the run side by Matheron's rule, a prior
@@ -363,23 +365,19 @@ def draw_departures(
     Source: Wilson et al. (2020), arXiv:2002.09309, eq. 10.
     """
     sets, effects, cells, _ = fit.root.shape
-    normal = lambda size: torch.randn(  # noqa: E731
-        draws, sets, size, 1, dtype=torch.float64, generator=generator
-    )
+    normal = lambda size: generator.standard_normal((draws, sets, size, 1))  # noqa: E731
     prior = normal(effects * cells)
     if fit.design is None:
-        step = torch.linalg.solve_triangular(fit.factor.mT, prior, upper=True)
+        step = upper_solved(fit.factor, prior)
     else:
         missed = fit.design @ prior + normal(fit.design.shape[1])
-        inner = torch.linalg.solve_triangular(fit.factor, missed, upper=False)
-        outer = torch.linalg.solve_triangular(fit.factor.mT, inner, upper=True)
+        outer = upper_solved(fit.factor, lower_solved(fit.factor, missed))
         step = prior - fit.design.mT @ outer
-    whitened = fit.center + step.squeeze(-1)
-    parts = whitened.reshape(draws, sets, effects, cells)
-    return torch.einsum("pjcm,spjm->spjc", fit.root, parts)
+    whitened = fit.center + step[..., 0]
+    return (fit.root @ whitened.reshape(draws, sets, effects, cells, 1))[..., 0]
 
 
-def token_slope(fit: Fit, runs: Runs) -> Float[Tensor, "set"]:
+def token_slope(fit: Fit, runs: Runs) -> Float[Array, "set"]:
     """Loss that an e-fold of tokens buys at the target, β C, in units of the typical loss.
 
     C is a linear amplitude that was integrated out; here is its posterior mean, E[C | v], with v
@@ -387,6 +385,6 @@ def token_slope(fit: Fit, runs: Runs) -> Float[Tensor, "set"]:
     """
     c, cells = fit.coefficients, len(runs.cells)
     growth = _level_growth(c, runs.cells.log_scales)[:, 1]
-    weights = torch.linalg.solve_triangular(fit.root[:, 0], growth.unsqueeze(-1), upper=False)
-    change = AMPLITUDE.scale**2 * (weights.squeeze(-1) * fit.center[:, :cells]).sum(-1)
-    return c.law.tokens_exponent * (AMPLITUDE.location + change).clamp_min(_LEAST_AMPLITUDE)
+    weights = lower_solved(fit.root[:, 0], growth[..., None])[..., 0]
+    change = AMPLITUDE.scale**2 * (weights * fit.center[:, :cells]).sum(-1)
+    return c.law.tokens_exponent * np.maximum(AMPLITUDE.location + change, _LEAST_AMPLITUDE)

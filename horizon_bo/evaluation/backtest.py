@@ -18,12 +18,12 @@ from typing import Any
 import pandas as pd
 from scipy.stats import binomtest
 
-from horizon_bo.core.threads import one_thread
 from horizon_bo.errors import InvalidSpaceError
 from horizon_bo.evaluation.cases import find_sweep
 from horizon_bo.evaluation.hiding import HiddenCell, Terms, hidden_cells, pool_ratio
 from horizon_bo.evaluation.replays import KEY, Task, read_lines, replay_tasks, run_replays
 from horizon_bo.evaluation.score import AT_STOP, Outcome, outcome, states_at
+from horizon_bo.store.threads import one_thread
 from horizon_bo.study.horizons import positive
 from horizon_bo.study.trials import LoggedRun
 from horizon_bo.tables.logged import LoggedTable, logged_table

@@ -5,14 +5,15 @@ that fits the remaining budget, is told its loss, is charged its full price even
 and recommends again, until nothing affordable is left or, where asked, until it says stop.
 """
 
+import random
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
-import torch
+import numpy as np
 
 from horizon_bo.core import policy
 from horizon_bo.core.decision import regret
@@ -51,12 +52,8 @@ def suggested_row(study: Study, belief: Any, pool: Sequence[Trial]) -> Trial | N
 
 def uniform_row(study: Study, belief: Any, pool: Sequence[Trial]) -> Trial | None:
     """A row drawn uniformly, the same for every method at the same target, step and seed."""
-    # not the inputs, so that what was drawn before there were any is drawn again
-    told = (f"{f.name}={getattr(study.target, f.name)!r}" for f in fields(study.target))
-    target = f"Horizon({', '.join(part for part in told if not part.startswith('inputs='))})"
-    state = f"{target} {study.seed} {len(study.trials)}"
-    generator = torch.Generator().manual_seed(zlib.crc32(state.encode()))
-    return pool[int(torch.randint(len(pool), (), generator=generator))]
+    state = f"{study.target} {study.seed} {len(study.trials)}"
+    return random.Random(zlib.crc32(state.encode())).choice(pool)
 
 
 def no_row(study: Study, belief: Any, pool: Sequence[Trial]) -> Trial | None:
@@ -69,7 +66,7 @@ def as_told(study: Study, belief: Belief, pool: Sequence[Trial]) -> policy.Recom
     answer = policy.recommend(study, belief, pool)
     if study.prior_center is None:
         return answer
-    at = torch.tensor([study.prior_center], dtype=torch.float64).log()
+    at = np.log([study.prior_center])
     expected = float(regret(belief.target, at).mean()) * belief.loss_scale
     return replace(answer, learning_rate=study.prior_center, expected_regret=expected)
 

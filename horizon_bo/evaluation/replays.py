@@ -14,11 +14,10 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from horizon_bo.errors import InvalidSpaceError, InvalidTableError, StorageError
 from horizon_bo.evaluation.cases import Case, Problem, load_problem
 from horizon_bo.evaluation.replay import METHODS, replay
+from horizon_bo.store.threads import keep_to_one_thread
 
 #: Fields that tell one replay from another in a file of lines.
 KEY = ("case", "prior_center", "method", "seed")
@@ -114,7 +113,7 @@ def run_replays(
             done += 1
     else:
         context = get_context("spawn")
-        with ProcessPoolExecutor(jobs, mp_context=context, initializer=_one_thread) as pool:
+        with ProcessPoolExecutor(jobs, mp_context=context, initializer=keep_to_one_thread) as pool:
             futures = [pool.submit(_write_replay, task, out, make_lines) for task in left]
             for future in as_completed(futures):
                 future.result()
@@ -232,7 +231,3 @@ def _write_replay(
 ) -> None:
     for line in make_lines(task):
         append_line(out, line)
-
-
-def _one_thread() -> None:
-    torch.set_num_threads(1)

@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
@@ -77,8 +76,8 @@ class Bowl:
 
     def excess(self, log_rates: FloatArray) -> FloatArray:
         """Loss above the minimum, in loss units."""
-        offset = torch.from_numpy(np.asarray(log_rates, dtype=np.float64) - self.log_optimum)
-        return math.exp(self.log_curvature) * linex(offset, self.asymmetry).numpy()
+        offset = np.asarray(log_rates, dtype=np.float64) - self.log_optimum
+        return math.exp(self.log_curvature) * linex(offset, self.asymmetry)
 
     def spread(self, log_rates: FloatArray) -> FloatArray:
         """Standard deviation of a run about the bowl, in loss units."""
@@ -198,9 +197,8 @@ def _coefficients(
     ends = (log_rates.min() - _BEYOND, log_rates.max() + _BEYOND)
 
     def standardised(theta: FloatArray) -> FloatArray:
-        minimum, log_curvature, log_optimum, asymmetry = torch.from_numpy(theta.T[..., None])
-        offset = torch.from_numpy(log_rates) - log_optimum
-        loss = (minimum + log_curvature.exp() * linex(offset, asymmetry)).numpy()
+        minimum, log_curvature, log_optimum, asymmetry = theta.T[..., None]
+        loss = minimum + np.exp(log_curvature) * linex(log_rates - log_optimum, asymmetry)
         shape = theta[:, [1, 3]] - [log_unit, 0.0]
         return np.hstack([loss / spread, shape / _BELIEF_SD])
 

@@ -6,7 +6,6 @@ itself is trained at that rate and at rates around it, which a user would never 
 """
 
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,7 +17,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from horizon_bo.core.policy import Recommendation
-from horizon_bo.core.threads import threads
 from horizon_bo.report.style import PALETTE, decimal_ticks, save_figure
 from horizon_bo.runs.builtin import (
     builtin_command,
@@ -152,8 +150,7 @@ def check_target(
     """Rates about `rate` and the losses that the target reaches at them, in one stacked run."""
     config = target_config(study, [rate * 2.0**octaves for octaves in CHECKED_OCTAVES])
     folder.mkdir(parents=True, exist_ok=True)
-    with threads(os.cpu_count() or 1):  # five runs in one product keep several cores busy
-        outcome = train(config, corpus(), folder=folder, progress=told)
+    outcome = train(config, corpus(), folder=folder, progress=told)
     return tuple(
         (reading["learning_rate"], reading["loss"])
         for reading in outcome.readings

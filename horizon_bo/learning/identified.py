@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from horizon_bo.core.hierarchy import VAGUE
@@ -103,8 +102,8 @@ def _of_bowls(recipe: Recipe) -> Evidence:
     trials = [study.trial_from(run, trial_id=k, charged=False) for k, run in enumerate(logged)]
     runs, _, _ = finished_runs(study.with_trials(*trials))
     priors = _weak_priors(_middle_of_bests(cells))
-    posterior = sample(runs, priors, torch.Generator().manual_seed(1), _PARTICLES)
-    z = posterior.z.numpy()[:, : len(priors)]
+    posterior = sample(runs, priors, np.random.default_rng(1), _PARTICLES)
+    z = posterior.z[:, : len(priors)]
     precision, score = _likelihood(z, priors)
     draws = np.asarray(posterior.fit.coefficients.law.log_optimum)
     optimum = Optimum(

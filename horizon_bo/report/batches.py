@@ -4,9 +4,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from jaxtyping import Float
-from torch import Tensor
 
 from horizon_bo.core.batch.choice import Pairs, pairs_at
 from horizon_bo.core.decision import regret
@@ -53,12 +51,10 @@ def batch_figure(
     batches = np.exp(np.linspace(*ends, _BATCHES))
     pairs = pairs_at(study, belief, batches.tolist())
     low, median, high = _quantiles(pairs)
-    grid = torch.linspace(
-        float(low.min()) - 1.0, float(high.max()) + 1.0, _RATES, dtype=torch.float64
-    )
+    grid = np.linspace(low.min() - 1.0, high.max() + 1.0, _RATES)
     costs = _costs(pairs, grid)
     at = np.unravel_index(int(costs.argmin()), costs.shape)
-    edges = np.array([[_within(row, grid.numpy(), most) for row in costs] for most in COSTS])
+    edges = np.array([[_within(row, grid, most) for row in costs] for most in COSTS])
     told = np.isfinite(runs.batch_tokens)
     middle = np.interp(np.log(runs.batch_tokens[told]), np.log(batches), median)
     return BatchFigure(
@@ -78,17 +74,13 @@ def batch_figure(
 
 
 def _quantiles(pairs: Pairs) -> np.ndarray:
-    share = torch.tensor(_BAND, dtype=torch.float64)
-    found = [torch.quantile(draws.log_optimum, share) for draws in pairs.draws]
-    return torch.stack(found, 1).numpy()
+    return np.stack([np.quantile(draws.log_optimum, _BAND) for draws in pairs.draws], 1)
 
 
-def _costs(pairs: Pairs, log_lr: Float[Tensor, "rate"]) -> np.ndarray:
+def _costs(pairs: Pairs, log_lr: Float[np.ndarray, "rate"]) -> np.ndarray:
     """Expected cost of each batch at each rate above the best pair, in target runs."""
-    loss = torch.stack(
-        [draws.level.mean() + regret(draws, log_lr).mean(-1) for draws in pairs.draws]
-    )
-    return ((loss - loss.min()) / pairs.draws[0].token_slope.mean()).numpy()
+    loss = np.stack([draws.level.mean() + regret(draws, log_lr).mean(-1) for draws in pairs.draws])
+    return (loss - loss.min()) / pairs.draws[0].token_slope.mean()
 
 
 def _within(costs: np.ndarray, log_lr: np.ndarray, most: float) -> tuple[float, float]:

@@ -5,9 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from jaxtyping import Float
-from torch import Tensor
 
 from horizon_bo.core.batch.choice import settled
 from horizon_bo.core.decision import Decision, decide, octaves, regret
@@ -15,11 +13,11 @@ from horizon_bo.core.diagnostics import health
 from horizon_bo.core.inference import Belief, believe, placed
 from horizon_bo.core.laws import clip_offset, linex
 from horizon_bo.core.linearized import leave_one_out
+from horizon_bo.core.normal import probability
 from horizon_bo.core.points import Cells, Points, nearest, nearest_cell
 from horizon_bo.core.policy import recommend
 from horizon_bo.core.seeds import BELIEF, study_generator
 from horizon_bo.core.surrogate import CLIFF_WIDTH, condition, draw_departures, level_mean
-from horizon_bo.core.threads import one_thread
 from horizon_bo.errors import InvalidSpaceError
 from horizon_bo.published.learning_rate import learning_rate_law
 from horizon_bo.published.prior import SPEAKING
@@ -32,6 +30,7 @@ from horizon_bo.report.figures import (
     RunsFigure,
     StudyFigures,
 )
+from horizon_bo.store.threads import one_thread
 from horizon_bo.study.trials import Study, Trial
 
 #: Posterior quantiles of a band: its lower edge, its middle and its upper edge.
@@ -87,35 +86,35 @@ def bowl_figure(belief: Belief, decision: Decision) -> BowlFigure:
     """The loss at the target above that of its best rate, as believed."""
     low, high = decision.log_interval_90
     beyond = min(max(high - low, math.log(_LEAST_BEYOND)), math.log(_MOST_BEYOND))
-    grid = torch.linspace(low - beyond, high + beyond, _RATES, dtype=torch.float64)
-    log_lr = torch.cat([grid, grid.new_tensor([decision.log_lr])]).unique()
+    grid = np.linspace(low - beyond, high + beyond, _RATES)
+    log_lr = np.unique(np.append(grid, decision.log_lr))
     draws = belief.target
-    offset = clip_offset(log_lr.unsqueeze(-1) - draws.log_optimum, draws.asymmetry)
+    offset = clip_offset(log_lr[:, None] - draws.log_optimum, draws.asymmetry)
     excess = _quantiles(draws.curvature * linex(offset, draws.asymmetry)) * belief.loss_scale
-    hazard = torch.special.ndtr((log_lr.unsqueeze(-1) - draws.log_cliff) / CLIFF_WIDTH)
+    hazard = probability((log_lr[:, None] - draws.log_cliff) / CLIFF_WIDTH)
     return BowlFigure(
-        learning_rate=log_lr.exp().numpy(),
-        low=excess[0].numpy(),
-        median=excess[1].numpy(),
-        high=excess[2].numpy(),
-        expected_regret=(regret(draws, log_lr).mean(-1) * belief.loss_scale).numpy(),
-        divergence=hazard.mean(-1).numpy(),
+        learning_rate=np.exp(log_lr),
+        low=excess[0],
+        median=excess[1],
+        high=excess[2],
+        expected_regret=regret(draws, log_lr).mean(-1) * belief.loss_scale,
+        divergence=hazard.mean(-1),
     )
 
 
-def _quantiles(values: Float[Tensor, "*point draw"]) -> Float[Tensor, "share *point"]:
-    return torch.quantile(values, torch.tensor(BAND, dtype=values.dtype), dim=-1)
+def _quantiles(values: Float[np.ndarray, "*point draw"]) -> Float[np.ndarray, "share *point"]:
+    return np.quantile(values, BAND, axis=-1)
 
 
 @dataclass(frozen=True)
 class _Curves:
     """Places along tokens, then along params, and draws of ln of the best rate there."""
 
-    tokens: Float[Tensor, "place"]
-    params: Float[Tensor, "place"]
-    log_optimum: Float[Tensor, "draw twice"]
-    run_optimum: Float[Tensor, "draw run"]  # of each trial's own place and recipe
-    run_level: Float[Tensor, "draw run"]  # loss at that rate, in typical losses
+    tokens: Float[np.ndarray, "place"]
+    params: Float[np.ndarray, "place"]
+    log_optimum: Float[np.ndarray, "draw twice"]
+    run_optimum: Float[np.ndarray, "draw run"]  # of each trial's own place and recipe
+    run_level: Float[np.ndarray, "draw run"]  # loss at that rate, in typical losses
 
 
 def optimum_figures(
@@ -125,7 +124,7 @@ def optimum_figures(
     points = placed(study, study.trials, belief.recipes)
     curves = _curves(study, belief, points)
     bands = _quantiles(curves.log_optimum.mT)
-    off = points.log_lr - curves.run_optimum.median(0).values
+    off = points.log_lr - np.median(curves.run_optimum, 0)
     count = len(curves.tokens)
     target = study.target
     figures = []
@@ -133,16 +132,16 @@ def optimum_figures(
         ("tokens", curves.tokens, bands[:, :count], points.log_scales[:, 1], target.tokens),
         ("params", curves.params, bands[:, count:], points.log_scales[:, 0], target.params),
     ):
-        carried = np.interp(own.numpy(), at.numpy(), band[1].numpy()) + off.numpy()
-        low, median, high = band.exp().numpy()
+        carried = np.interp(own, at, band[1]) + off
+        low, median, high = np.exp(band)
         figures.append(
             OptimumFigure(
                 along=along,
-                at=unit * at.exp().numpy(),
+                at=unit * np.exp(at),
                 low=low,
                 median=median,
                 high=high,
-                run_at=unit * own.exp().numpy(),
+                run_at=unit * np.exp(own),
                 run_rate=np.exp(carried),
             )
         )
@@ -159,13 +158,13 @@ def _curves(study: Study, belief: Belief, points: Points) -> _Curves:
     target, space, log_scales = study.target, study.space, points.log_scales
     tokens = _axis([t / target.tokens for t in space.tokens], log_scales[:, 1])
     params = _axis([s.params / target.params for s in space.scales], log_scales[:, 0])
-    along = torch.zeros(len(tokens) + len(params), log_scales.shape[1], dtype=torch.float64)
+    along = np.zeros((len(tokens) + len(params), log_scales.shape[1]))
     along[: len(tokens), 1], along[len(tokens) :, 0] = tokens, params
     along[:, 2] = belief.log_batch
     known = belief.runs
     cells = Cells(
-        torch.cat([known.cells.log_scales, along]),
-        torch.cat([known.cells.source, torch.zeros(len(along), dtype=torch.long)]),
+        np.concat([known.cells.log_scales, along]),
+        np.append(known.cells.source, np.zeros(len(along), dtype=int)),
     )
     posterior, widened = belief.posterior, replace(known, cells=cells)
     fit = condition(posterior.z, posterior.noise_scale, widened, posterior.priors)
@@ -177,22 +176,24 @@ def _curves(study: Study, belief: Belief, points: Points) -> _Curves:
     return _Curves(
         tokens=tokens,
         params=params,
-        log_optimum=here.flatten(0, 1),
-        run_optimum=(run_optimum + departures[:, :, 1, cell]).flatten(0, 1),
-        run_level=(level_mean(c, log_scales) + departures[:, :, 0, cell]).flatten(0, 1),
+        log_optimum=np.concat(here),
+        run_optimum=np.concat(run_optimum + departures[:, :, 1, cell]),
+        run_level=np.concat(level_mean(c, log_scales) + departures[:, :, 0, cell]),
     )
 
 
-def _axis(allowed: Sequence[float], relative: Float[Tensor, "run"]) -> Float[Tensor, "place"]:
+def _axis(
+    allowed: Sequence[float], relative: Float[np.ndarray, "run"]
+) -> Float[np.ndarray, "place"]:
     """Places, as logs of ratios to the target, past the runs, the space and the target itself."""
     ends = [0.0, *map(math.log, allowed), *relative.tolist()]
     margin = math.log(_MARGIN)
-    even = torch.linspace(min(ends) - margin, max(ends) + margin, _PLACES, dtype=torch.float64)
-    return torch.cat([even, even.new_zeros(1)]).unique()
+    even = np.linspace(min(ends) - margin, max(ends) + margin, _PLACES)
+    return np.unique(np.append(even, 0.0))
 
 
 def _runs_figure(
-    study: Study, belief: Belief, decision: Decision, off: Tensor, level: Tensor
+    study: Study, belief: Belief, decision: Decision, off: np.ndarray, level: np.ndarray
 ) -> RunsFigure:
     trials = study.trials
     loss = _numbers([trial.loss for trial in trials])
@@ -208,8 +209,8 @@ def _runs_figure(
         loss=loss,
         cost=_numbers([trial.flops for trial in trials]) / study.target.flops,
         charged=np.array([trial.charged for trial in trials], dtype=np.bool_),
-        octaves_off=off.numpy() / math.log(2),
-        excess=loss - level.numpy(),
+        octaves_off=off / math.log(2),
+        excess=loss - level,
         regret_removed=regret_share * decision.expected_regret * belief.loss_scale,
         octaves_removed=octave_share * octaves(decision.log_interval_90),
     )
@@ -240,7 +241,7 @@ def _removed(study: Study, belief: Belief) -> tuple[np.ndarray, np.ndarray]:
     count = np.bincount(member, minlength=len(belief.runs))
     removed = np.full((2, len(study.trials)), math.nan)
     for row, factor in zip(removed, (share.regret, share.spread), strict=True):
-        row[[trial.id for trial in ended]] = ((factor.numpy() - 1) / count.clip(1))[member]
+        row[[trial.id for trial in ended]] = ((factor - 1) / count.clip(1))[member]
     return removed[0], removed[1]
 
 
@@ -250,9 +251,9 @@ def _members(study: Study, belief: Belief, ended: Sequence[Trial]) -> np.ndarray
     if len(ended) == len(runs):
         return np.arange(len(ended))
     points = placed(study, ended, belief.recipes)
-    places = lambda at: torch.cat([at.log_lr[:, None], at.log_scales], 1)  # noqa: E731
+    places = lambda at: np.concat([at.log_lr[:, None], at.log_scales], 1)  # noqa: E731
     own = lambda at: (places(at), at.source[:, None])  # noqa: E731
-    return nearest(own(points), own(runs.points)).numpy()
+    return nearest(own(points), own(runs.points))
 
 
 def history_figure(
@@ -344,13 +345,13 @@ def opinions_figure(study: Study, belief: Belief) -> OpinionsFigure:
         low, high = law.interval_90(study.target) or (math.nan, math.nan)
         rows.append((name, rate, low, high, not law.remarks(study.target), law.source))
     names, rates, lows, highs, inside, sources = zip(*rows, strict=True)
-    lost = regret(belief.target, torch.tensor(rates, dtype=torch.float64).log()).mean(-1)
+    lost = regret(belief.target, np.log(rates)).mean(-1)
     return OpinionsFigure(
         name=np.array(names),
         learning_rate=np.array(rates),
         low_90=np.array(lows),
         high_90=np.array(highs),
-        expected_regret=(lost * belief.loss_scale).numpy(),
+        expected_regret=lost * belief.loss_scale,
         inside=np.array(inside),
         source=np.array(sources),
     )

@@ -24,7 +24,6 @@ from horizon_bo.training.config import (
     RunConfig,
     TrainingConfigError,
 )
-from horizon_bo.training.corpus import corpus
 from horizon_bo.training.flops import flops_per_token
 
 #: WIDTHxDEPTH, or WIDTHxDEPTHxHEAD_DIM.
@@ -85,6 +84,8 @@ def builtin_command(
     Raises:
         InvalidObjectiveError: A scale or the recipe is not one that the trainer can train.
     """
+    from horizon_bo.training.corpus import corpus  # loads PyTorch, which shapes do without
+
     shared = _recipe(study, recipe or {})
     base = min(study.space.scales, key=lambda scale: scale.params)
     for scale in study.space.scales:

@@ -11,14 +11,14 @@ from pathlib import Path
 from time import sleep
 from typing import TYPE_CHECKING
 
-import torch
+import numpy as np
 
 from horizon_bo.core.batch.choice import best_batch
 from horizon_bo.core.checks.watch import Curve, Watched, watched
 from horizon_bo.core.decision import decide
-from horizon_bo.core.threads import one_thread
 from horizon_bo.errors import InvalidSpaceError, UnfinishedCurveError
 from horizon_bo.runs.plan import Tuner
+from horizon_bo.store.threads import one_thread
 from horizon_bo.study.horizons import positive
 from horizon_bo.study.trials import Study
 
@@ -54,7 +54,7 @@ def watch(
     with one_thread():
         belief = tuner.believed(study)
         tokens, losses, _ = curve_points(curve, columns, best_batch(study, belief))
-        points = Curve(torch.from_numpy(tokens), torch.from_numpy(losses))
+        points = Curve(tokens, losses)
         if learning_rate is None:
             learning_rate = math.exp(decide(belief).log_lr)
         todo = "give the large run's peak rate"
@@ -105,9 +105,7 @@ def recorded_curves(study: Study, folder: Path) -> Mapping[int, Curve]:
         points = _points(folder / str(trial.id) / "progress.jsonl")
         if points and trial.trunk is None:
             tokens, losses = zip(*points, strict=True)
-            found[trial.id] = Curve(
-                torch.tensor(tokens, dtype=torch.float64), torch.tensor(losses, dtype=torch.float64)
-            )
+            found[trial.id] = Curve(np.array(tokens), np.array(losses))
     return found
 
 

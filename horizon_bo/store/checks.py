@@ -14,9 +14,9 @@ from sqlalchemy import Connection, select
 from horizon_bo.core.checks.check import Expectation, expected, proposed
 from horizon_bo.core.checks.rehearsal import Check, checked
 from horizon_bo.core.inference import Belief
-from horizon_bo.core.threads import one_thread
 from horizon_bo.store.events import StoredStudy, StudyStore
 from horizon_bo.store.schema import EVENTS
+from horizon_bo.store.threads import one_thread
 from horizon_bo.study.trials import Study, Trial
 
 #: Kind of the events that hold what a check expects.

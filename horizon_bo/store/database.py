@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,7 +30,6 @@ from sqlalchemy import (
     literal_column,
     select,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import NullPool, Pool, QueuePool
 
@@ -66,8 +66,6 @@ _SILENCE_S = 30
 _LOCK_KEY = 0x686F72697A6F6E
 #: How often those who wait at a file look whether somebody called, in seconds.
 _LISTENS_S = 0.1
-#: Insertions in the words of each kind of database.
-_INSERTS = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 #: Where those who wait are called, within a database.
 _CHANNEL = "horizon_bo"
 #: What SQLite says of a file that it cannot read.
@@ -297,7 +295,8 @@ def moment(connection: Connection) -> ColumnElement[float]:
 
 def upsert(connection: Connection, table: Table) -> Any:
     """An insertion that says what is to be done where the row is there already."""
-    return _INSERTS[connection.dialect.name](table)
+    # the words of PostgreSQL take long to load where SQLite is asked
+    return import_module(f"sqlalchemy.dialects.{connection.dialect.name}").insert(table)
 
 
 @contextmanager

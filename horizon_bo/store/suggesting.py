@@ -16,7 +16,6 @@ from sqlalchemy import Connection, Row
 
 from horizon_bo.core import policy
 from horizon_bo.core.inference import Belief
-from horizon_bo.core.threads import one_thread
 from horizon_bo.errors import BudgetExhaustedError, StorageError
 from horizon_bo.store import asks
 from horizon_bo.store.apart import apart
@@ -24,6 +23,7 @@ from horizon_bo.store.asks import Answer, Ask, Refusal
 from horizon_bo.store.claims import beating, started
 from horizon_bo.store.events import StoredStudy, StudyStore
 from horizon_bo.store.queue import handed_out
+from horizon_bo.store.threads import one_thread
 from horizon_bo.study import changes
 from horizon_bo.study.extension import same_question
 from horizon_bo.study.trials import Study, Suggestion

@@ -1,7 +1,5 @@
 """Flops: how much compute does a model's training take per token, and how fast is a device?"""
 
-import torch
-
 from horizon_bo.training.config import ModelConfig
 
 #: FLOP per token and weight of a matrix, forward and backward.
@@ -27,5 +25,7 @@ def peak_flops(device: str) -> float | None:
     """Dense bf16 peak of the device, FLOP/s; `None` where it is not known."""
     if not device.startswith("cuda"):
         return None
+    import torch  # seconds, which a name alone need not wait for
+
     name = torch.cuda.get_device_name(device)
     return next((peak for part, peak in _PEAKS.items() if part in name), None)

@@ -81,7 +81,7 @@ def test_fixed_parameters_are_kept_and_the_rest_is_chosen():
 
 def test_predictions_come_from_the_surrogate_also_at_the_target():
     client = ax_client()
-    completed(client, 3)
+    completed(client, 4)
     inside = {"learning_rate": 4e-3, "params": 6e7, "tokens": 1e9}
     ((mean, sem),) = [said["loss"] for said in client.predict([inside])]
     assert abs(mean - loss_at(**inside)) < 3 * sem

@@ -64,7 +64,6 @@ def test_every_example_in_the_help_works(tmp_path, monkeypatch, drawn):
 @pytest.mark.slow
 def test_the_demo_example_works_on_small_runs(tmp_path, monkeypatch, drawn):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(demo.os, "cpu_count", lambda: 1)  # the other cores run other tests
     monkeypatch.setattr(demo, "TARGET_SHAPE", "32x2")
     monkeypatch.setattr(demo, "TARGET_TOKENS", 20_480)
     monkeypatch.setattr(demo, "SHAPES", ("16x2",))

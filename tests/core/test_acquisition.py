@@ -3,7 +3,9 @@
 import itertools
 import math
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from botorch.models.deterministic import GenericDeterministicModel
@@ -12,7 +14,6 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.stats import t as student_t
-from torch import Tensor
 
 from horizon_bo.core.acquisition import (
     Plan,
@@ -27,12 +28,12 @@ from horizon_bo.core.sampler import Posterior
 from horizon_bo.core.surrogate import condition, features, level_mean
 from tests.beliefs import informed
 from tests.dense import dense, loading, log_events
+from tests.near import close
 from tests.priors import PRIORS
-from tests.strategies import seeds, tensors
+from tests.strategies import seeds, vectors
 from tests.views import conditioned, view_from
 from tests.worlds import runs_at
 
-close = torch.testing.assert_close
 ENDLESS = 1e30
 MODEL = GenericDeterministicModel(
     lambda x: x[..., :1]
@@ -40,7 +41,13 @@ MODEL = GenericDeterministicModel(
 
 
 def offer(runs: Runs, cost: float = 1.0) -> Candidates:
-    return Candidates(runs.points, torch.full_like(runs.points.log_lr, cost))
+    return Candidates(runs.points, np.full_like(runs.points.log_lr, cost))
+
+
+def as_tensors(value: Any) -> Any:
+    """The same with tensors in its fields where it has arrays."""
+    arrays = {name: x for name, x in vars(value).items() if isinstance(x, np.ndarray)}
+    return replace(value, **{name: torch.tensor(x) for name, x in arrays.items()})
 
 
 def no_runs() -> Candidates:
@@ -58,27 +65,31 @@ OFFERED = runs_at([-7.0, -5.0, -6.2], [[-2, -1, 0], [-1, -1, 0], [0, -1, 0]])
 
 def known_at(seed: int, runs: Runs = MADE, pending: Candidates | None = None) -> Known:
     """A posterior of two moderate coefficient sets."""
-    generator = torch.Generator().manual_seed(seed)
-    z = 0.5 * torch.randn(2, len(PRIORS), dtype=torch.float64, generator=generator)
-    noise_scale = 0.5 + torch.rand(2, len(runs.loss), dtype=torch.float64, generator=generator)
+    generator = np.random.default_rng(seed)
+    z = 0.5 * generator.standard_normal((2, len(PRIORS)))
+    noise_scale = 0.5 + generator.random((2, len(runs.loss)))
     fit = condition(z, noise_scale, runs, PRIORS)
     posterior = Posterior(z, noise_scale, PRIORS, fit, acceptance=0.3, stages=1, distinct=1.0)
     return Known(posterior, runs, no_runs() if pending is None else pending)
 
 
-def joint(z: Tensor, runs: Runs) -> Tensor:
-    """Covariance of (ln η* at the target, loss of each run) of the model linearised at `z`."""
+def joint(z: np.ndarray, runs: Runs) -> np.ndarray:
+    """Covariance of (ln η* at the target, loss of each run) of the model linearised at `z`.
 
-    def predicted(at: Tensor) -> Tensor:
-        c = coefficients(at[None], PRIORS)
-        bowls = features(c, runs.points).mean
-        return torch.cat([c.law.log_optimum, (level_mean(c, runs.points.log_scales) + bowls)[0]])
+    Slopes come from PyTorch's automatic differentiation of the same formulas.
+    """
+    priors, points = as_tensors(PRIORS), as_tensors(runs.points)
 
-    slopes = torch.autograd.functional.jacobian(predicted, z)
+    def predicted(at: torch.Tensor) -> torch.Tensor:
+        c = coefficients(at[None], priors)
+        bowls = features(c, points).mean
+        return torch.cat([c.law.log_optimum, (level_mean(c, points.log_scales) + bowls)[0]])
+
+    slopes = torch.autograd.functional.jacobian(predicted, torch.tensor(z)).numpy()
     basis, departures, _, _ = dense(z, runs, jitter=0.0)
-    target = torch.zeros(1, 3 * len(runs.cells), dtype=torch.float64)
+    target = np.zeros((1, 3 * len(runs.cells)))
     target[0, len(runs.cells)] = 1.0  # the drift of cell 0
-    rows = torch.cat([target, loading(basis, runs)])
+    rows = np.concat([target, loading(basis, runs)])
     return slopes @ slopes.T + rows @ departures @ rows.T
 
 
@@ -98,11 +109,11 @@ def test_the_joint_normal_is_that_of_the_linearised_model_given_the_runs(seed):
         keep = [0, 5, 6, 7]
         # slopes are by finite differences, good to 1e-7, of losses known to a thousandth
         close(ours.covariance[k], given_runs[keep][:, keep], rtol=1e-4, atol=1e-8)
-    close(ours.curvature, known.posterior.coefficients.law.log_curvature.exp())
+    close(ours.curvature, np.exp(known.posterior.coefficients.law.log_curvature))
 
 
 def test_pending_runs_count_as_made_though_their_loss_is_unknown():
-    waiting = OFFERED.select(torch.tensor([1]))
+    waiting = OFFERED.select(np.array([1]))
     known = known_at(0)
     before = linearized(known, offer(OFFERED), sets=2)
     after = linearized(replace(known, pending=offer(waiting)), offer(OFFERED), sets=2)
@@ -113,20 +124,20 @@ def test_pending_runs_count_as_made_though_their_loss_is_unknown():
 
 
 def test_a_pending_run_lowers_the_value_of_its_duplicate():
-    twin = OFFERED.select(torch.tensor([1]))
+    twin = OFFERED.select(np.array([1]))
     known = known_at(1)
     waiting = replace(known, pending=offer(twin))
     reductions = []
     for state in (known, waiting):
         view = linearized(state, offer(twin), sets=2)
-        plan = best_plan(view, torch.ones(1, dtype=torch.float64), 1.0, repeatable=False)
+        plan = best_plan(view, np.ones(1), 1.0, repeatable=False)
         reductions.append(plan.start - plan.regret[0])
     assert 0 < reductions[1] < reductions[0]
 
 
 def test_a_diverged_run_does_not_inform_the_joint_normal():
-    ended = MADE.select(torch.arange(3))
-    blown = replace(MADE, loss=torch.where(torch.arange(4) == 3, torch.nan, MADE.loss))
+    ended = MADE.select(np.arange(3))
+    blown = replace(MADE, loss=np.where(np.arange(4) == 3, np.nan, MADE.loss))
     known = known_at(2, blown)
     fewer = replace(known.posterior, noise_scale=known.posterior.noise_scale[:, :3])
     views = [
@@ -138,7 +149,7 @@ def test_a_diverged_run_does_not_inform_the_joint_normal():
 
 def test_a_run_that_is_likely_to_diverge_is_worth_less():
     known = known_at(0)
-    optimum = known.posterior.fit.coefficients.law.log_optimal_lr(*torch.zeros(3).double())
+    optimum = known.posterior.fit.coefficients.law.log_optimal_lr(*np.zeros(3))
     cliff = float((optimum + known.posterior.fit.coefficients.cliff).max())
     log_scales = [[0.0, 0.0, 0.0]] * 2
     safe, risky = (offer(runs_at([rate] * 2, log_scales)) for rate in (cliff - 3, cliff + 3))
@@ -155,7 +166,7 @@ def test_a_candidates_noise_tells_as_much_of_its_loss_as_student_t_does():
     known = known_at(0)
     ours = linearized(known, offer(OFFERED), sets=2).noise
     for k, z in enumerate(known.posterior.z):
-        survival = log_events(z, OFFERED).exp()  # none diverged
+        survival = np.exp(log_events(z, OFFERED))  # none diverged
         close(ours[k], dense(z, OFFERED)[3] / survival / information)
 
 
@@ -165,16 +176,16 @@ def regret_after(view: LinearGaussian, chosen: tuple[int, ...]) -> float:
     for covariance, noise, curvature in zip(
         view.covariance, view.noise, view.curvature, strict=True
     ):
-        root = torch.zeros(len(chosen), covariance.shape[0], dtype=torch.float64)
-        root[torch.arange(len(chosen)), 1 + torch.tensor(chosen, dtype=torch.long)] = 1.0
-        gram = root @ covariance @ root.T + torch.diag(noise[list(chosen)])
+        root = np.zeros((len(chosen), covariance.shape[0]))
+        root[np.arange(len(chosen)), 1 + np.array(chosen, dtype=int)] = 1.0
+        gram = root @ covariance @ root.T + np.diag(noise[list(chosen)])
         effect = covariance[0] @ root.T
-        left = covariance[0, 0] - effect @ torch.linalg.solve(gram, effect)
+        left = covariance[0, 0] - effect @ np.linalg.solve(gram, effect)
         total += float(curvature * left) / 2 / len(view.curvature)
     return total
 
 
-def check_plan(view: LinearGaussian, plan: Plan, cost: Tensor, budget: float) -> None:
+def check_plan(view: LinearGaussian, plan: Plan, cost: np.ndarray, budget: float) -> None:
     """What every plan must be: affordable, its prices summed and its regrets true."""
     for k in range(len(plan.index)):
         made = plan.index[: k + 1]
@@ -183,7 +194,7 @@ def check_plan(view: LinearGaussian, plan: Plan, cost: Tensor, budget: float) ->
     assert all(spent <= budget for spent in plan.cost)
 
 
-costs = tensors(5, 0.1, 10.0)
+costs = vectors(5, 0.1, 10.0)
 
 
 @settings(max_examples=40)
@@ -206,7 +217,7 @@ def test_a_pool_holds_each_run_once(seed, cost):
 
 
 def test_in_a_space_a_run_may_be_made_again():
-    plan = best_plan(view_from(0, 1), torch.ones(1).double(), 3.5, repeatable=True)
+    plan = best_plan(view_from(0, 1), np.ones(1), 3.5, repeatable=True)
     assert plan.index == (0, 0, 0)
 
 
@@ -241,12 +252,10 @@ def test_doubling_every_price_and_the_budget_changes_no_choice(seed, cost, budge
 def test_a_pair_that_tells_only_together_is_bought_though_each_run_alone_tells_nothing():
     # losses level ± optimum, with a level of variance 1e6: only their difference tells of the
     # optimum; a third run knows a little by itself
-    root = torch.tensor(
-        [[1.0, 0.0, 0.0], [1.0, 1e3, 0.0], [-1.0, 1e3, 0.0], [0.1, 0.0, 1.0]], dtype=torch.float64
-    )
-    noise = torch.full((1, 3), 0.1, dtype=torch.float64)
-    view = LinearGaussian((root @ root.T)[None], noise, torch.ones(1, dtype=torch.float64))
-    cost = torch.ones(3, dtype=torch.float64)
+    root = np.array([[1.0, 0.0, 0.0], [1.0, 1e3, 0.0], [-1.0, 1e3, 0.0], [0.1, 0.0, 1.0]])
+    noise = np.full((1, 3), 0.1, dtype=float)
+    view = LinearGaussian((root @ root.T)[None], noise, np.ones(1))
+    cost = np.ones(3)
     plan = best_plan(view, cost, 2.0, repeatable=False)
     assert sorted(plan.index) == [0, 1]
     assert plan.regret[1] < 0.1 * plan.start
@@ -255,7 +264,7 @@ def test_a_pair_that_tells_only_together_is_bought_though_each_run_alone_tells_n
 
 
 def test_a_plan_grows_to_the_number_of_runs_asked_for():
-    view, cost = view_from(1, 2), torch.ones(2, dtype=torch.float64)
+    view, cost = view_from(1, 2), np.ones(2)
     assert len(best_plan(view, cost, ENDLESS, repeatable=True, least=40).index) >= 40
 
 
@@ -268,16 +277,16 @@ def test_few_candidates_are_all_kept():
 def test_a_shortlist_keeps_the_first_runs_of_the_best_plan():
     _, belief = informed()
     known = Known(belief.posterior, belief.runs, no_runs())
-    generator = torch.Generator().manual_seed(0)
-    log_scales = -3 * torch.rand(40, 3, dtype=torch.float64, generator=generator)
+    generator = np.random.default_rng(0)
+    log_scales = -3 * generator.random((40, 3))
     log_scales[:, 2] = 0
-    rates = torch.linspace(-9, -4, 10).repeat(40).double()
-    offered = runs_at(rates.tolist(), log_scales.repeat_interleave(10, 0).tolist())
-    n, d, _ = offered.points.log_scales.unbind(-1)
-    candidates = replace(offer(offered), cost=(n + d).exp())
+    rates = np.tile(np.linspace(-9, -4, 10), 40)
+    offered = runs_at(rates.tolist(), log_scales.repeat(10, 0).tolist())
+    n, d, _ = offered.points.log_scales.T
+    candidates = replace(offer(offered), cost=np.exp(n + d))
     kept = shortlist(known, candidates)
     assert len(kept) < len(rates)
-    assert len(kept.unique()) == len(kept)
+    assert len(np.unique(kept)) == len(kept)
     view = linearized(known, candidates)
     plan = best_plan(view, candidates.cost, 0.03, repeatable=False)
     assert len(plan.index) >= 2
@@ -289,7 +298,7 @@ def test_target_information_of_a_pair_is_the_pair_gain_per_flop():
     score = RegretReductionPerCost(MODEL, known, lambda x: 0 * x[..., 0] + math.log(3.0))
     view = linearized(known, offered)
     plan = best_plan(view, offered.cost, ENDLESS, repeatable=False)
-    X = torch.cat([offered.points.log_lr[:, None], offered.points.log_scales], -1)
+    X = torch.tensor(np.column_stack([offered.points.log_lr, offered.points.log_scales]))
     pairs = torch.stack([X[[i, j]] for i, j in itertools.combinations(range(3), 2)])
     alone = score(X.unsqueeze(1)).exp().max() * 3.0
     first, second = plan.start - plan.regret[0], plan.start - plan.regret[1]

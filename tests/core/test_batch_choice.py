@@ -4,8 +4,8 @@ import math
 from dataclasses import replace
 from functools import cache
 
+import numpy as np
 import pytest
-import torch
 
 from horizon_bo import Horizon, LoggedRun, Scale, SearchSpace
 from horizon_bo.core.batch.choice import (
@@ -150,7 +150,7 @@ def test_a_check_of_an_open_batch_is_made_at_the_best_one():
 
 def test_a_large_run_of_an_open_batch_is_watched_at_the_best_one_and_told_so():
     study, belief = open_study()
-    curve = Curve(torch.arange(1.0, 31.0).double() * 1e8, torch.full((30,), 2.6).double())
+    curve = Curve(np.arange(1.0, 31.0) * 1e8, np.full((30,), 2.6))
     known = settled(study, belief)
     middle, best, moved = (
         watched(study, each, curve, 1.5e-3, {})

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from botorch.acquisition.cost_aware import InverseCostWeightedUtility
@@ -50,7 +51,8 @@ def knowledge_gradient(model: HorizonModel | MatchedModel) -> qMultiFidelityKnow
 @pytest.mark.parametrize("kind", [lambda model: model, MatchedModel], ids=["mixture", "matched"])
 def test_noisy_expected_improvement_is_optimised_on_the_surrogate(kind):
     belief = informed()[1]
-    seen = torch.cat([belief.runs.points.log_lr.unsqueeze(-1), belief.runs.points.log_scales], -1)
+    points = belief.runs.points
+    seen = torch.tensor(np.column_stack([points.log_lr, points.log_scales]))
     acquisition = qLogNoisyExpectedImprovement(
         kind(HorizonModel(belief)),
         seen,

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
-import torch
 
 from horizon_bo import LoggedRun
 from horizon_bo.core.decision import decide
@@ -74,7 +74,7 @@ def test_sides_are_told_from_an_optimum_that_has_its_recipes_offset():
     belief = believe(study)
     fit = belief.posterior.fit
     for offset, deserved in ((8.0, "every run lies below"), (-8.0, "every run lies above")):
-        shifted = torch.full_like(fit.coefficients.source_offset, offset)
+        shifted = np.full_like(fit.coefficients.source_offset, offset)
         c = replace(fit.coefficients, source_offset=shifted)
         moved = replace(belief.posterior, fit=replace(fit, coefficients=c))
         assert deserved in said(study, replace(belief, posterior=moved))
@@ -87,14 +87,14 @@ def test_sides_are_told_from_an_optimum_that_has_its_cells_drift():
     assert fit.design is not None
     for sign, deserved in ((1.0, "every run lies below"), (-1.0, "every run lies above")):
         # whitened departures as large as it takes to move every optimum by eight
-        drift = torch.full((len(fit.root), fit.root.shape[-1], 1), 8 * sign, dtype=torch.float64)
-        whitened = torch.zeros(len(fit.root), 3, fit.root.shape[-1], dtype=torch.float64)
-        whitened[:, 1] = torch.linalg.solve_triangular(fit.root[:, 1], drift, upper=False)[..., 0]
+        drift = np.full((len(fit.root), fit.root.shape[-1], 1), 8 * sign, dtype=float)
+        whitened = np.zeros((len(fit.root), 3, fit.root.shape[-1]))
+        whitened[:, 1] = np.linalg.solve(fit.root[:, 1], drift)[..., 0]
         moved = replace(
             fit,
             design=None,
-            factor=torch.eye(whitened[0].numel()).double().expand(len(fit.root), -1, -1),
-            half=whitened.flatten(1),
+            factor=np.tile(np.eye(whitened[0].size), (len(fit.root), 1, 1)),
+            half=whitened.reshape(len(fit.root), -1),
         )
         moved = replace(belief.posterior, fit=moved)
         assert deserved in said(study, replace(belief, posterior=moved))
@@ -144,6 +144,6 @@ def test_with_fewer_than_two_cells_no_cell_can_be_left_out():
 
 def test_effective_counts_distinct_particles():
     belief = informed()[1]
-    z = belief.posterior.z[:64].repeat(4, 1)
+    z = np.tile(belief.posterior.z[:64], (4, 1))
     copied = replace(belief, posterior=replace(belief.posterior, z=z))
-    assert health(copied).distinct == len(z.unique(dim=0)) <= 64
+    assert health(copied).distinct == len(np.unique(z, axis=0)) <= 64

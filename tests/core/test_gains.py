@@ -4,11 +4,10 @@ import itertools
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 from horizon_bo import SearchSpace
 from horizon_bo.core.acquisition import best_plan, shortlist_trunks
@@ -28,41 +27,41 @@ from horizon_bo.core.policy import suggest
 from horizon_bo.study.changes import import_runs
 from horizon_bo.study.trials import Study
 from tests.beliefs import STRADDLING, WORLD
-from tests.strategies import seeds, tensors
+from tests.near import close
+from tests.strategies import seeds, vectors
 from tests.studies import SPACE, TARGET, small_study
 from tests.views import conditioned, view_from
 
-close = torch.testing.assert_close
 WSD = replace(TARGET, schedule="wsd")
-ONE = torch.zeros(3, dtype=torch.long)
+ONE = np.zeros(3, dtype=int)
 
 
-def textbook_fall(view: LinearGaussian, runs: list[int], trunk: list[int], share: float) -> Tensor:
+def textbook_fall(
+    view: LinearGaussian, runs: list[int], trunk: list[int], share: float
+) -> np.ndarray:
     """Fall of the optimum's variance in each set, one set after the other."""
     found = []
     for covariance, noise in zip(view.covariance, view.noise, strict=True):
-        gram = covariance[1:, 1:][runs][:, runs].clone()
+        gram = covariance[1:, 1:][runs][:, runs].copy()
         for i, j in itertools.product(range(len(runs)), repeat=2):
             common = (1.0 if i == j else share) if trunk[i] == trunk[j] else 0.0
             gram[i, j] += common * math.sqrt(float(noise[runs[i]] * noise[runs[j]]))
         effect = covariance[0, 1:][runs]
-        found.append(effect @ torch.linalg.inv(gram) @ effect)
-    return torch.stack(found)
+        found.append(effect @ np.linalg.inv(gram) @ effect)
+    return np.stack(found)
 
 
-def cautious(view: LinearGaussian, runs: list[int], trunk: list[int]) -> Tensor:
-    return torch.minimum(
-        *(textbook_fall(view, runs, trunk, share) for share in (0.0, SHARED_NOISE))
-    )
+def cautious(view: LinearGaussian, runs: list[int], trunk: list[int]) -> np.ndarray:
+    return np.minimum(*(textbook_fall(view, runs, trunk, share) for share in (0.0, SHARED_NOISE)))
 
 
 @settings(max_examples=40)
 @given(seeds)
 def test_a_unit_is_worth_what_dense_algebra_says(seed):
     view = view_from(seed, 6)
-    branches = torch.tensor([[0, 1, 2, 3], [5, 2, EMPTY, EMPTY], [4, EMPTY, EMPTY, EMPTY]])
+    branches = np.array([[0, 1, 2, 3], [5, 2, EMPTY, EMPTY], [4, EMPTY, EMPTY, EMPTY]])
     trunk = [0, 0, 1, 1]
-    ours = cautious_reduction(view.covariance, view.noise, branches, torch.tensor(trunk))
+    ours = cautious_reduction(view.covariance, view.noise, branches, np.array(trunk))
     for k, runs in enumerate(([0, 1, 2, 3], [5, 2], [4])):
         close(ours[:, k], cautious(view, runs, trunk), rtol=1e-8, atol=0.0)
 
@@ -71,28 +70,28 @@ def test_a_unit_is_worth_what_dense_algebra_says(seed):
 @given(seeds)
 def test_a_trunk_is_worth_no_less_than_any_of_its_branches_and_no_more_than_single_runs(seed):
     view = view_from(seed, 3)
-    together = cautious_reduction(view.covariance, view.noise, torch.tensor([[0, 1, 2]]), ONE)
-    alone = cautious_reduction(view.covariance, view.noise, torch.arange(3)[:, None], ONE[:1])
+    together = cautious_reduction(view.covariance, view.noise, np.array([[0, 1, 2]]), ONE)
+    alone = cautious_reduction(view.covariance, view.noise, np.arange(3)[:, None], ONE[:1])
     assert (together >= alone * (1 - 1e-10)).all()
-    apart = torch.diag_embed(view.noise).unsqueeze(1)
-    independent = variance_reduction(view.covariance, apart, torch.tensor([[0, 1, 2]]))
+    apart = (view.noise[..., None] * np.eye(3))[:, None]
+    independent = variance_reduction(view.covariance, apart, np.array([[0, 1, 2]]))
     assert (together <= independent * (1 + 1e-12)).all()
     assert (together[:, 0] <= view.covariance[:, 0, 0] * (1 + 1e-12)).all()
 
 
 def test_where_branches_tell_of_the_same_thing_shared_noise_makes_a_second_one_worth_less():
     # two branches of the optimum itself, noise variance 1: the mean of both has ½, or ¾ if tied
-    covariance = torch.ones(1, 3, 3, dtype=torch.float64)
-    noise = torch.ones(1, 2, dtype=torch.float64)
-    worth = cautious_reduction(covariance, noise, torch.tensor([[0, 1]]), ONE[:2])
-    close(worth, torch.tensor([[1 / (1 + (1 + SHARED_NOISE) / 2)]], dtype=torch.float64))
+    covariance = np.ones((1, 3, 3))
+    noise = np.ones((1, 2))
+    worth = cautious_reduction(covariance, noise, np.array([[0, 1]]), ONE[:2])
+    close(worth, np.array([[1 / (1 + (1 + SHARED_NOISE) / 2)]], dtype=float))
 
 
 @settings(max_examples=40)
 @given(seeds)
 def test_conditioning_on_a_trunk_leaves_what_its_worth_promised(seed):
     view = view_from(seed, 5)
-    branches = torch.tensor([1, 3, 4])
+    branches = np.array([1, 3, 4])
     left = given_trunk(view.covariance, view.noise, branches)
     worth = cautious_reduction(view.covariance, view.noise, branches[None], ONE)[:, 0]
     close(view.covariance[:, 0, 0] - left[:, 0, 0], worth, rtol=1e-8, atol=1e-10)
@@ -101,7 +100,7 @@ def test_conditioning_on_a_trunk_leaves_what_its_worth_promised(seed):
 @settings(max_examples=40)
 @given(seeds)
 def test_a_trunk_of_one_branch_is_an_ordinary_run(seed):
-    view, cost = view_from(seed, 1), torch.tensor([2.0], dtype=torch.float64)
+    view, cost = view_from(seed, 1), np.array([2.0])
     left = given_trunk(view.covariance, view.noise, ONE[:1])
     for k in range(len(left)):
         noise = {1: float(view.noise[k, 0])}
@@ -115,20 +114,20 @@ def test_a_trunk_of_one_branch_is_an_ordinary_run(seed):
     assert plans[0].regret == pytest.approx(plans[1].regret, rel=1e-8)
 
 
-def three_trunks(cost: Tensor) -> Trunks:
+def three_trunks(cost: np.ndarray) -> Trunks:
     """Over six branches: two of one kind, and one of another."""
-    branches = torch.tensor([[0, 1], [2, 3], [4, 5]])
-    return Trunks(branches, torch.tensor([0, 0, 1]), cost)
+    branches = np.array([[0, 1], [2, 3], [4, 5]])
+    return Trunks(branches, np.array([0, 0, 1]), cost)
 
 
 @settings(max_examples=40)
-@given(seeds, tensors(6, 0.1, 10.0), tensors(3, 0.1, 10.0), st.floats(1, 20))
+@given(seeds, vectors(6, 0.1, 10.0), vectors(3, 0.1, 10.0), st.floats(1, 20))
 def test_the_first_runs_are_the_best_of_single_runs_trunks_and_pairs_per_flop(
     seed, cost, trunk_cost, budget
 ):
     view = view_from(seed, 6)
     trunks = three_trunks(trunk_cost)
-    price = torch.cat([cost, trunk_cost])
+    price = np.concat([cost, trunk_cost])
     branches = [[k] for k in range(6)] + trunks.branches.tolist()
     offers = [(k,) for k in range(9)] + list(itertools.combinations(range(6), 2)) + [(6, 7)]
     ratios = {}
@@ -218,13 +217,13 @@ def test_a_shortlist_of_trunks_keeps_the_best_of_them():
     study = import_runs(study, WORLD.sweep([(6e7, 5e8)], STRADDLING))
     belief = believe(study)
     offers = pool_of_space(study)
-    cost = torch.tensor([run.flops for run in offers], dtype=torch.float64)
+    cost = np.array([run.flops for run in offers], dtype=float)
     candidates = Candidates(placed(study, offers, ()), cost)
-    nothing = candidates.select(torch.empty(0, dtype=torch.long))
+    nothing = candidates.select(np.empty(0, dtype=int))
     known = Known(belief.posterior, belief.runs, nothing)
     trunks = trunks_of_space(study, offers)
     kept = shortlist_trunks(known, candidates, trunks)
-    assert len(kept) == len(kept.unique()) < len(trunks)
+    assert len(kept) == len(np.unique(kept)) < len(trunks)
     view = linearized(known, candidates)
     plan = best_plan(view, cost[:0], study.budget, repeatable=True, trunks=trunks)
     assert set(plan.index[:2]) <= set(kept.tolist())

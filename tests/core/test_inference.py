@@ -4,8 +4,10 @@ import math
 import statistics
 from dataclasses import replace
 
+import numpy as np
 import pytest
-import torch
+from scipy.linalg import solve_triangular
+from scipy.spatial.distance import cdist, pdist
 from scipy.stats import chi2, ks_2samp, mannwhitneyu
 
 from horizon_bo import Horizon, LoggedRun
@@ -33,11 +35,10 @@ from horizon_bo.study.changes import import_runs, start
 from horizon_bo.study.trials import Study
 from tests.beliefs import CELLS, STRADDLING, WORLD, fresh, informed
 from tests.dense import dense, loading
+from tests.near import close
 from tests.priors import PRIORS
 from tests.studies import TARGET, logged, pending_trial, small_study
 from tests.worlds import PlainWorld, runs_at
-
-close = torch.testing.assert_close
 
 
 def study_of(runs: list[LoggedRun], **changes) -> Study:
@@ -45,7 +46,7 @@ def study_of(runs: list[LoggedRun], **changes) -> Study:
 
 
 def same(left: Belief, right: Belief) -> bool:
-    return torch.equal(left.posterior.z, right.posterior.z) and torch.equal(
+    return np.array_equal(left.posterior.z, right.posterior.z) and np.array_equal(
         left.target.log_optimum, right.target.log_optimum
     )
 
@@ -77,10 +78,10 @@ def test_pending_and_failed_runs_are_no_data():
 def test_runs_enter_as_logs_relative_to_the_target():
     study = study_of([logged(learning_rate=2e-3, params=1e8, tokens=2e9, batch_tokens=131_072)])
     runs, recipes, scale = finished_runs(study)
-    close(runs.points.log_lr, torch.tensor([2e-3], dtype=torch.float64).log())
-    expected = torch.tensor([[0.1, 0.1, 0.5]], dtype=torch.float64).log()
+    close(runs.points.log_lr, np.log([2e-3]))
+    expected = np.log([[0.1, 0.1, 0.5]])
     close(runs.points.log_scales, expected)
-    close(runs.cells.log_scales, torch.cat([torch.zeros(1, 3, dtype=torch.float64), expected]))
+    close(runs.cells.log_scales, np.concat([np.zeros((1, 3)), expected]))
     assert (recipes, scale) == ((), 3.1)
 
 
@@ -92,7 +93,7 @@ def test_losses_are_in_units_of_the_median_loss_of_the_own_recipe():
     finished, recipes, scale = finished_runs(study_of(runs))
     assert scale == 3.0
     assert recipes == ("old",)
-    close(finished.loss[:3], torch.tensor([4, 3, 2], dtype=torch.float64) / 3)
+    close(finished.loss[:3], np.array([4, 3, 2], dtype=float) / 3)
     assert finished_runs(study_of(runs[3:]))[2] == 9.0
     assert finished_runs(study_of([logged(loss=None, diverged=True)]))[2] == LOSS_BEFORE_DATA
 
@@ -102,7 +103,7 @@ def test_a_known_error_of_a_loss_adds_to_the_noise():
     assert trial.loss_sd == 0.01
     close(
         finished_runs(study_of([logged(loss=2.0, loss_sd=0.01)]))[0].variance,
-        torch.tensor([0.005**2], dtype=torch.float64),
+        np.array([0.005**2]),
     )
 
 
@@ -230,9 +231,9 @@ def test_known_coefficients_are_recovered_from_many_runs():
     for name, truth in truths.items():
         values = getattr(c.law, name)
         assert abs(float(values.mean()) - truth) < 3.5 * float(values.std()), name
-    assert float(c.law.log_optimum.std()) < 0.5 * PRIORS["log_optimum"].scale
-    assert float(c.law.log_curvature.std()) < 0.5 * PRIORS["log_curvature"].scale
-    noise = belief.loss_scale * float(c.noise_sd.median())
+    assert float(c.law.log_optimum.std(ddof=1)) < 0.5 * PRIORS["log_optimum"].scale
+    assert float(c.law.log_curvature.std(ddof=1)) < 0.5 * PRIORS["log_curvature"].scale
+    noise = belief.loss_scale * float(np.median(c.noise_sd))
     # noise grows as compute falls, so at the runs it is more than at the target
     assert noise < 3 * world.noise
 
@@ -243,21 +244,21 @@ def test_few_runs_are_not_condensed():
 
 
 def test_many_runs_are_condensed_within_cells_and_a_narrow_range_of_rates():
-    generator = torch.Generator().manual_seed(0)
+    generator = np.random.default_rng(0)
     count = 3 * MOST_RUNS
-    log_lr = -8 + 3 * torch.rand(count, generator=generator, dtype=torch.float64)
+    log_lr = -8 + 3 * generator.random(count)
     log_scales = [[-1.0, -1.0, 0.0], [-2.0, -1.0, 0.0]] * (count // 2)
-    loss = torch.where(log_lr > -5.2, torch.nan, 1 + 0.01 * (log_lr + 6.5).square())
+    loss = np.where(log_lr > -5.2, np.nan, 1 + 0.01 * (log_lr + 6.5) ** 2)
     runs = runs_at(log_lr.tolist(), log_scales, loss.tolist(), known_sd=0.01)
     fewer = condensed(runs)
     assert len(fewer.loss) <= MOST_RUNS
     assert fewer.count.sum() == count
     assert fewer.count[fewer.diverged].sum() == runs.diverged.sum()
     close(fewer.points.log_scales, fewer.cells.log_scales[fewer.cell])  # each of one cell
-    mean = 1 + 0.01 * (fewer.points.log_lr + 6.5).square()
+    mean = 1 + 0.01 * (fewer.points.log_lr + 6.5) ** 2
     ended = ~fewer.diverged
     # the loss is that of a rate in the same tenth of ln η, on a bowl of slope up to 0.03
-    assert (fewer.loss - mean)[ended].abs().max() < 0.1 * 0.03
+    assert np.abs(fewer.loss - mean)[ended].max() < 0.1 * 0.03
     close(fewer.variance, 1e-4 / fewer.count)
 
 
@@ -282,28 +283,28 @@ def test_a_hundred_copies_of_a_run_say_little_more_than_one():
 
 
 def test_scattered_runs_are_thinned_out_with_repeats_merged_and_none_far_from_a_kept_one():
-    generator = torch.Generator().manual_seed(0)
-    places = -5 * torch.rand(400, 3, dtype=torch.float64, generator=generator)
-    log_lr = -9 + 4 * torch.rand(400, dtype=torch.float64, generator=generator)
-    twice = torch.cat([log_lr, log_lr])
-    runs = runs_at(twice.tolist(), places.repeat(2, 1).tolist(), [1.0] * 400 + [1.2] * 400)
+    generator = np.random.default_rng(0)
+    places = -5 * generator.random((400, 3))
+    log_lr = -9 + 4 * generator.random(400)
+    twice = np.concat([log_lr, log_lr])
+    runs = runs_at(twice.tolist(), np.tile(places, (2, 1)).tolist(), [1.0] * 400 + [1.2] * 400)
     kept = thinned(condensed(runs))
     assert len(kept) == MOST_SCATTERED
-    close(kept.loss, torch.full_like(kept.loss, 1.1))
+    close(kept.loss, np.full_like(kept.loss, 1.1))
     assert set(kept.count.tolist()) == {2.0}
-    at = torch.cat([kept.points.log_lr[:, None], kept.points.log_scales], 1)
-    everything = torch.cat([log_lr[:, None], places], 1)
-    reach = torch.cdist(everything, at).amin(1).max()
-    apart = torch.cdist(at, at).fill_diagonal_(torch.inf).min()
+    at = np.concat([kept.points.log_lr[:, None], kept.points.log_scales], 1)
+    everything = np.concat([log_lr[:, None], places], 1)
+    reach = cdist(everything, at).min(1).max()
+    apart = pdist(at).min()
     assert reach <= apart  # what farthest-first promises
-    few = runs.select(torch.arange(MOST_SCATTERED))
+    few = runs.select(np.arange(MOST_SCATTERED))
     assert thinned(few) is few
 
 
 def test_before_the_first_run_the_optimum_is_the_prior_with_its_drift():
     belief = fresh()[1]
     # 2,048 draws in 256 sets: the median errs by 1.25 · 1.1/√256 = 0.09, four times that
-    median = float(belief.target.log_optimum.median())
+    median = float(np.median(belief.target.log_optimum))
     assert abs(median - belief.center.log_lr) < 0.36
     assert belief.target.log_optimum.std() > PRIORS["log_optimum"].scale
 
@@ -325,38 +326,38 @@ def test_draws_at_the_target_are_those_of_dense_conditioning():
         [1.21, 1.18, 1.26, 1.14, 1.13],
         known_sd=2e-3,
     )
-    generator = torch.Generator().manual_seed(3)
-    z = 0.5 * torch.randn(1, len(PRIORS), dtype=torch.float64, generator=generator)
+    generator = np.random.default_rng(3)
+    z = 0.5 * generator.standard_normal((1, len(PRIORS)))
     basis, departures, mean, noise = dense(z[0], runs)
     rows = loading(basis, runs)
-    gain = departures @ rows.T @ torch.linalg.inv(rows @ departures @ rows.T + noise.diag())
+    gain = departures @ rows.T @ np.linalg.inv(rows @ departures @ rows.T + np.diag(noise))
     cells = len(runs.cells)
     at_target = [0, cells, 2 * cells]  # level, drift and curvature of cell 0
     center = (gain @ (runs.loss - mean))[at_target]
     covariance = (departures - gain @ rows @ departures)[at_target][:, at_target]
 
-    many, one = z.expand(600, -1), torch.ones(600, len(runs), dtype=torch.float64)
+    many, one = np.tile(z, (600, 1)), np.ones((600, len(runs)))
     fit = condition(many, one, runs, PRIORS)
     posterior = Posterior(many, one, PRIORS, fit, acceptance=0.3, stages=1, distinct=1.0)
     draws = target_draws(posterior, runs, generator)
     c = coefficients(z, PRIORS)
-    found = torch.stack(
+    found = np.stack(
         [
             draws.level - 1,
             draws.log_optimum - c.law.log_optimum,
-            draws.curvature.log() - c.law.log_curvature,
+            np.log(draws.curvature) - c.law.log_curvature,
         ]
     )
-    root = torch.linalg.cholesky(covariance)
-    white = torch.linalg.solve_triangular(root, found - center[:, None], upper=False)
+    root = np.linalg.cholesky(covariance)
+    white = solve_triangular(root, found - center[:, None], lower=True)
     count = white.shape[1]
     assert count == 4800
-    assert count * white.mean(1).square().sum() < chi2.isf(1e-4, 3)
+    assert count * (white.mean(1) ** 2).sum() < chi2.isf(1e-4, 3)
     low, high = chi2.ppf([5e-5, 1 - 5e-5], count)
-    squares = white.square().sum(1)
+    squares = (white**2).sum(1)
     assert ((squares > low) & (squares < high)).all()
-    assert (white @ white.T).tril(-1).square().sum() / count < chi2.isf(1e-4, 3)
+    assert (np.tril(white @ white.T, -1) ** 2).sum() / count < chi2.isf(1e-4, 3)
     # the cliff moves with the optimum, drift and all
-    close(draws.log_cliff - draws.log_optimum, c.cliff.expand(count))
-    close(draws.asymmetry, torch.as_tensor(c.law.asymmetry).expand(count))
-    close(draws.token_slope, token_slope(fit, runs).repeat(8))
+    close(draws.log_cliff - draws.log_optimum, np.full(count, c.cliff))
+    close(draws.asymmetry, np.full(count, c.law.asymmetry))
+    close(draws.token_slope, np.tile(token_slope(fit, runs), 8))

@@ -5,7 +5,6 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from jaxtyping import TypeCheckError
@@ -22,30 +21,30 @@ from horizon_bo.core.priors import (
     coefficients,
     study_priors,
 )
+from tests.near import close
 from tests.priors import PRIORS
 
-close = torch.testing.assert_close
 SIZE = len(NAMES)
 
 
 def test_shapes_and_dtypes_are_checked_at_run_time():
     with pytest.raises(TypeCheckError, match="coefficients"):
-        coefficients(torch.zeros(2, len(NAMES), dtype=torch.int64), PRIORS)
+        coefficients(np.zeros((2, len(NAMES)), dtype=int), PRIORS)
 
 
-def value_of(c: Coefficients, name: str) -> torch.Tensor:
+def value_of(c: Coefficients, name: str) -> np.ndarray:
     """The coefficient that a prior is named after; priors of logs are of the coefficient's log."""
     for owner in (c.law, c):
         if name in {f.name for f in fields(owner)}:
             return getattr(owner, name)
         if name.removeprefix("log_") in {f.name for f in fields(owner)}:
-            return getattr(owner, name.removeprefix("log_")).log()
+            return np.log(getattr(owner, name.removeprefix("log_")))
     raise AssertionError(f"{name} names no coefficient")
 
 
 def at(name: str, z: float) -> float:
     """The coefficient at one coordinate, all others 0."""
-    coordinates = torch.zeros(1, len(NAMES), dtype=torch.float64)
+    coordinates = np.zeros((1, len(NAMES)))
     coordinates[0, NAMES.index(name)] = z
     return value_of(coefficients(coordinates, PRIORS), name).item()
 
@@ -86,17 +85,17 @@ def population() -> Population:
 def test_exponents_vary_together_as_the_population_does():
     learnt = population()
     priors = study_priors(-6.0, 1.0, learnt)
-    light = replace(priors, tail=torch.zeros_like(priors.tail))
-    generator = torch.Generator().manual_seed(0)
-    z = torch.randn(20_000, len(priors), dtype=torch.float64, generator=generator)
+    light = replace(priors, tail=np.zeros_like(priors.tail))
+    generator = np.random.default_rng(0)
+    z = generator.standard_normal((20_000, len(priors)))
     z[:, -1] = 0.0  # as unlike the population as recipes are
     drawn = coefficients(z, light)
-    values = torch.stack([value_of(drawn, name) for name in EXPONENTS], -1)
-    expected = torch.from_numpy(learnt.covariance)[:3, :3]
-    scale = expected.diagonal().sqrt()
-    error = (values.T.cov() - expected) / scale / scale[:, None]
-    assert float(error.abs().max()) < 0.05  # five standard errors of 20,000 draws
-    close(values.mean(0) / scale, torch.from_numpy(learnt.mean[:3]) / scale, atol=0.04, rtol=0)
+    values = np.stack([value_of(drawn, name) for name in EXPONENTS], -1)
+    expected = learnt.covariance[:3, :3]
+    scale = np.sqrt(expected.diagonal())
+    error = (np.cov(values.T) - expected) / scale / scale[:, None]
+    assert float(np.abs(error).max()) < 0.05  # five standard errors of 20,000 draws
+    close(values.mean(0) / scale, learnt.mean[:3] / scale, atol=0.04, rtol=0)
 
 
 def test_a_study_expects_the_populations_exponents_and_its_own_guess():
@@ -121,7 +120,7 @@ def test_a_coefficient_held_otherwise_leaves_the_others_as_they_were():
 def test_an_unlike_recipe_is_so_many_times_as_far_from_the_population_in_all_but_its_best_rate():
     priors = study_priors(-6.0, 0.7, population())
     assert priors.names == (*NAMES, UNLIKENESS)
-    z = torch.linspace(-2, 2, len(priors), dtype=torch.float64).repeat(2, 1)
+    z = np.tile(np.linspace(-2, 2, len(priors)), (2, 1))
     z[1, -1] = math.log(3.0) / priors[UNLIKENESS].scale
     z[0, -1] = 0.0
     usual, unlike = coefficients(z, priors).law.mapped(lambda v: v[0]), coefficients(z, priors).law
@@ -133,8 +132,8 @@ def test_an_unlike_recipe_is_so_many_times_as_far_from_the_population_in_all_but
 
 
 def test_coordinates_past_the_priors_offset_other_recipes_and_never_the_own():
-    z = torch.zeros(2, len(NAMES) + 2, dtype=torch.float64)
-    z[:, len(NAMES) :] = torch.tensor([[1.0, -2.0], [0.0, 3.0]])
+    z = np.zeros((2, len(NAMES) + 2))
+    z[:, len(NAMES) :] = np.array([[1.0, -2.0], [0.0, 3.0]])
     # 0.6: the root mean square of four pairs measured on small runs, 0.1 to 1.1
-    expected = 0.6 * torch.tensor([[0, 1.0, -2.0], [0, 0, 3.0]], dtype=torch.float64)
+    expected = 0.6 * np.array([[0, 1.0, -2.0], [0, 0, 3.0]])
     close(coefficients(z, PRIORS).source_offset, expected)

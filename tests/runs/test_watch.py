@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from horizon_bo import HorizonTuner
 from horizon_bo.core.checks.watch import Curve, Watched, watched
@@ -35,8 +34,8 @@ def losses(above: float = 0.05, noise: float = 0.01, seed: int = 0) -> np.ndarra
 
 def seen(values: np.ndarray, recorded: dict[int, Curve] | None = None) -> Watched:
     study, belief = informed()
-    tokens = torch.from_numpy(STEPS[: len(values)] * BATCH)
-    return watched(study, belief, Curve(tokens, torch.from_numpy(values)), RATE, recorded or {})
+    tokens = STEPS[: len(values)] * BATCH
+    return watched(study, belief, Curve(tokens, values), RATE, recorded or {})
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -90,19 +89,17 @@ def test_a_loss_outside_of_what_is_foretold_says_so_with_figures(above: float, w
 
 
 def test_curves_of_smaller_models_narrow_the_band():
-    small = Curve(
-        torch.from_numpy(STEPS * BATCH), torch.from_numpy(losses(0.03))
-    )  # of trial 8, 60M parameters on 4B tokens
+    small = Curve(STEPS * BATCH, losses(0.03))  # of trial 8, 60M parameters on 4B tokens
     fine, slow = seen(losses(0.03), {8: small}), seen(losses(0.08), {8: small})
     assert fine.fine
     assert seen(losses(0.08)).fine
     assert not slow.fine
-    assert slow.high == pytest.approx(1.02 * float(small.losses[-10:].median()), rel=0.01)
+    assert slow.high == pytest.approx(1.02 * float(np.median(small.losses[-10:])), rel=0.01)
     assert "the lowest of 1 recorded curve of smaller models at equal tokens" in slow.sentence
 
 
 def test_a_curve_that_has_nearly_ended_is_no_guide_to_one_that_has_not():
-    cooled = Curve(torch.from_numpy(STEPS * BATCH), torch.from_numpy(losses(-0.1)))
+    cooled = Curve(STEPS * BATCH, losses(-0.1))
     assert seen(losses(), {0: cooled}).fine  # trial 0 has 1B tokens in all
 
 

@@ -13,9 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-import torch
+import numpy as np
 from jaxtyping import Float
-from torch import Tensor
 
 from horizon_bo.core.checks.forecast import joint_draws
 from horizon_bo.core.decision import Decision, decide, decide_on, regret
@@ -87,10 +86,10 @@ class Pairs:
     """Some batches, each with its best rate, and the losses of these pairs draw by draw."""
 
     batch_tokens: tuple[float, ...]
-    log_batch: Float[Tensor, "batch"]  # over that of the origin
+    log_batch: Float[np.ndarray, "batch"]  # over that of the origin
     draws: tuple[TargetDraws, ...]
     decisions: tuple[Decision, ...]
-    loss: Float[Tensor, "batch draw"]
+    loss: Float[np.ndarray, "batch draw"]
 
     @property
     def best(self) -> int:
@@ -104,12 +103,12 @@ class Pairs:
 
     def probability_within(self, tolerance: float) -> float:
         """Posterior probability that the best pair's regret is at most that, in typical losses."""
-        return float((self._regret <= tolerance).double().mean())
+        return float((self._regret <= tolerance).mean())
 
     @property
-    def _regret(self) -> Float[Tensor, "draw"]:
+    def _regret(self) -> Float[np.ndarray, "draw"]:
         own, level = self.decisions[self.best], self.draws[self.best].level
-        missed = level - torch.stack([draws.level for draws in self.draws]).amin(0)
+        missed = level - np.min([draws.level for draws in self.draws], axis=0)
         by_batch = missed / (1 + missed / own.token_slope)  # bounded as the regret of a rate is
         return self.loss[self.best] - level + by_batch
 
@@ -175,8 +174,8 @@ class _Asked:
 def _pairs_at(asked: _Asked) -> Pairs:
     study, belief, batches = asked.study, asked.belief, asked.batches
     own = anchored(study.target, study.space).batch_tokens or batches[len(batches) // 2]
-    log_batch = torch.tensor([math.log(batch / own) for batch in batches], dtype=torch.float64)
-    places = at_own_inputs(torch.nn.functional.pad(log_batch[:, None], (2, 0)), belief.runs.points)
+    log_batch = np.log(np.array(batches) / own)
+    places = at_own_inputs(np.pad(log_batch[:, None], ((0, 0), (2, 0))), belief.runs.points)
     informed = replace(study, trials=study.informing)
     draws = joint_draws(belief, places, study_generator(informed, BATCHES))
     decisions = [
@@ -184,10 +183,10 @@ def _pairs_at(asked: _Asked) -> Pairs:
         for each, b in zip(draws, log_batch, strict=True)
     ]
     loss = [
-        each.level + regret(each, torch.tensor([chosen.log_lr], dtype=torch.float64))[0]
+        each.level + regret(each, np.array([chosen.log_lr]))[0]
         for each, chosen in zip(draws, decisions, strict=True)
     ]
-    return Pairs(batches, log_batch, tuple(draws), tuple(decisions), torch.stack(loss))
+    return Pairs(batches, log_batch, tuple(draws), tuple(decisions), np.stack(loss))
 
 
 def _only_rate(belief: Belief, log_batch: float) -> float | None:
@@ -195,8 +194,7 @@ def _only_rate(belief: Belief, log_batch: float) -> float | None:
     if len(belief.runs):
         return None
     exponent = belief.posterior.priors["optimum_per_batch"].location
-    batch, tokens = torch.tensor([log_batch, 0.0], dtype=torch.float64)
-    return belief.center.log_lr + exponent * float(felt_batch(batch, tokens))
+    return belief.center.log_lr + exponent * float(felt_batch(log_batch, 0.0))
 
 
 def batch_decision(
@@ -245,16 +243,16 @@ def aims(pairs: Pairs | None) -> list[Aim]:
     if pairs is None:
         return [RATE]
     best = pairs.best
-    chance = (pairs.loss[best] - pairs.loss).clamp_min(0.0).mean(1)
+    chance = np.maximum(pairs.loss[best] - pairs.loss, 0.0).mean(1)
     rival = int(chance.argmax())
     at = [Aim.place(float(pairs.log_batch[k])) for k in (best, rival)]
     rate = replace(RATE, places=at[0])
-    variance = float((pairs.draws[best].level - pairs.draws[rival].level).var())
+    variance = float((pairs.draws[best].level - pairs.draws[rival].level).var(ddof=1))
     if rival == best or variance == 0.0:
         return [rate]
-    weights = torch.tensor([1.0, -1.0], dtype=torch.float64)
+    weights = np.array([1.0, -1.0])
     curvature = 2 * float(chance[rival]) / variance
-    return [rate, Aim(effect=0, places=torch.cat(at), weights=weights, curvature=curvature)]
+    return [rate, Aim(effect=0, places=np.concat(at), weights=weights, curvature=curvature)]
 
 
 def _runs_at(study: Study, batches: Sequence[float]) -> list[int]:
@@ -266,7 +264,7 @@ def _runs_at(study: Study, batches: Sequence[float]) -> list[int]:
 def _choice(belief: Belief, pairs: Pairs, k: int, runs: int) -> BatchChoice:
     decision, scale = pairs.decisions[k], belief.loss_scale
     excess = pairs.loss[k] - pairs.loss[pairs.best]
-    low, high = torch.quantile(excess, excess.new_tensor([0.05, 0.95])).tolist()
+    low, high = np.quantile(excess, [0.05, 0.95]).tolist()
     rates = lambda ends: (math.exp(ends[0]), math.exp(ends[1]))  # noqa: E731
     return BatchChoice(
         batch_tokens=pairs.batch_tokens[k],

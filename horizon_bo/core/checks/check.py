@@ -8,9 +8,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import torch
+import numpy as np
 from jaxtyping import Float
-from torch import Tensor
 
 from horizon_bo.core.batch.choice import best_batch
 from horizon_bo.core.candidates import horizons
@@ -73,8 +72,7 @@ class Expectation:
 
     def spread(self, run: int) -> tuple[float, float, float]:
         """5 %, median and 95 % of the loss expected of one of the runs."""
-        drawn = torch.tensor([row[run] for row in self.losses], dtype=torch.float64)
-        low, middle, high = torch.quantile(drawn, drawn.new_tensor(_QUANTILES)).tolist()
+        low, middle, high = np.quantile([row[run] for row in self.losses], _QUANTILES).tolist()
         return low, middle, high
 
 
@@ -122,14 +120,13 @@ def expected(study: Study, belief: Belief, trials: Sequence[Trial], max_cost: fl
     log_lr = placed(study, trials, belief.recipes).log_lr
     draws = rung_draws(belief, log_scales, generator)
     losses = predicted_losses(belief, draws, log_lr, log_scales, generator) * belief.loss_scale
-    kept = torch.linspace(0, len(losses) - 1, _KEPT).long()
-    sd = noise_variance(belief, log_lr, log_scales).mean(1).sqrt()
+    kept = np.linspace(0, len(losses) - 1, _KEPT).astype(int)
+    sd = np.sqrt(noise_variance(belief, log_lr, log_scales).mean(1))
     scale = belief.loss_scale
-    bowls = torch.stack(
+    bowls = np.stack(
         [draws.curvature * scale, belief.target.curvature * scale, draws.asymmetry, sd * scale], 1
     )
-    quantiles = torch.quantile(draws.log_optimum, losses.new_tensor(_QUANTILES)).exp()
-    low, middle, high = quantiles.tolist()
+    low, middle, high = np.exp(np.quantile(draws.log_optimum, _QUANTILES)).tolist()
     answer, rung = decide(belief), decide(replace(belief, target=draws))
     return Expectation(
         trials=tuple(trial.id for trial in trials),
@@ -148,7 +145,7 @@ def expected(study: Study, belief: Belief, trials: Sequence[Trial], max_cost: fl
     )
 
 
-def _log_scales(study: Study, rung: Trial) -> Float[Tensor, "scale"]:
+def _log_scales(study: Study, rung: Trial) -> Float[np.ndarray, "scale"]:
     return placed(study, [rung], ()).log_scales[0]
 
 

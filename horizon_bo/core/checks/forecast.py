@@ -11,12 +11,12 @@ noise being Student-t of the variance that the likelihood gives a run, model err
 
 from dataclasses import replace
 
-import torch
+import numpy as np
 from jaxtyping import Float
-from torch import Tensor
 
 from horizon_bo.core.inference import Belief, TargetDraws
 from horizon_bo.core.laws import clip_offset, linex
+from horizon_bo.core.normal import probability
 from horizon_bo.core.points import Cells, Points
 from horizon_bo.core.priors import Coefficients
 from horizon_bo.core.surrogate import (
@@ -34,14 +34,14 @@ _DRAWS = 8
 
 
 def rung_draws(
-    belief: Belief, log_scales: Float[Tensor, "scale"], generator: torch.Generator
+    belief: Belief, log_scales: Float[np.ndarray, "scale"], generator: np.random.Generator
 ) -> TargetDraws:
     """Posterior draws of the loss curve at a rung of the study's own recipe."""
-    return joint_draws(belief, log_scales.unsqueeze(0), generator)[0]
+    return joint_draws(belief, log_scales[None], generator)[0]
 
 
 def joint_draws(
-    belief: Belief, log_scales: Float[Tensor, "rung scale"], generator: torch.Generator
+    belief: Belief, log_scales: Float[np.ndarray, "rung scale"], generator: np.random.Generator
 ) -> list[TargetDraws]:
     """Posterior draws of the loss curves at some rungs, draw by draw from one and the same world.
 
@@ -55,8 +55,8 @@ def joint_draws(
     runs, posterior = belief.runs, belief.posterior
     known, count = len(runs.cells), len(log_scales)
     cells = Cells(
-        torch.cat([runs.cells.log_scales, log_scales]),
-        torch.cat([runs.cells.source, torch.zeros(count, dtype=torch.long)]),
+        np.concat([runs.cells.log_scales, log_scales]),
+        np.append(runs.cells.source, np.zeros(count, dtype=int)),
     )
     fit = condition(
         posterior.z, posterior.noise_scale, replace(runs, cells=cells), posterior.priors
@@ -68,19 +68,19 @@ def joint_draws(
 
 def _curves(
     c: Coefficients,
-    log_scales: Float[Tensor, "scale"],
-    departures: Float[Tensor, "draw set 3"],
-    slope: Float[Tensor, "set"],
+    log_scales: Float[np.ndarray, "scale"],
+    departures: Float[np.ndarray, "draw set 3"],
+    slope: Float[np.ndarray, "set"],
 ) -> TargetDraws:
-    law, (level, drift, steeper) = c.law, departures.unbind(-1)
-    here = log_scales.unsqueeze(0)
-    optimum = c.log_optimal_lr(here).squeeze(-1) + drift
+    law, (level, drift, steeper) = c.law, np.moveaxis(departures, -1, 0)
+    here = log_scales[None]
+    optimum = c.log_optimal_lr(here)[:, 0] + drift
     return TargetDraws(
         log_optimum=optimum.reshape(-1),
-        curvature=(law.curvature(*log_scales[:3]) * steeper.exp()).reshape(-1),
-        asymmetry=torch.as_tensor(law.asymmetry).expand_as(drift).reshape(-1),
-        level=(level_mean(c, here).squeeze(-1) + level).reshape(-1),
-        token_slope=slope.expand_as(drift).reshape(-1),
+        curvature=(law.curvature(*log_scales[:3]) * np.exp(steeper)).reshape(-1),
+        asymmetry=np.tile(law.asymmetry, len(drift)),
+        level=(level_mean(c, here)[:, 0] + level).reshape(-1),
+        token_slope=np.tile(slope, len(drift)),
         log_cliff=(optimum + c.cliff).reshape(-1),
     )
 
@@ -88,10 +88,10 @@ def _curves(
 def predicted_losses(
     belief: Belief,
     draws: TargetDraws,
-    log_lr: Float[Tensor, "run"],
-    log_scales: Float[Tensor, "scale"],
-    generator: torch.Generator,
-) -> Float[Tensor, "draw run"]:
+    log_lr: Float[np.ndarray, "run"],
+    log_scales: Float[np.ndarray, "scale"],
+    generator: np.random.Generator,
+) -> Float[np.ndarray, "draw run"]:
     """Draws of the losses that runs at a rung will show, noise included, should none diverge.
 
     Args:
@@ -103,30 +103,29 @@ def predicted_losses(
     """
     offset = clip_offset(log_lr - draws.log_optimum[:, None], draws.asymmetry[:, None])
     bowl = draws.curvature[:, None] * linex(offset, draws.asymmetry[:, None])
-    half = torch.full_like(bowl, NOISE_FREEDOM / 2)
-    gamma = torch.ops.aten._standard_gamma(half, generator=generator)
-    scale = half / gamma * (NOISE_FREEDOM - 2) / NOISE_FREEDOM  # of mean 1
-    normal = torch.randn(bowl.shape, dtype=bowl.dtype, generator=generator)
-    noise = normal * (noise_variance(belief, log_lr, log_scales) * scale).sqrt()
+    gamma = generator.standard_gamma(NOISE_FREEDOM / 2, bowl.shape)
+    scale = (NOISE_FREEDOM - 2) / 2 / gamma  # of mean 1
+    spread = np.sqrt(noise_variance(belief, log_lr, log_scales) * scale)
+    noise = spread * generator.standard_normal(bowl.shape)
     return draws.level[:, None] + bowl + noise
 
 
 def noise_variance(
-    belief: Belief, log_lr: Float[Tensor, "run"], log_scales: Float[Tensor, "scale"]
-) -> Float[Tensor, "draw run"]:
+    belief: Belief, log_lr: Float[np.ndarray, "run"], log_scales: Float[np.ndarray, "scale"]
+) -> Float[np.ndarray, "draw run"]:
     """Variance of runs' losses about their curve, model error included, under each draw.
 
     That of a Student-t is ν/(ν − 2) times its scale's square.
     """
-    source = torch.zeros(len(log_lr), dtype=torch.long)
-    points = Points(log_lr, log_scales.expand(len(log_lr), -1), source)
+    count = len(log_lr)
+    points = Points(log_lr, np.tile(log_scales, (count, 1)), np.zeros(count, dtype=int))
     square = features(belief.posterior.coefficients, points).variance
-    return (square * NOISE_FREEDOM / (NOISE_FREEDOM - 2)).repeat(_DRAWS, 1)
+    return np.tile(square * NOISE_FREEDOM / (NOISE_FREEDOM - 2), (_DRAWS, 1))
 
 
 def divergence_probability(
-    draws: TargetDraws, log_lr: Float[Tensor, "run"]
-) -> Float[Tensor, "run"]:
+    draws: TargetDraws, log_lr: Float[np.ndarray, "run"]
+) -> Float[np.ndarray, "run"]:
     """How likely runs at a rung blow up."""
     score = (log_lr - draws.log_cliff[:, None]) / CLIFF_WIDTH
-    return torch.special.ndtr(score).mean(0)
+    return probability(score).mean(0)

@@ -17,10 +17,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import torch
+import numpy as np
 from jaxtyping import Float
-from torch import Tensor
 
+from horizon_bo.core.arrays import lower_solved
 from horizon_bo.core.checks.check import Expectation
 from horizon_bo.core.decision import regret
 from horizon_bo.core.inference import Belief
@@ -132,22 +132,20 @@ def verdict(told: Expectation, outcomes: Sequence[float | None], after: Belief) 
         outcomes: Loss of each run, `None` where it diverged, NaN where nothing was learnt.
         after: What the study's runs say together with the check's.
     """
-    losses = torch.tensor(
-        [math.nan if loss is None else loss for loss in outcomes], dtype=torch.float64
-    )
-    there = ~losses.isnan()
-    drawn = torch.tensor(told.losses, dtype=torch.float64)[:, there]
+    losses = np.array([math.nan if loss is None else loss for loss in outcomes], dtype=float)
+    there = ~np.isnan(losses)
+    drawn = np.array(told.losses)[:, there]
     contrast_p = contrast_p_value(drawn, losses[there])
-    level_p = level_p_value(drawn.mean(1), losses[there].mean()) if there.any() else 1.0
+    level_p = level_p_value(drawn.mean(1), float(losses[there].mean())) if there.any() else 1.0
     blown = [told.divergence[k] for k, loss in enumerate(outcomes) if loss is None]
     divergence_p = min(blown, default=1.0)
     surprising = min(contrast_p, divergence_p) < SURPRISE
     unit = float(after.target.token_slope.mean()) * after.loss_scale
-    answer = torch.tensor([math.log(told.answer)], dtype=torch.float64)
+    answer = np.array([math.log(told.answer)])
     lost = float(regret(after.target, answer).mean()) * after.loss_scale
     rehearsed = rehearsal(told, losses, unit)
     overhead = (max(lost, rehearsed) if surprising else lost) / unit
-    ends = torch.quantile(after.target.log_optimum, losses.new_tensor([0.05, 0.95])).exp().tolist()
+    ends = np.exp(np.quantile(after.target.log_optimum, [0.05, 0.95])).tolist()
     covered = (*ends, *(told.interval_90 if surprising else ()))
     interval = (min(covered), max(covered))
     low_blew = any(
@@ -215,7 +213,7 @@ def _level_warning(level_p: float, above: float) -> tuple[str, ...]:
     )
 
 
-def rehearsal(told: Expectation, losses: Float[Tensor, "run"], most: float) -> float:
+def rehearsal(told: Expectation, losses: Float[np.ndarray, "run"], most: float) -> float:
     """What the answer would lose, were it off by as much as the rung's recommendation was.
 
     With the bowls that were believed in, and nothing believed of where the rung's best rate lies,
@@ -230,37 +228,39 @@ def rehearsal(told: Expectation, losses: Float[Tensor, "run"], most: float) -> f
         losses: Loss of each run, NaN where it says none; fewer than two say nothing of u.
         most: R, what an e-fold of the target's tokens buys, in the study's unit of loss.
     """
-    there = ~losses.isnan()
+    there = ~np.isnan(losses)
     count = int(there.sum())
     if count < 2:
         return 0.0
-    bowls = torch.tensor(told.bowls, dtype=torch.float64)[:, :, None]
-    rung, target, asymmetry, sd = bowls.unbind(1)
-    miss = torch.linspace(-_REACH, _REACH, _PLACES, dtype=torch.float64)
-    at = torch.tensor(told.learning_rates, dtype=torch.float64)[there].log()
+    rung, target, asymmetry, sd = np.array(told.bowls).T[..., None]
+    miss = np.linspace(-_REACH, _REACH, _PLACES)
+    at = np.log(np.array(told.learning_rates)[there])
     offset = (at - math.log(told.recommended))[:, None, None] - miss
     curve = rung * linex(clip_offset(offset, asymmetry), asymmetry)
     error = curve - curve.mean(0) - (losses[there] - losses[there].mean())[:, None, None]
-    likelihood = -error.square().sum(0) / (2 * sd.square()) - (count - 1) * sd.log()
-    weight = torch.softmax(likelihood.reshape(-1), 0).reshape(likelihood.shape)
+    likelihood = -(error**2).sum(0) / (2 * sd**2) - (count - 1) * np.log(sd)
+    weight = np.exp(likelihood - likelihood.max())
+    weight /= weight.sum()
     lost = target * linex(clip_offset(-miss, asymmetry), asymmetry)
     return float((weight * lost / (1 + lost / most)).sum())
 
 
-def contrast_p_value(drawn: Float[Tensor, "draw run"], losses: Float[Tensor, "run"]) -> float:
+def contrast_p_value(
+    drawn: Float[np.ndarray, "draw run"], losses: Float[np.ndarray, "run"]
+) -> float:
     """p-value of the losses' contrasts; one loss alone has none, and surprises nobody."""
     if len(losses) < 2:
         return 1.0
     # any run's contrast follows from the others'
-    contrasts = (drawn - drawn.mean(1, keepdim=True))[:, 1:]
-    factor = torch.linalg.cholesky(torch.atleast_2d(contrasts.mT.cov()))
+    contrasts = (drawn - drawn.mean(1, keepdims=True))[:, 1:]
+    factor = np.linalg.cholesky(np.atleast_2d(np.cov(contrasts.T)))
     seen = (losses - losses.mean())[1:]
-    away = torch.cat([contrasts, seen[None]]) - contrasts.mean(0)
-    squares = torch.linalg.solve_triangular(factor, away.mT, upper=False).square().sum(0)
+    away = np.concat([contrasts, seen[None]]) - contrasts.mean(0)
+    squares = (lower_solved(factor, away.T) ** 2).sum(0)
     return (1 + float((squares[:-1] >= squares[-1]).sum())) / (1 + len(drawn))
 
 
-def level_p_value(drawn: Float[Tensor, "draw"], mean_loss: Tensor) -> float:
+def level_p_value(drawn: Float[np.ndarray, "draw"], mean_loss: float) -> float:
     """Two-sided p-value of the mean of the losses."""
     above = (1 + float((drawn >= mean_loss).sum())) / (1 + len(drawn))
     below = (1 + float((drawn <= mean_loss).sum())) / (1 + len(drawn))

@@ -11,9 +11,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
+import numpy as np
 from jaxtyping import Float
-from torch import Tensor
 
 from horizon_bo.core.batch.choice import best_batch
 from horizon_bo.core.checks.forecast import predicted_losses, rung_draws
@@ -52,8 +51,8 @@ _NORMAL_MAD = 1.4826  # standard deviation of a normal over its median absolute 
 class Curve:
     """A run's loss as it went on; NaN and infinity are losses that were lost."""
 
-    tokens: Float[Tensor, "point"]
-    losses: Float[Tensor, "point"]
+    tokens: Float[np.ndarray, "point"]
+    losses: Float[np.ndarray, "point"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +97,7 @@ def watched(
         recorded: Curves of the study's runs by trial id, where there are any.
     """
     end = max(_LEAST_POINTS, math.ceil(_END * len(curve.losses)))
-    at, loss = float(curve.tokens[-1]), float(curve.losses[-end:].median())
+    at, loss = float(curve.tokens[-1]), float(np.median(curve.losses[-end:]))
     low, high, source = _band(study, belief, learning_rate, at, recorded)
     found = _spikes(curve.losses)
     word, what = _seen(curve, found, loss, (low, high))
@@ -126,7 +125,7 @@ def _seen(
     curve: Curve, spikes: list[int], loss: float, band: tuple[float | None, float | None]
 ) -> tuple[str, str]:
     """The first word of the line, and what it rests on; the surest sign of trouble first."""
-    lost = (~curve.losses.isfinite()).nonzero()
+    lost = np.flatnonzero(~np.isfinite(curve.losses))
     low, high = band
     if len(lost):
         first = float(curve.tokens[int(lost[0])])
@@ -148,13 +147,13 @@ def _seen(
     return "fine", said
 
 
-def _spikes(losses: Float[Tensor, "point"]) -> list[int]:
+def _spikes(losses: Float[np.ndarray, "point"]) -> list[int]:
     """Where spikes begin."""
     found: list[int] = []
     above = False
     for k in range(_LEAST_BEFORE, len(losses)):
-        middle = float(losses[k - _LEAST_BEFORE : k].median())
-        steps = losses[max(0, k - _WINDOW) : k].diff().abs().median()
+        middle = float(np.median(losses[k - _LEAST_BEFORE : k]))
+        steps = np.median(abs(np.diff(losses[max(0, k - _WINDOW) : k])))
         sd = max(float(steps) * _NORMAL_MAD / math.sqrt(2), _STEADIEST * middle)
         was, above = above, float(losses[k]) > middle + _SPIKE * sd
         if above and not was:
@@ -162,14 +161,15 @@ def _spikes(losses: Float[Tensor, "point"]) -> list[int]:
     return found
 
 
-def _rise(losses: Float[Tensor, "point"]) -> tuple[float, float] | None:
+def _rise(losses: Float[np.ndarray, "point"]) -> tuple[float, float] | None:
     """Medians of the last two fifths where the later is surely the higher one."""
     size = len(losses) // _PARTS
     if size < _LEAST_BEFORE:
         return None
     before, last = losses[-2 * size : -size], losses[-size:]
-    middle = (before.median(), last.median())
-    scatter = torch.cat([before - middle[0], last - middle[1]]).abs().median() * _NORMAL_MAD
+    middle = (np.median(before), np.median(last))
+    away = np.append(before - middle[0], last - middle[1])
+    scatter = np.median(abs(away)) * _NORMAL_MAD
     # the median's standard error is 1.25 of the mean's
     error = 1.25 * float(scatter) * math.sqrt(2 / size)
     least = max(_RISE_ERRORS * error, _LEAST_RISE * float(middle[0]))
@@ -206,14 +206,12 @@ def _ended_band(
         return None, None, "no run of its recipe has ended"
     if at < _BELOW_SHORTEST * min(own):
         return None, None, f"its shortest run has {shown_count(min(own))} tokens"
-    place = torch.tensor(
-        [0.0, math.log(at / study.target.tokens), belief.log_batch], dtype=torch.float64
-    )
+    place = np.array([0.0, math.log(at / study.target.tokens), belief.log_batch])
     generator = study_generator(study, CHECK)
     draws = rung_draws(belief, place, generator)
-    log_lr = torch.tensor([math.log(learning_rate)], dtype=torch.float64)
+    log_lr = np.array([math.log(learning_rate)])
     losses = predicted_losses(belief, draws, log_lr, place, generator)[:, 0] * belief.loss_scale
-    low, high = torch.quantile(losses, losses.new_tensor([0.05, 0.95])).tolist()
+    low, high = np.quantile(losses, [0.05, 0.95]).tolist()
     return low, high * (1 + _NOT_COOLED), "final losses, and a tenth above as it has not cooled"
 
 
@@ -223,6 +221,6 @@ def _under_way(study: Study, trial_id: int, curve: Curve, at: float) -> float | 
     smaller = trial.status == "completed" and trial.params <= study.target.params
     if not smaller or study.recipe(trial) is not None or at > _UNDER_WAY * trial.tokens:
         return None
-    near = (curve.tokens / at).log().abs() < math.log(1 + _END)
-    losses = curve.losses[near & curve.losses.isfinite()]
-    return float(losses.median()) if len(losses) else None
+    near = abs(np.log(curve.tokens / at)) < math.log(1 + _END)
+    losses = curve.losses[near & np.isfinite(curve.losses)]
+    return float(np.median(losses)) if len(losses) else None
