@@ -77,7 +77,7 @@ class Bowl:
     def excess(self, log_rates: FloatArray) -> FloatArray:
         """Loss above the minimum, in loss units."""
         offset = np.asarray(log_rates, dtype=np.float64) - self.log_optimum
-        return math.exp(self.log_curvature) * linex(offset, self.asymmetry)
+        return math.exp(self.log_curvature) * np.asarray(linex(offset, self.asymmetry))
 
     def spread(self, log_rates: FloatArray) -> FloatArray:
         """Standard deviation of a run about the bowl, in loss units."""
