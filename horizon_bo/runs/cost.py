@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
+from horizon_bo.runs.engines.protocol import gpu_count
 from horizon_bo.runs.folder import read_json
 from horizon_bo.runs.outcomes import Outcome, stored_outcome
 from horizon_bo.study.branches import by_run, suggestion
@@ -32,16 +33,20 @@ class Measured:
         run: Its id.
         params: Its scale's size, a count.
         tokens_per_second: Tokens trained, cooldowns included, per second of wall clock.
+        gpus: On how many GPUs; `None` where nobody said.
     """
 
     run: int
     params: float
     tokens_per_second: float
+    gpus: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class GpuHours:
-    """A study's compute in GPU-hours; GPUs are counted as one a run where a scale says nothing.
+    """A study's compute in GPU-hours.
+
+    A run's GPUs are those that its scale says, or those that runs were given; else it has one.
 
     Args:
         spent: By all charged runs, those under way included: by its own time each run that trained
@@ -64,7 +69,7 @@ def measured(folder: Path, run: Suggestion, outcome: Outcome) -> tuple[Measured,
     if not whole or outcome.elapsed_s <= 0:
         return ()
     tokens = run.flops / run.scale.flops(1.0)
-    return (Measured(run.id, run.params, tokens / outcome.elapsed_s),)
+    return (Measured(run.id, run.params, tokens / outcome.elapsed_s, record.get("gpus")),)
 
 
 def reached(study: Study, root: Path | None) -> tuple[Measured, ...]:
@@ -93,8 +98,8 @@ def tokens_per_second(
     near = min(others, key=lambda other: abs(math.log(other.params / scale.params)))
     speed = _known_speed(near, known)
     assert speed is not None
-    per_gpu = speed * near.flops(1.0) / (near.gpus or 1.0)
-    return per_gpu * (scale.gpus or 1.0) / scale.flops(1.0)
+    per_gpu = speed * near.flops(1.0) / _gpus(near, known)
+    return per_gpu * _gpus(scale, known) / scale.flops(1.0)
 
 
 def longest_tokens(study: Study, known: Sequence[Measured], left_s: float) -> dict[float, float]:
@@ -161,7 +166,15 @@ def _hours_per_flop(
     speed = tokens_per_second(scale, scales, known)
     if speed is None:
         return None
-    return (scale.gpus or 1.0) / (speed * scale.flops(1.0) * _HOUR_S)
+    return _gpus(scale, known) / (speed * scale.flops(1.0) * _HOUR_S)
+
+
+def _gpus(scale: Scale, known: Sequence[Measured]) -> float:
+    """GPUs of a scale's runs: as it says itself, else what runs were given, else one."""
+    said = scale.gpus or gpu_count(scale.settings)
+    given = [(run.params == scale.params, run.gpus) for run in known if run.gpus]
+    own = [gpus for its, gpus in given if its] or [gpus for _, gpus in given]
+    return said or (median(own) if own else 1.0)
 
 
 def _known_speed(scale: Scale, known: Sequence[Measured]) -> float | None:

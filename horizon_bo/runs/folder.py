@@ -14,7 +14,13 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from horizon_bo.errors import InvalidObjectiveError, StorageError, StudyBusyError
+from horizon_bo.errors import (
+    InvalidObjectiveError,
+    StorageError,
+    StudyBusyError,
+    StudyFormatError,
+    StudyNotFoundError,
+)
 from horizon_bo.store.address import address_of
 from horizon_bo.study.horizons import Scale
 from horizon_bo.study.records import as_json
@@ -79,8 +85,8 @@ def kept_in(folder: Path) -> Iterator[None]:
     """Say, where a study cannot be told of an outcome, that its folder holds it."""
     try:
         yield
-    except StorageError as error:
-        raise StorageError(
+    except (StorageError, StudyFormatError, StudyNotFoundError) as error:
+        raise type(error)(
             f"{error}; how run {folder.name} ended is kept in {folder}, and the same command will "
             "report it"
         ) from error
@@ -113,10 +119,12 @@ def begin_attempt(folder: Path, run: Suggestion) -> int:
     return attempt
 
 
-def write_attempt(folder: Path, run: Suggestion, argv: Sequence[str], attempt: int) -> None:
-    """Keep what is about to be started, before it is."""
+def write_attempt(
+    folder: Path, run: Suggestion, argv: Sequence[str], attempt: int, gpus: float | None = None
+) -> None:
+    """Keep what is about to be started, and on how many GPUs as far as that is known."""
     record = {"suggestion": suggestion_record(run), "argv": list(argv), "attempt": attempt}
-    write_json(folder / "run.json", record)
+    write_json(folder / "run.json", record if gpus is None else {**record, "gpus": gpus})
 
 
 def stored_run(folder: Path) -> Suggestion | None:

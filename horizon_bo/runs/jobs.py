@@ -88,11 +88,11 @@ def begin(
     attempt = begin_attempt(folder, run)
     job = None
     if isinstance(objective, Function):
-        write_attempt(folder, run, (), attempt)
+        write_attempt(folder, run, (), attempt, slot.gpus)
     else:
         argv = objective.argv(run, folder)
         refuse_missing_program(argv[0])
-        write_attempt(folder, run, argv, attempt)
+        write_attempt(folder, run, argv, attempt, slot.gpus)
         with clear_disk_errors(folder):  # there to be read from the start
             for name in ("stdout.log", "stderr.log"):
                 (folder / name).touch()

@@ -17,7 +17,14 @@ from typing import Any
 from horizon_bo.runs.commands import Function, result_text
 from horizon_bo.runs.engines.guards import Guards
 from horizon_bo.runs.engines.local import local
-from horizon_bo.runs.engines.protocol import Engine, Job, Placed, resources, time_limit_s
+from horizon_bo.runs.engines.protocol import (
+    Engine,
+    Job,
+    Placed,
+    gpu_count,
+    resources,
+    time_limit_s,
+)
 from horizon_bo.runs.folder import clear_disk_errors
 from horizon_bo.runs.outcomes import Exit
 from horizon_bo.runs.plan import RunPlan
@@ -27,10 +34,17 @@ from horizon_bo.study.trials import Suggestion
 
 @dataclass(frozen=True)
 class Slot:
-    """A place where one process at a time may train, with its environment variables."""
+    """A place where one process at a time may train.
+
+    Args:
+        name: What people call it.
+        environment: Its environment variables.
+        gpus: How many GPUs it has; `None` where that is unknown.
+    """
 
     name: str
     environment: Mapping[str, str]
+    gpus: float | None = None
 
 
 Launch = Callable[[Suggestion, Path, int, Slot], Placed]
@@ -41,18 +55,26 @@ def slots(parallel: int, gpus: Sequence[str]) -> tuple[Slot, ...]:
     if gpus:
         shares = [gpus[k::parallel] or [gpus[k % len(gpus)]] for k in range(parallel)]
         names = [",".join(share) for share in shares]
-        return tuple(Slot(f"GPU {name}", {"CUDA_VISIBLE_DEVICES": name}) for name in names)
+        return tuple(_with_gpus(f"GPU {n}", {"CUDA_VISIBLE_DEVICES": n}) for n in names)
     known = hasattr(os, "sched_getaffinity")
     cores = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
     threads = os.environ.get("OMP_NUM_THREADS", str(max(1, cores // parallel)))
-    return tuple(Slot(f"slot {k}", {"OMP_NUM_THREADS": threads}) for k in range(parallel))
+    return tuple(_with_gpus(f"slot {k}", {"OMP_NUM_THREADS": threads}) for k in range(parallel))
+
+
+def _with_gpus(name: str, environment: Mapping[str, str]) -> Slot:
+    """A slot of this machine; its GPUs are those that programs see, or that Slurm gave."""
+    seen = {**os.environ, **environment}.get("CUDA_VISIBLE_DEVICES")
+    given = os.environ.get("SLURM_GPUS_ON_NODE")
+    count = len(seen.split(",")) if seen else int(given) if given else None
+    return Slot(name, environment, count)
 
 
 def slots_of(plan: RunPlan) -> tuple[Slot, ...]:
     """The slots that a plan asks for; a scheduler finds the machines itself."""
     if plan.on == "local":
         return slots(plan.parallel, plan.gpus)
-    return (Slot(plan.on, {}),) * plan.parallel
+    return (Slot(plan.on, {}, gpu_count(plan.resources)),) * plan.parallel
 
 
 @contextmanager

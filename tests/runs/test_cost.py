@@ -16,9 +16,12 @@ from horizon_bo.runs.cost import (
     run_gpu_hours,
     tokens_per_second,
 )
+from horizon_bo.runs.engines.protocol import gpu_count
 from horizon_bo.runs.folder import write_attempt
 from horizon_bo.runs.jobs import RunEvent, WatchedState
 from horizon_bo.runs.outcomes import Outcome
+from horizon_bo.runs.plan import RunPlan
+from horizon_bo.runs.processes import slots, slots_of
 from horizon_bo.study.branches import suggestion
 from horizon_bo.study.records import study_from, study_record
 from tests.studies import SPACE, pending_trial, small_study, small_tuner, tuner_with_pending
@@ -84,6 +87,48 @@ def test_only_a_run_that_ended_well_in_one_go_has_a_speed(tmp_path):
     assert measured(tmp_path, RUN, replace(ended, status="failed", loss=None)) == ()
     write_attempt(tmp_path, RUN, ("train",), 2)  # it went on from a checkpoint
     assert measured(tmp_path, RUN, ended) == ()
+
+
+def test_gpus_are_those_that_a_scale_says_or_else_those_that_runs_were_given(tmp_path):
+    ended = Outcome(status="completed", cause="finished", loss=3.0, elapsed_s=50.0)
+    write_attempt(tmp_path, RUN, ("train",), 1, gpus=4.0)
+    known = measured(tmp_path, RUN, ended)
+    assert known == (Measured(0, 6e7, 2e7, 4.0),)
+    assert run_gpu_hours(STUDY, RUN, known) == pytest.approx(8 * 50 / 3600)
+    silent_scale = replace(RUN, scale=Scale(params=6e7))
+    space = replace(SPACE, scales=(silent_scale.scale, Scale(params=1.2e8)))
+    study = replace(STUDY, space=space)
+    assert run_gpu_hours(study, silent_scale, known) == pytest.approx(4 * 50 / 3600)
+    # what is not known of one size is as of the others
+    assert tokens_per_second(space.scales[1], space.scales, known) == pytest.approx(1e7)
+    own = replace(RUN, scale=Scale(params=6e7, settings={"gpus": 2}))
+    assert run_gpu_hours(study, own, known) == pytest.approx(2 * 50 / 3600)
+
+
+@pytest.mark.parametrize(
+    ("needs", "count"),
+    [
+        ({"gpus": "8"}, 8),
+        ({"gpus": 8}, 8),
+        ({"gpus": "a100:4"}, 4),
+        ({"nodes": "2", "gpus-per-node": "8"}, 16),
+        ({"gpus": "many"}, None),
+        ({"cpus": 4}, None),
+    ],
+)
+def test_gpus_among_resources_are_counted_as_slurm_writes_them(needs, count):
+    assert gpu_count(needs) == count
+    assert [slot.gpus for slot in slots_of(RunPlan(on="slurm", resources=needs))] == [count]
+
+
+def test_a_run_on_this_machine_has_the_gpus_of_its_slot(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
+    assert [slot.gpus for slot in slots(1, ())] == [4]
+    assert [slot.gpus for slot in slots(2, ("0", "1", "2"))] == [2, 1]
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert [slot.gpus for slot in slots(1, ())] == [None]
+    monkeypatch.setenv("SLURM_GPUS_ON_NODE", "8")
+    assert [slot.gpus for slot in slots(1, ())] == [8]
 
 
 def test_what_fits_before_a_deadline():

@@ -12,8 +12,15 @@ import pytest
 from sqlalchemy import Table, literal, select, update
 
 import horizon_bo.tuner as tuner_module
-from horizon_bo.errors import InvalidObjectiveError, StudyBusyError, TrainingFailedError
-from horizon_bo.runs.folder import locked, read_json
+from horizon_bo.errors import (
+    InvalidObjectiveError,
+    StorageError,
+    StudyBusyError,
+    StudyFormatError,
+    StudyNotFoundError,
+    TrainingFailedError,
+)
+from horizon_bo.runs.folder import kept_in, locked, read_json
 from horizon_bo.store.asks import Ask
 from horizon_bo.store.claims import Claim, claim_waiting, renew, tell
 from horizon_bo.store.events import StudyStore
@@ -298,3 +305,10 @@ def test_killed_workers_lose_nothing_and_block_nobody(path):
 @pytest.mark.slow
 def test_many_killed_workers_lose_nothing_and_block_nobody(path):
     kill_workers(path, kills=150, at_once=4)
+
+
+@pytest.mark.parametrize("error", [StorageError, StudyFormatError, StudyNotFoundError])
+def test_an_outcome_that_cannot_be_told_is_said_to_be_kept(error, tmp_path):
+    kept = f"newer; how run 7 ended is kept in {tmp_path / '7'}"
+    with pytest.raises(error, match=kept), kept_in(tmp_path / "7"):
+        raise error("newer")

@@ -140,6 +140,15 @@ def resources(scale: Scale, given: Mapping[str, Any]) -> dict[str, Any]:
     return {**given, **own}
 
 
+def gpu_count(needs: Mapping[str, Any]) -> float | None:
+    """How many GPUs these resources are, `None` where they do not say: 8, a100:8, or by node."""
+    for name, times in (("gpus", 1), ("gpus-per-node", needs.get("nodes", 1))):
+        count = str(needs.get(name, "")).rpartition(":")[2]
+        if count.isdecimal():
+            return float(count) * float(times)
+    return None
+
+
 def time_limit_s(limit: Any) -> float:
     """A time limit in seconds, from minutes or the ways in which Slurm writes it."""
     match = _TIME.fullmatch(str(limit))
