@@ -65,8 +65,9 @@ class GpuHours:
 def measured(folder: Path, run: Suggestion, outcome: Outcome) -> tuple[Measured, ...]:
     """The speed of a run that trained to its end in one go, none of any other."""
     record = read_json(folder / "run.json")
-    whole = record is not None and record["attempt"] == 1 and outcome.status == "completed"
-    if not whole or outcome.elapsed_s <= 0:
+    if record is None or record["attempt"] > 1:
+        return ()
+    if outcome.status != "completed" or outcome.elapsed_s <= 0:
         return ()
     tokens = run.flops / run.scale.flops(1.0)
     return (Measured(run.id, run.params, tokens / outcome.elapsed_s, record.get("gpus")),)
