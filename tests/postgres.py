@@ -4,6 +4,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -110,3 +111,14 @@ def installed() -> Path:
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return listener.getsockname()[1]
+
+
+def main() -> int:
+    """Run a command whose word {address} is a new database of a server that lives as long."""
+    with postgres() as server:
+        words = [word.format(address=server.database()) for word in sys.argv[1:]]
+        return subprocess.run(words, check=False).returncode
+
+
+if __name__ == "__main__":  # python -m tests.postgres horizon-bo status {address}
+    sys.exit(main())

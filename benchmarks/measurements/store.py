@@ -1,7 +1,7 @@
 """Store: what does keeping a study cost a worker, and how long do many wait for each other?
 
     python -m benchmarks.measurements.store runs.db
-    python -m benchmarks.measurements.store postgresql://user@host/empty_database
+    python -m tests.postgres python -m benchmarks.measurements.store {address}
 
 Training and inference are replaced by nothing (by a sleep where many wait), so that what is left is
 the store's and the guard's: transactions, connections and time of one run, from one start to the
