@@ -98,9 +98,10 @@ def picture(state: WatchedState, lines: list[str], now_s: float) -> RenderableTy
         ProgressBar(total=1.0, completed=min(1.0, share), width=40),
         f"{share:.0%} spent or under way, {target:.2%} of a target run{_hours(state)}",
     )
-    belief = "belief  not yet" if state.best is None else belief_line(state.best)
+    # a worker leaves it to whoever works out suggestions
+    belief = [] if state.best is None else [Text(belief_line(state.best))]
     said = [Text(line) for line in lines]  # may quote brackets, which are markup in a string
-    return Group(budget, Text(belief), _flights_table(state.flights, now_s), *said)
+    return Group(budget, *belief, _flights_table(state.flights, now_s), *said)
 
 
 def _hours(state: WatchedState) -> str:

@@ -3,6 +3,7 @@
 import io
 import json
 import time
+from dataclasses import replace
 
 from rich.console import Console
 
@@ -63,6 +64,14 @@ def test_the_picture_shows_budget_flights_with_progress_belief_and_last_outcomes
     assert "4.125" in drawn
     assert "75 s" in drawn
     assert "loss 3.25 [/see] (rate 0.002, 6e+07 parameters, 1e+09 tokens" in drawn
+
+
+def test_a_worker_shows_no_belief_since_it_has_none(tmp_path):
+    text = io.StringIO()
+    with live_view(Console(file=text, force_terminal=True, width=200, color_system=None)) as watch:
+        watch(replace(state(tmp_path), best=None), None)
+    assert "spent or under way" in text.getvalue()
+    assert "belief" not in text.getvalue()
 
 
 def test_a_look_between_events_prints_nothing_without_a_terminal(tmp_path, capsys):
