@@ -69,7 +69,7 @@ def test_the_picture_shows_budget_flights_with_progress_belief_and_last_outcomes
 def test_a_worker_shows_no_belief_since_it_has_none(tmp_path):
     text = io.StringIO()
     with live_view(Console(file=text, force_terminal=True, width=200, color_system=None)) as watch:
-        watch(replace(state(tmp_path), best=None), None)
+        watch(replace(state(tmp_path / "0"), best=None), None)
     assert "spent or under way" in text.getvalue()
     assert "belief" not in text.getvalue()
 
