@@ -9,9 +9,10 @@ import torch
 from scipy.special import ndtr
 
 from horizon_bo import LoggedRun
+from horizon_bo.core.conditioning import cell_root, condition
 from horizon_bo.core.points import Points, Runs, assign_cells
 from horizon_bo.core.priors import Priors, coefficients
-from horizon_bo.core.surrogate import CLIFF_WIDTH, NOISE_FREEDOM, cell_root, condition
+from horizon_bo.core.surrogate import CLIFF_WIDTH, NOISE_FREEDOM
 from horizon_bo.study.horizons import Horizon
 from tests.priors import PRIORS
 

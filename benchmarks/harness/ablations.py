@@ -26,12 +26,12 @@ import torch
 
 from horizon_bo.core import policy, surrogate
 from horizon_bo.core.botorch import HorizonModel, RegretReductionPerCost
+from horizon_bo.core.conditioning import condition
 from horizon_bo.core.inference import Belief, believe, believe_with, placed
 from horizon_bo.core.linearized import Known
 from horizon_bo.core.points import Candidates, Runs
 from horizon_bo.core.priors import Prior, Priors
 from horizon_bo.core.sampler import Posterior, sample
-from horizon_bo.core.surrogate import condition
 from horizon_bo.evaluation.replay import Method, suggested_row
 from horizon_bo.study.trials import Study, Trial
 

@@ -25,17 +25,12 @@ from scipy.special import logsumexp
 from scipy.stats import t as student_t
 
 from benchmarks.measurements.bowls import vertex
+from horizon_bo.core.conditioning import condition, draw_departures
 from horizon_bo.core.decision import decide
 from horizon_bo.core.inference import Belief, believe, placed
 from horizon_bo.core.points import Cells
 from horizon_bo.core.seeds import BELIEF, study_generator
-from horizon_bo.core.surrogate import (
-    NOISE_FREEDOM,
-    condition,
-    draw_departures,
-    features,
-    level_mean,
-)
+from horizon_bo.core.surrogate import NOISE_FREEDOM, features, level_mean
 from horizon_bo.evaluation.cases import find_sweep
 from horizon_bo.study.changes import import_runs
 from horizon_bo.study.horizons import Horizon, Scale, SearchSpace

@@ -14,12 +14,12 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from horizon_bo.core.center import Center, study_center
+from horizon_bo.core.conditioning import draw_departures, token_slope
 from horizon_bo.core.hierarchy import Hierarchy, Population, hierarchy
 from horizon_bo.core.points import Points, Runs, assign_cells, farthest_first
 from horizon_bo.core.priors import Priors, study_priors
 from horizon_bo.core.sampler import Posterior, sample
 from horizon_bo.core.seeds import BELIEF, study_generator
-from horizon_bo.core.surrogate import draw_departures, token_slope
 from horizon_bo.published.evidence import Evidence, evidence_from, shipped, usable
 from horizon_bo.study.horizons import anchored
 from horizon_bo.study.inputs import log_places

@@ -20,15 +20,18 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from horizon_bo.core.arrays import Array, lower_solved
-from horizon_bo.core.points import Runs
-from horizon_bo.core.priors import Coefficients, Priors
-from horizon_bo.core.surrogate import (
-    NOISE_FREEDOM,
+from horizon_bo.core.conditioning import (
     Fit,
+    Outlook,
     blur,
     condition,
     draw_departures,
+    outlook,
+    weighed,
 )
+from horizon_bo.core.points import Runs
+from horizon_bo.core.priors import Coefficients, Priors
+from horizon_bo.core.surrogate import NOISE_FREEDOM
 
 PARTICLES = 256
 #: Each step of the power keeps this share of the particles effective.
@@ -148,15 +151,17 @@ def _anneal(
     start = np.where(old, 1.0, power)
     likelihood = condition(z, noise_scale, runs, priors, start).log_likelihood
     while power < 1:
-        power, weights = _next_power(z, noise_scale, runs, old, priors, power, likelihood)
+        view = outlook(z, runs, priors)
+        power, weights = _next_power(view, noise_scale, runs, old, power, likelihood)
         chosen = _systematic(weights, generator)
         z, noise_scale = z[chosen], noise_scale[chosen]
         felt = np.where(old, 1.0, power)
         rounds = _ROUNDS if power < 1 else _LAST_ROUNDS
         rates = []
         for _ in range(rounds):
-            noise_scale = _redraw_noise_scale(z, noise_scale, runs, priors, felt, generator)
-            likelihood = condition(z, noise_scale, runs, priors, felt).log_likelihood
+            view = outlook(z, runs, priors)
+            noise_scale = _redraw_noise_scale(view, noise_scale, runs, felt, generator)
+            likelihood = weighed(view, noise_scale, runs, felt).log_likelihood
             population = _Population(z, noise_scale, likelihood)
             for _ in range(_MOVES):
                 population, rate = _move(population, runs, priors, felt, generator)
@@ -180,11 +185,10 @@ def _normal_points(count: int, dimension: int, generator: np.random.Generator) -
 
 
 def _next_power(
-    z: np.ndarray,
+    view: Outlook,
     noise_scale: np.ndarray,
     runs: Runs,
     old: np.ndarray,
-    priors: Priors,
     power: float,
     now: np.ndarray,
 ) -> tuple[float, np.ndarray]:
@@ -195,18 +199,18 @@ def _next_power(
     """
 
     def weights_at(t: float) -> np.ndarray:
-        fit = condition(z, noise_scale, runs, priors, np.where(old, 1.0, t))
-        gain = fit.log_likelihood - now
+        fit = weighed(view, noise_scale, runs, np.where(old, 1.0, t))
+        gain = np.nan_to_num(fit.log_likelihood - now, nan=-np.inf)
         weights = np.exp(gain - gain.max())
         return weights / weights.sum()
 
     low = math.log(power)
     step = _USUAL_STEP if power > _COLDEST else -low / 2
-    weights = np.full(len(z), 1 / len(z))
+    weights = np.full(len(now), 1 / len(now))
     for _ in range(_TRIALS):
         trial = min(low + step, 0.0)
         candidate = weights_at(math.exp(trial))
-        kept = float(1 / (candidate**2).sum() / len(z))
+        kept = float(1 / (candidate**2).sum() / len(now))
         if kept < _KEPT:
             step = (trial - low) / 2
             continue
@@ -222,10 +226,9 @@ def _systematic(weights: np.ndarray, generator: np.random.Generator) -> np.ndarr
 
 
 def _redraw_noise_scale(
-    z: np.ndarray,
+    view: Outlook,
     noise_scale: np.ndarray,
     runs: Runs,
-    priors: Priors,
     felt: np.ndarray,
     generator: np.random.Generator,
 ) -> np.ndarray:
@@ -238,7 +241,7 @@ def _redraw_noise_scale(
 
     Source: Geweke (1993), Journal of Applied Econometrics 8(S1):S19-S40.
     """
-    fit = condition(z, noise_scale, runs, priors, felt)
+    fit = weighed(view, noise_scale, runs, felt)
     departures = draw_departures(fit, generator)[0]
     at_runs = departures[:, :, runs.cell]
     excess = np.nan_to_num(runs.loss) - fit.expected(at_runs, runs)

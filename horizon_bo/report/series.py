@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from horizon_bo.core.batch.choice import settled
+from horizon_bo.core.conditioning import condition, draw_departures
 from horizon_bo.core.decision import Decision, decide, octaves, regret
 from horizon_bo.core.diagnostics import health
 from horizon_bo.core.inference import Belief, believe, placed
@@ -17,7 +18,7 @@ from horizon_bo.core.normal import probability
 from horizon_bo.core.points import Cells, Points, nearest, nearest_cell
 from horizon_bo.core.policy import recommend
 from horizon_bo.core.seeds import BELIEF, study_generator
-from horizon_bo.core.surrogate import CLIFF_WIDTH, condition, draw_departures, level_mean
+from horizon_bo.core.surrogate import CLIFF_WIDTH, level_mean
 from horizon_bo.errors import InvalidSpaceError
 from horizon_bo.published.learning_rate import learning_rate_law
 from horizon_bo.published.prior import SPEAKING

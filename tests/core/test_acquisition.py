@@ -21,11 +21,12 @@ from horizon_bo.core.acquisition import (
     shortlist,
 )
 from horizon_bo.core.botorch import RegretReductionPerCost
+from horizon_bo.core.conditioning import condition
 from horizon_bo.core.linearized import Known, LinearGaussian, linearized
 from horizon_bo.core.points import Candidates, Runs
 from horizon_bo.core.priors import coefficients
 from horizon_bo.core.sampler import Posterior
-from horizon_bo.core.surrogate import condition, features, level_mean
+from horizon_bo.core.surrogate import features, level_mean
 from tests.beliefs import informed
 from tests.dense import dense, loading, log_events
 from tests.near import close

@@ -12,6 +12,7 @@ from scipy.stats import chi2, ks_2samp, mannwhitneyu
 
 from horizon_bo import Horizon, LoggedRun
 from horizon_bo.core import inference
+from horizon_bo.core.conditioning import condition, token_slope
 from horizon_bo.core.decision import decide
 from horizon_bo.core.inference import (
     LOSS_BEFORE_DATA,
@@ -29,7 +30,6 @@ from horizon_bo.core.inference import (
 from horizon_bo.core.policy import recommend, suggest
 from horizon_bo.core.priors import coefficients
 from horizon_bo.core.sampler import Posterior
-from horizon_bo.core.surrogate import condition, token_slope
 from horizon_bo.published.prior import prior_center
 from horizon_bo.study.changes import import_runs, start
 from horizon_bo.study.trials import Study

@@ -7,6 +7,7 @@ import pytest
 from scipy.special import log_ndtr, logsumexp, softmax
 from scipy.stats import chi2, invgamma, kstest
 
+from horizon_bo.core.conditioning import draw_departures
 from horizon_bo.core.points import Points
 from horizon_bo.core.priors import Coefficients, Prior, Priors, coefficients
 from horizon_bo.core.sampler import sample
@@ -14,7 +15,6 @@ from horizon_bo.core.surrogate import (
     CLIFF_WIDTH,
     NOISE_FREEDOM,
     cell_covariance,
-    draw_departures,
     features,
     level_mean,
 )

@@ -10,17 +10,10 @@ from hypothesis import strategies as st
 from scipy.linalg import solve_triangular
 from scipy.stats import chi2, multivariate_normal, norm
 
+from horizon_bo.core.conditioning import blur, condition, draw_departures, event_weight, token_slope
 from horizon_bo.core.points import MOST_CELLS, Cells, Points, Runs, assign_cells
 from horizon_bo.core.priors import coefficients
-from horizon_bo.core.surrogate import (
-    AMPLITUDE,
-    blur,
-    cell_covariance,
-    condition,
-    draw_departures,
-    event_weight,
-    token_slope,
-)
+from horizon_bo.core.surrogate import AMPLITUDE, cell_covariance
 from tests.dense import dense, loading, log_events
 from tests.near import close
 from tests.priors import PRIORS

@@ -14,20 +14,13 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Float
 
+from horizon_bo.core.conditioning import condition, draw_departures, token_slope
 from horizon_bo.core.inference import Belief, TargetDraws
 from horizon_bo.core.laws import clip_offset, linex
 from horizon_bo.core.normal import probability
 from horizon_bo.core.points import Cells, Points
 from horizon_bo.core.priors import Coefficients
-from horizon_bo.core.surrogate import (
-    CLIFF_WIDTH,
-    NOISE_FREEDOM,
-    condition,
-    draw_departures,
-    features,
-    level_mean,
-    token_slope,
-)
+from horizon_bo.core.surrogate import CLIFF_WIDTH, NOISE_FREEDOM, features, level_mean
 
 #: Draws of the rung's departures per coefficient set, as many as of the target's.
 _DRAWS = 8
