@@ -29,11 +29,11 @@ from horizon_bo.core.conditioning import condition, draw_departures
 from horizon_bo.core.decision import decide
 from horizon_bo.core.inference import Belief, believe, placed
 from horizon_bo.core.points import Cells
-from horizon_bo.core.seeds import BELIEF, study_generator
 from horizon_bo.core.surrogate import NOISE_FREEDOM, features, level_mean
 from horizon_bo.evaluation.cases import find_sweep
 from horizon_bo.study.changes import import_runs
 from horizon_bo.study.horizons import Horizon, Scale, SearchSpace
+from horizon_bo.study.seeds import BELIEF, study_generator
 from horizon_bo.study.trials import LoggedRun, Study, Trial
 
 RESULTS = Path(__file__).parents[1] / "results" / "inputs.jsonl"

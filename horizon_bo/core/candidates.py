@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from horizon_bo.core.gains import EMPTY, NO_TRUNKS, Trunks
-from horizon_bo.core.seeds import RATES, study_generator
 from horizon_bo.study.branches import branch_flops
 from horizon_bo.study.horizons import BRANCHING_SCHEDULE
+from horizon_bo.study.seeds import RATES, study_generator
 from horizon_bo.study.trials import Study, Trial
 
 #: Spacing of the rates on offer, in octaves, and of horizons where a range is given.

@@ -19,10 +19,10 @@ from horizon_bo.core.hierarchy import Hierarchy, Population, hierarchy
 from horizon_bo.core.points import Points, Runs, assign_cells, farthest_first
 from horizon_bo.core.priors import Priors, study_priors
 from horizon_bo.core.sampler import Posterior, sample
-from horizon_bo.core.seeds import BELIEF, study_generator
 from horizon_bo.published.evidence import Evidence, evidence_from, shipped, usable
 from horizon_bo.study.horizons import anchored
 from horizon_bo.study.inputs import log_places
+from horizon_bo.study.seeds import BELIEF, study_generator
 from horizon_bo.study.trials import Study, Trial, log_inputs
 
 #: Typical loss before the first run, nats per token; any observed loss replaces it.

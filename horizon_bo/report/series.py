@@ -17,7 +17,6 @@ from horizon_bo.core.linearized import leave_one_out
 from horizon_bo.core.normal import probability
 from horizon_bo.core.points import Cells, Points, nearest, nearest_cell
 from horizon_bo.core.policy import recommend
-from horizon_bo.core.seeds import BELIEF, study_generator
 from horizon_bo.core.surrogate import CLIFF_WIDTH, level_mean
 from horizon_bo.errors import InvalidSpaceError
 from horizon_bo.published.learning_rate import learning_rate_law
@@ -32,6 +31,7 @@ from horizon_bo.report.figures import (
     StudyFigures,
 )
 from horizon_bo.store.threads import one_thread
+from horizon_bo.study.seeds import BELIEF, study_generator
 from horizon_bo.study.trials import Study, Trial
 
 #: Posterior quantiles of a band: its lower edge, its middle and its upper edge.

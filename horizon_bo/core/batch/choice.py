@@ -22,13 +22,13 @@ from horizon_bo.core.inference import Belief, TargetDraws
 from horizon_bo.core.laws import felt_batch
 from horizon_bo.core.linearized import RATE, Aim
 from horizon_bo.core.points import at_own_inputs
-from horizon_bo.core.seeds import BATCHES, study_generator
 from horizon_bo.study.horizons import (
     USUAL_BATCH_COST,
     anchored,
     batch_doubts,
     open_batches,
 )
+from horizon_bo.study.seeds import BATCHES, study_generator
 from horizon_bo.study.trials import Study
 
 #: Runs within this of a batch, in ln B, are runs at that batch.

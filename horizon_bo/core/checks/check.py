@@ -21,8 +21,8 @@ from horizon_bo.core.checks.forecast import (
 )
 from horizon_bo.core.decision import Decision, decide
 from horizon_bo.core.inference import Belief, placed
-from horizon_bo.core.seeds import CHECK, study_generator
 from horizon_bo.errors import InvalidSpaceError
+from horizon_bo.study.seeds import CHECK, study_generator
 from horizon_bo.study.trials import Study, Trial
 
 #: How far to its sides the rate recommended for the rung is tried, in octaves: at the usual

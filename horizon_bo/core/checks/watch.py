@@ -17,8 +17,8 @@ from jaxtyping import Float
 from horizon_bo.core.batch.choice import best_batch
 from horizon_bo.core.checks.forecast import predicted_losses, rung_draws
 from horizon_bo.core.inference import Belief
-from horizon_bo.core.seeds import CHECK, study_generator
 from horizon_bo.study.quantities import shown_count, shown_rate
+from horizon_bo.study.seeds import CHECK, study_generator
 from horizon_bo.study.trials import Study
 
 #: A loss so many standard deviations above what came before it is a spike. Source: OLMo Team
