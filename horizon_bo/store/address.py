@@ -8,6 +8,7 @@ used and never shown.
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from os import PathLike, fspath
 from pathlib import Path
 
@@ -47,7 +48,7 @@ class Address:
             where = masked(self.url.render_as_string(hide_password=True))
         return where if self.study is None else f"{where}#{self.study}"
 
-    @property
+    @cached_property
     def path(self) -> Path | None:
         """The file of an SQLite database, `None` for a server."""
         return Path(self.url.database or "") if self.url.get_backend_name() == "sqlite" else None
