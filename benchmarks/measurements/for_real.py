@@ -62,6 +62,8 @@ METHODS = (
     "optuna-tpe",
     "ples",
 )
+#: All of fewer worlds on one side are no rarer than 5 % by a sign test.
+_FEWEST_WORLDS = 6
 #: What is kept of a state of a race.
 _KEPT = ("spent", "learning_rate", "interval_90", "expected_regret", "stop", "cpu_s", "made")
 
@@ -246,16 +248,18 @@ def words(found: Sequence[Race]) -> str:
     claimed = np.mean([at_end("expected_regret")(race) for race in found if race.method == OURS])
     off = np.array([at_end("trained")(race) - at_end("regret")(race) for race in found])
     best, lost_by_ours = mean[others[0]], 1000 * _mean(found, OURS, "regret")
-    shown = "shown" if low * high > 0 else "not shown to differ"
+    shown = "the interval excludes zero" if low * high > 0 else "the interval holds zero"
+    if gap.worlds < _FEWEST_WORLDS:
+        shown = "so few worlds show nothing"
     error = 1000 * off.std(ddof=1) / math.sqrt(len(off))
     return (
-        f"{gap.worlds} worlds of {len({race.case for race in found})} targets. Overhead of ours "
-        f"{mean[OURS]:.0%} of a target run, of the best other, `{others[0]}`, {best:.0%}: ours less"
-        f" that one {100 * gap.difference:+.0f} points ({low:+.0f} … {high:+.0f}), {shown}. With "
-        f"less overhead than ours: {', '.join(lost) or 'none'}. Our 90 % intervals hold the best "
-        f"rate in {np.mean(hits):.0%}, {1000 * claimed:.0f} mnat are claimed and "
-        f"{lost_by_ours:.0f} lost. What was really trained at the {len(off)} answers lies "
-        f"{1000 * off.mean():+.0f} ± {error:.0f} mnat from the curve's regret."
+        f"{gap.worlds} races a method on {len({race.case for race in found})} targets. Overhead: "
+        f"ours {mean[OURS]:.0%} of a target run, of the best other, `{others[0]}`, {best:.0%}; "
+        f"ours less that {100 * gap.difference:+.0f} points ({low:+.0f} … {high:+.0f}), {shown}. "
+        f"Less than ours: {', '.join(lost) or 'none'}. Our 90 % intervals hold the best rate in "
+        f"{np.mean(hits):.0%}; {1000 * claimed:.0f} mnat are claimed and {lost_by_ours:.0f} lost. "
+        f"What was really trained at the {len(off)} answers lies {1000 * off.mean():+.0f} ± "
+        f"{error:.0f} mnat from the curve's regret."
     )
 
 

@@ -344,7 +344,7 @@ class TrainedContest:
         if steps < shortest:
             return None
         low, high = self.space.learning_rate
-        rate = float(f"{min(max(asked.learning_rate, low), high):.6g}")
+        rate = min(max(asked.learning_rate, low), high)
         width, tokens = scale.settings["width"], steps * BATCH
         place = (rate, float(scale.params), float(tokens))
         repeat = sum((t.learning_rate, t.params, t.tokens) == place for t in study.trials)
