@@ -106,11 +106,11 @@ class Hierarchy:
 
 def hierarchy(evidence: Sequence[Evidence]) -> Hierarchy:
     """Learn the population of recipes from what each of them said."""
-    recipes = [(_design_of(each), *_message(each), each.weight) for each in evidence]
+    recipes = _Recipes.of(evidence)
     locations, spreads = (np.array(column) for column in zip(*VAGUE.values(), strict=True))
     prior_mean = np.concatenate([locations, [shift[2] for shift in SHIFTS]])
     prior_sd = np.concatenate([_LOCATION_SPREADS * spreads, [shift[3] for shift in SHIFTS]])
-    weight = sum(each.weight for each in evidence)
+    weight = float(recipes.weight.sum())
     spread = np.diag(spreads**2)
     doubt = np.full((len(spreads), len(spreads)), _UNCORRELATED)
     doubt[:3, :3] = _UNCORRELATED_EXPONENTS
@@ -129,8 +129,24 @@ def hierarchy(evidence: Sequence[Evidence]) -> Hierarchy:
             return Hierarchy(effects, covariance, spread, weight)
 
 
-#: A recipe as the fixed point needs it: design, Λ, h, weight.
-_Recipe = tuple[FloatArray, FloatArray, FloatArray, float]
+@dataclass(frozen=True)
+class _Recipes:
+    """Recipes as the fixed point needs them, one a row."""
+
+    design: FloatArray  # recipe coefficient effect
+    precision: FloatArray  # Λ, recipe coefficient coefficient
+    score: FloatArray  # h, recipe coefficient
+    weight: FloatArray  # recipe
+
+    @staticmethod
+    def of(evidence: Sequence[Evidence]) -> "_Recipes":
+        size = len(COEFFICIENTS)
+        return _Recipes(
+            np.array([_design_of(each) for each in evidence]).reshape(-1, size, size + len(SHIFTS)),
+            np.array([each.precision for each in evidence]).reshape(-1, size, size),
+            np.array([each.score for each in evidence]).reshape(-1, size),
+            np.array([each.weight for each in evidence], dtype=float),
+        )
 
 
 def _design(matrix: float, mup: bool, experts: bool) -> FloatArray:
@@ -149,34 +165,27 @@ def _design_of(each: Evidence) -> FloatArray:
     return _design(share, each.parametrization == "mup", each.experts)
 
 
-def _message(each: Evidence) -> tuple[FloatArray, FloatArray]:
-    return np.array(each.precision), np.array(each.score)
-
-
 def _effects(
-    recipes: Sequence[_Recipe], spread: FloatArray, prior_mean: FloatArray, prior_sd: FloatArray
+    recipes: _Recipes, spread: FloatArray, prior_mean: FloatArray, prior_sd: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
     """Posterior mean and covariance of m and the shifts, every θ_r integrated out."""
-    precision = np.diag(prior_sd**-2)
-    score = prior_mean * prior_sd**-2
-    for design, own, linear, weight in recipes:
-        shrunk = np.linalg.solve(np.eye(len(own)) + own @ spread, np.column_stack([own, linear]))
-        precision = precision + weight * design.T @ shrunk[:, :-1] @ design
-        score = score + weight * design.T @ shrunk[:, -1]
-    covariance = np.asarray(np.linalg.inv(precision), dtype=np.float64)
-    return covariance @ score, covariance
+    told = np.concat([recipes.precision, recipes.score[..., None]], -1)
+    shrunk = np.linalg.solve(np.eye(len(spread)) + recipes.precision @ spread, told)
+    across = recipes.weight[:, None, None] * (recipes.design.mT @ shrunk)
+    precision = np.diag(prior_sd**-2) + (across[..., :-1] @ recipes.design).sum(0)
+    covariance = np.linalg.inv(precision)
+    return covariance @ (prior_mean * prior_sd**-2 + across[..., -1].sum(0)), covariance
 
 
 def _moments(
-    recipes: Sequence[_Recipe], spread: FloatArray, effects: FloatArray, covariance: FloatArray
+    recipes: _Recipes, spread: FloatArray, effects: FloatArray, covariance: FloatArray
 ) -> FloatArray:
     """Expected Σ_r e_r e_rᵀ, with what is not known of each θ_r and of the effects."""
     inverse = np.linalg.inv(spread)
-    total = np.zeros_like(spread)
-    for design, own, linear, weight in recipes:
-        posterior = np.linalg.inv(own + inverse)
-        expected = design @ effects
-        error = posterior @ (linear + inverse @ expected) - expected
-        sway = (posterior @ inverse - np.eye(len(spread))) @ design
-        total += weight * (np.outer(error, error) + posterior + sway @ covariance @ sway.T)
-    return total
+    posterior = np.linalg.inv(recipes.precision + inverse)
+    expected = recipes.design @ effects
+    found = posterior @ (recipes.score + expected @ inverse)[..., None]
+    error = found[..., 0] - expected
+    sway = (posterior @ inverse - np.eye(len(spread))) @ recipes.design
+    each = error[:, :, None] * error[:, None] + posterior + sway @ covariance @ sway.mT
+    return np.tensordot(recipes.weight, each, 1)
