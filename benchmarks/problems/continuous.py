@@ -98,9 +98,7 @@ class Contest:
     @cached_property
     def guess(self) -> float:
         """What somebody takes for the best rate, another for each target, kept inside the rates."""
-        drawn = np.random.default_rng([self.seed, zlib.crc32(self.target.name.encode())])
-        error = GUESS_SD * drawn.standard_normal()
-        return float(np.clip(self.truth["optimum"] * math.exp(error), *self.rates))
+        return guessed(self.truth["optimum"], self.target.name, self.seed, self.rates)
 
     @cached_property
     def space(self) -> SearchSpace:
@@ -198,13 +196,19 @@ class Contest:
     @cached_property
     def case(self) -> Case:
         """What `evaluation.score` scores against."""
-        return Case(
-            name=self.target.name,
-            sweep="",
-            target_params=self.target.params,
-            target_tokens=self.target.tokens,
-            truth=self.truth,
-        )
+        return case_of(self.target.name, self.target.params, self.target.tokens, self.truth)
+
+
+def guessed(optimum: float, name: str, seed: int, rates: tuple[float, float]) -> float:
+    """What somebody takes for a target's best rate in one race, kept inside the rates."""
+    drawn = np.random.default_rng([seed, zlib.crc32(name.encode())])
+    error = GUESS_SD * drawn.standard_normal()
+    return float(np.clip(optimum * math.exp(error), *rates))
+
+
+def case_of(name: str, params: float, tokens: float, truth: Mapping[str, Any]) -> Case:
+    """What `evaluation.score` scores the races of a target against."""
+    return Case(name=name, sweep="", target_params=params, target_tokens=tokens, truth=truth)
 
 
 def offered(

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.problems.continuous import GUESS_SD, LARGEST, offered
+from benchmarks.problems.continuous import LARGEST, case_of, guessed, offered
 from benchmarks.rivals.protocol import Job, Point
 from horizon_bo.evaluation.cases import Case
 from horizon_bo.study.horizons import Horizon, Scale, SearchSpace
@@ -255,13 +255,7 @@ class TrainedContest:
     @cached_property
     def case(self) -> Case:
         """What `evaluation.score` scores against."""
-        return Case(
-            name=self.target.name,
-            sweep="",
-            target_params=self.target.params,
-            target_tokens=self.target.tokens,
-            truth=self.truth,
-        )
+        return case_of(self.target.name, self.target.params, self.target.tokens, self.truth)
 
     @cached_property
     def guess(self) -> float | None:
@@ -271,10 +265,8 @@ class TrainedContest:
         known = self.trainings.known
         whole = [run for run in grid(self.target, known) if run.tokens == self.target.tokens]
         at, losses = curve(whole, known)  # the grid alone: a guess must not move with the answers
-        drawn = np.random.default_rng([self.seed, zlib.crc32(self.target.name.encode())])
-        error = GUESS_SD * drawn.standard_normal()
-        guess = 2.0 ** float(at[losses.argmin()]) * math.exp(error)
-        return float(np.clip(guess, *self.space.learning_rate))
+        optimum = 2.0 ** float(at[losses.argmin()])
+        return guessed(optimum, self.target.name, self.seed, self.space.learning_rate)
 
     @cached_property
     def horizon(self) -> Horizon:

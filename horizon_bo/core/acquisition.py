@@ -223,7 +223,7 @@ def _pair_gains(
     with a the covariance with the optimum and S that of the noisy losses.
     """
     effect, own = covariance[:, 0, 1:], covariance[:, 1:, 1:]
-    variance = np.einsum("...ii->...i", own) + view.noise
+    variance = np.linalg.diagonal(own) + view.noise
     weight = view.curvature / 2 / len(view.curvature)
     pairs = np.zeros_like(own[0])
     # set by set, since all of them at once leave the processor's cache

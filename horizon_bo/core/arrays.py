@@ -78,3 +78,9 @@ def with_diagonal(matrix: Float[np.ndarray, "*batch row row"], more: float) -> n
     """The matrices with so much added to their diagonals, in place."""
     np.einsum("...ii->...i", matrix)[...] += more
     return matrix
+
+
+def softmax(logs: Float[np.ndarray, "*value"]) -> Float[np.ndarray, "*value"]:
+    """Weights as the exponentials of these, 1 in all."""
+    weights = np.exp(logs - logs.max())
+    return weights / weights.sum()

@@ -124,7 +124,7 @@ def weighed(
         design, factor, half, squares = _by_runs(f.basis, weight, residual, root, runs.cell)
     else:
         design, factor, half, squares = _by_cells(f.basis, weight, residual, root, runs.cell)
-    log_det = 2 * np.log(np.einsum("...ii->...i", factor)).sum(-1)
+    log_det = 2 * np.log(np.linalg.diagonal(factor)).sum(-1)
     normaliser = np.where(runs.diverged, 0.0, np.log(2 * math.pi * spread))
     scores = (event_weight(power) * view.log_events - normaliser / 2).sum(-1)
     # a set so extreme that float64 cannot factor its covariance explains nothing

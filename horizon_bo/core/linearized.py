@@ -129,7 +129,7 @@ def leave_one_out(posterior: Posterior, runs: Runs) -> LeftOut:
     precision = np.linalg.inv(joint[:, 1:, 1:] + diagonal(own))
     told = (precision @ joint[:, 1:, :1])[..., 0]
     with_all = joint[:, 0, 0] - (joint[:, 0, 1:] * told).sum(-1)
-    added = told**2 / np.einsum("...ii->...i", precision)
+    added = told**2 / np.linalg.diagonal(precision)
     curvature = np.exp(posterior.coefficients.select(pick).law.log_curvature)
     lost = (curvature[:, None] * added).mean(0) / (curvature * with_all).mean()
     regret, spread = one.copy(), one.copy()

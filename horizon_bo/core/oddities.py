@@ -71,7 +71,7 @@ def foretold(
     weights = np.linalg.solve(covariance[:, :count, :count], across.mT).mT
     gain = (weights @ residual[:, :count, None])[..., 0]
     expected = gain + np.nan_to_num(belief.runs.loss[wanted]) - residual[:, count:]
-    variance = np.einsum("...ii->...i", own - weights @ across.mT)
+    variance = np.linalg.diagonal(own - weights @ across.mT)
     spread = variance.mean(0) + expected.var(0)
     return expected.mean(0), np.sqrt(spread)
 
@@ -89,7 +89,7 @@ def left_out(belief: Belief, finite: np.ndarray) -> tuple[np.ndarray, np.ndarray
     ordinary = belief.posterior.fit.features.variance[pick][:, finite]
     noise = ordinary * belief.posterior.noise_scale[pick][:, finite]
     precision = np.linalg.inv(covariance)
-    own = np.einsum("...ii->...i", precision)
+    own = np.linalg.diagonal(precision)
     error = (precision @ residual[..., None])[..., 0] / own
     variance = np.maximum(1 / own - noise, 0.0) + ordinary
     spread = variance.mean(0) + error.var(0)

@@ -19,7 +19,7 @@ from statistics import NormalDist
 import numpy as np
 from jaxtyping import Float, Int
 
-from horizon_bo.core.arrays import Array, lower_solved
+from horizon_bo.core.arrays import Array, lower_solved, softmax
 from horizon_bo.core.conditioning import (
     Fit,
     Outlook,
@@ -200,9 +200,7 @@ def _next_power(
 
     def weights_at(t: float) -> np.ndarray:
         fit = weighed(view, noise_scale, runs, np.where(old, 1.0, t))
-        gain = np.nan_to_num(fit.log_likelihood - now, nan=-np.inf)
-        weights = np.exp(gain - gain.max())
-        return weights / weights.sum()
+        return softmax(np.nan_to_num(fit.log_likelihood - now, nan=-np.inf))
 
     low = math.log(power)
     step = _USUAL_STEP if power > _COLDEST else -low / 2

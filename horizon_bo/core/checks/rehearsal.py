@@ -20,7 +20,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-from horizon_bo.core.arrays import lower_solved
+from horizon_bo.core.arrays import lower_solved, softmax
 from horizon_bo.core.checks.check import Expectation
 from horizon_bo.core.decision import regret
 from horizon_bo.core.inference import Belief
@@ -239,8 +239,7 @@ def rehearsal(told: Expectation, losses: Float[np.ndarray, "run"], most: float) 
     curve = rung * linex(clip_offset(offset, asymmetry), asymmetry)
     error = curve - curve.mean(0) - (losses[there] - losses[there].mean())[:, None, None]
     likelihood = -(error**2).sum(0) / (2 * sd**2) - (count - 1) * np.log(sd)
-    weight = np.exp(likelihood - likelihood.max())
-    weight /= weight.sum()
+    weight = softmax(likelihood)
     lost = target * linex(clip_offset(-miss, asymmetry), asymmetry)
     return float((weight * lost / (1 + lost / most)).sum())
 
