@@ -16,7 +16,7 @@ from horizon_bo.core import policy
 from horizon_bo.core.batch.choice import settled
 from horizon_bo.core.checks.check import Expectation
 from horizon_bo.core.checks.rehearsal import Check
-from horizon_bo.core.inference import Belief, believe
+from horizon_bo.core.inference import Belief
 from horizon_bo.errors import BudgetExhaustedError, InvalidSpaceError
 from horizon_bo.learning.kept import read_prior
 from horizon_bo.runs import making
@@ -27,6 +27,7 @@ from horizon_bo.store.asks import Ask
 from horizon_bo.store.checks import check
 from horizon_bo.store.events import StoredStudy, StudyStore, recorded
 from horizon_bo.store.opening import create_study, names_study, study_store
+from horizon_bo.store.posteriors import believe
 from horizon_bo.store.suggesting import suggested, working_out
 from horizon_bo.store.threads import one_thread
 from horizon_bo.study import changes, imports
@@ -337,9 +338,8 @@ class HorizonTuner:
         with one_thread():
             study = self.refresh()
             meant, asked = asked_about(target or study.target, study.space, batch_tokens, inputs)
-            other = meant != study.target
-            study = for_target(study, meant) if other else study
-            belief = settled(study, believe(study)) if other else self.believed(study)
+            study = study if meant == study.target else for_target(study, meant)
+            belief = self.believed(study)
             return policy.recommend(
                 changes.without_scales(study, without),
                 belief,

@@ -3,6 +3,7 @@
 import os
 import signal
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import settings
@@ -19,6 +20,11 @@ install_import_hook(
 # A shell that starts the tests in the background has Ctrl-C ignored by all that they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# What tests infer is kept for this run of them alone, and shared by all of its processes.
+if "HORIZON_BO_CACHE" not in os.environ:
+    KEPT = TemporaryDirectory(prefix="horizon-bo-")
+    os.environ["HORIZON_BO_CACHE"] = KEPT.name
 
 LONG = ("slow", "calibration", "notebook", "kills")
 #: Where shapes are checked: quick tests of the mathematics and of a tuner's whole life. All others

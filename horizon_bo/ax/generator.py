@@ -17,7 +17,8 @@ from torch import Tensor
 from horizon_bo.core import policy
 from horizon_bo.core.batch.choice import decided, settled
 from horizon_bo.core.botorch import HorizonModel, MatchedModel
-from horizon_bo.core.inference import Belief, believe
+from horizon_bo.core.inference import Belief
+from horizon_bo.store.posteriors import believe
 from horizon_bo.store.threads import one_thread
 from horizon_bo.study.horizons import Scale, SearchSpace
 from horizon_bo.study.records import study_from

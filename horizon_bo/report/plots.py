@@ -19,7 +19,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from horizon_bo.core.decision import decide
-from horizon_bo.core.inference import believe
 from horizon_bo.errors import InvalidSpaceError
 from horizon_bo.report import series
 from horizon_bo.report.batches import batch_figure, contour
@@ -27,6 +26,7 @@ from horizon_bo.report.charts import LAW_TITLES
 from horizon_bo.report.figures import HistoryFigure, OptimumFigure, RunsFigure
 from horizon_bo.report.numbers import shown
 from horizon_bo.report.style import PALETTE
+from horizon_bo.store.posteriors import believe
 from horizon_bo.study.extension import for_target
 from horizon_bo.study.horizons import asked_about
 

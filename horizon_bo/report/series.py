@@ -11,7 +11,7 @@ from horizon_bo.core.batch.choice import settled
 from horizon_bo.core.conditioning import condition, draw_departures
 from horizon_bo.core.decision import Decision, decide, octaves, regret
 from horizon_bo.core.diagnostics import health
-from horizon_bo.core.inference import Belief, believe, placed
+from horizon_bo.core.inference import Belief, placed
 from horizon_bo.core.laws import clip_offset, linex
 from horizon_bo.core.linearized import leave_one_out
 from horizon_bo.core.normal import probability
@@ -30,6 +30,7 @@ from horizon_bo.report.figures import (
     RunsFigure,
     StudyFigures,
 )
+from horizon_bo.store.posteriors import believe
 from horizon_bo.store.threads import one_thread
 from horizon_bo.study.seeds import BELIEF, study_generator
 from horizon_bo.study.trials import Study, Trial
