@@ -1,6 +1,7 @@
 """Package: what is declared is locked, and what is missing is said by its extra."""
 
 import ast
+import importlib
 import re
 import sys
 import tomllib
@@ -46,7 +47,15 @@ def test_every_extra_that_an_error_names_is_there():
         for path in (ROOT / "horizon_bo").rglob("*.py")
         for found in re.findall(r'MissingExtraError\(.*"([\w-]+)"\)', path.read_text())
     ]
-    assert {"ax-sql", "parquet", "postgres", "ray", "serve", "upgrade"} <= set(asked) <= set(EXTRAS)
+    assert {"ax", "parquet", "postgres", "ray", "serve", "upgrade"} <= set(asked) <= set(EXTRAS)
+
+
+def test_ax_without_its_extra_is_one_line_with_what_to_type(monkeypatch: pytest.MonkeyPatch):
+    for name in [name for name in sys.modules if name.startswith("horizon_bo.ax")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "ax", None)
+    with pytest.raises(MissingExtraError, match=r"needs ax-platform.*'horizon-bo\[ax\]'$"):
+        importlib.import_module("horizon_bo.ax")
 
 
 def test_a_missing_package_is_one_line_with_what_to_type():
@@ -54,8 +63,9 @@ def test_a_missing_package_is_one_line_with_what_to_type():
         raise MissingExtraError("serve", "uvicorn", "serve")
 
 
-#: Modules that need an extra, and are imported inside functions.
+#: Modules that need an extra, and are imported inside functions or by whoever has it.
 LOADED_LATE = (
+    "ax/*.py",
     "report/door.py",
     "report/live.py",
     "store/migrations/env.py",

@@ -1,4 +1,15 @@
-"""Ax: the tuner as a generator inside Ax's service API. Importing this package imports Ax."""
+"""Ax: the tuner as a generator inside Ax's service API. Importing this package imports Ax.
+
+Raises:
+    MissingExtraError: Ax is not installed.
+"""
+
+from importlib.util import find_spec
+
+from horizon_bo.errors import MissingExtraError
+
+if find_spec("ax") is None:
+    raise MissingExtraError("horizon_bo.ax", "ax-platform", "ax")
 
 from horizon_bo.ax.analyses import (
     LearningRateBowl,

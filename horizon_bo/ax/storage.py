@@ -45,7 +45,7 @@ def sql_storage(url: str) -> StorageConfig:
         StorageError: The database cannot be reached, or this process already uses another one.
     """
     if find_spec("tabulate") is None:  # what Ax prints of its data needs it, and Ax does not say so
-        raise MissingExtraError("sql_storage", "tabulate", "ax-sql")
+        raise MissingExtraError("sql_storage", "tabulate", "ax")
     try:
         wanted = make_url(url)
         init_engine_and_session_factory(url=url)

@@ -122,7 +122,7 @@ def test_a_database_that_cannot_be_opened_is_said_in_one_line():
 
 def test_what_ax_forgets_to_declare_comes_with_an_extra_that_the_error_names(monkeypatch):
     monkeypatch.setitem(sys.modules, "tabulate", None)
-    with pytest.raises(MissingExtraError, match=r"'horizon-bo\[ax-sql\]'"):
+    with pytest.raises(MissingExtraError, match=r"'horizon-bo\[ax\]'"):
         sql_storage("sqlite://")
 
 
