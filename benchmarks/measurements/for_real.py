@@ -1,18 +1,19 @@
 """For real: who names the best rate of targets that are then really trained, for the least compute?
 
-    python -m benchmarks.measurements.for_real            # goes on where it stopped
+    python -m benchmarks.measurements.for_real --jobs 2   # goes on where it stopped
     python -m benchmarks.measurements.for_real --table    # prints what there is
 
-Eight targets: two sizes, two lengths, standard and µP. The first four are half of all combinations,
-each value in two of them. Every target gets its own grid; then every method tunes for it within a
-tenth of one run of it, and the target is trained at the rate it names, with the seed of the race.
+Four short targets and four that are four times as long: two sizes, two lengths, standard and µP,
+half of all combinations, each value in two of them. Every target gets its own grid; then every
+method tunes for it within a tenth of one run of it, and the target is trained at the rate it names,
+with the seed of the race.
 
-Plan, in seconds of one core (16 ms a step at width 48, 26 at 96): a target run takes 2.5, 4, 6 and
-9.5 s, 22 s in all four. Grids: 14 trainings and 3 of half the length, 340 s. A seed: 8 answers a
-target, some of them the same rate and trained once, and 8 races that each take a tenth of its
-compute, a quarter of its seconds, since small models are slow for what they compute: 200 s, of
-which thought is a few. With three seeds 950 s for the first half, 0.26 core-hours; as much for the
-second. At nice 19 beside busy neighbours that is up to eight times as long by the clock.
+Plan, in seconds of one core (16 ms a step at width 48, 26 at 96): a run of the short targets takes
+2.5, 4, 6 and 9.5 s, 22 s in all four, of the long ones 88 s. Grids: 14 trainings and 3 of half the
+length, 340 s. A seed: 8 answers a target, some of them the same rate and trained once, and 8 races
+that each take a tenth of its compute, a quarter of its seconds, since small models are slow for
+what they compute: 200 s, of which thought is a few. With three seeds 950 s for the short ones, 0.26
+core-hours, and 1.1 for the long ones. A grid's trainings are made side by side, then the races.
 """
 
 import argparse
@@ -20,6 +21,9 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +34,7 @@ from benchmarks.problems.trained import (
     SEEDS,
     TrainedContest,
     TrainedTarget,
+    Training,
     Trainings,
     grid,
     noise,
@@ -41,15 +46,15 @@ HERE = Path(__file__).parents[1]
 RUNS = HERE / "results" / "for_real_runs.jsonl"
 RACES = HERE / "results" / "for_real.jsonl"
 
-#: Half of all combinations, in which each value stands twice; then the other half.
-TARGETS = tuple(
+#: Half of all combinations, in which each value stands twice.
+SHORT = tuple(
     TrainedTarget(parametrization=parametrization, width=width, steps=steps)
     for parametrization, width, steps in (
         ("standard", 48, 144), ("mup", 96, 144), ("mup", 48, 360), ("standard", 96, 360),
-        ("mup", 48, 144), ("standard", 96, 144), ("standard", 48, 360), ("mup", 96, 360),
     )
 )  # fmt: skip
-FIRST = 4
+LONG = tuple(replace(target, steps=4 * target.steps) for target in SHORT)
+TARGETS = SHORT + LONG
 #: Ours without the guess that all others get.
 UNTOLD = "horizon-no-guess"
 METHODS = (
@@ -70,7 +75,7 @@ _KEPT = ("spent", "learning_rate", "interval_90", "expected_regret", "stop", "cp
 
 def tasks() -> Iterator[tuple[TrainedTarget, int, str]]:
     """Target, seed and method of every race, in order: a partial table is balanced."""
-    for some in (TARGETS[:FIRST], TARGETS[FIRST:]):
+    for some in (SHORT, LONG):
         for seed in SEEDS:
             for target in some:
                 yield from ((target, seed, method) for method in METHODS)
@@ -105,23 +110,46 @@ def known() -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines() if line.endswith("}")]
 
 
-def go_on(minutes: float) -> None:
-    """Train and race what is missing; begin nothing after so many minutes."""
+def go_on(minutes: float, jobs: int) -> None:
+    """Train and race what is missing, side by side; begin nothing after so many minutes."""
     deadline = time.monotonic() + 60 * minutes
-    trainings = Trainings(RUNS)
-    done = {(line["case"], line["seed"], line["method"]) for line in known()}
-    for target, seed, method in tasks():
-        if (target.name, seed, method) in done:
-            continue
-        for run in grid(target, trainings.known):
+    with ProcessPoolExecutor(jobs) as pool:
+        while missing := _missing():
+            list(pool.map(partial(_trained, deadline), missing))
             if time.monotonic() > deadline:
                 return
-            trainings.loss(run)
-        contest = TrainedContest(target, seed, trainings, told=method != UNTOLD)
-        line = raced(contest, method)
-        with RACES.open("a") as file:
-            file.write(json.dumps(line) + "\n")
-        print(_said(contest, line), flush=True)
+        done = {(line["case"], line["seed"], line["method"]) for line in known()}
+        todo = [task for task in tasks() if (task[0].name, *task[1:]) not in done]
+        for found in pool.map(partial(_raced, deadline), todo):
+            if found is not None:
+                line, said = found
+                with RACES.open("a") as file:
+                    file.write(json.dumps(line) + "\n")
+                print(said, flush=True)
+
+
+def _missing() -> list[Training]:
+    """Trainings of the targets' grids that can be made now, the longest first."""
+    losses = Trainings(RUNS).known
+    runs = [run for target in TARGETS for run in grid(target, losses) if run not in losses]
+    return sorted(runs, key=lambda run: -run.tokens * run.width)
+
+
+def _trained(deadline: float, run: Training) -> None:
+    if time.monotonic() < deadline:
+        Trainings(RUNS).loss(run)
+
+
+def _raced(
+    deadline: float, task: tuple[TrainedTarget, int, str]
+) -> tuple[dict[str, Any], str] | None:
+    """A race as a line and in words; `None` where it is too late to begin one."""
+    if time.monotonic() > deadline:
+        return None
+    target, seed, method = task
+    contest = TrainedContest(target, seed, Trainings(RUNS), told=method != UNTOLD)
+    line = raced(contest, method)
+    return line, _said(contest, line)
 
 
 def _said(contest: TrainedContest, line: dict[str, Any]) -> str:
@@ -268,19 +296,25 @@ def table() -> str:
     found = races()
     if not found:
         return "No world has been met by every method yet."
-    return "\n\n".join((words(found), standings(found), targets_table(found)))
+    parts = []
+    for title, some in (("Short", SHORT), ("Long", LONG)):
+        names = {target.name for target in some}
+        if own := [race for race in found if race.case in names]:
+            parts += [f"### {title} targets", words(own), standings(own)]
+    return "\n\n".join((*parts, targets_table(found)))
 
 
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=math.inf, help="begin nothing after these")
+    parser.add_argument("--jobs", type=int, default=1, help="trainings and races at once")
     parser.add_argument("--table", action="store_true", help="only print what there is")
     given = parser.parse_args()
     if given.table:
         print(table())
     else:
-        go_on(given.minutes)
+        go_on(given.minutes, given.jobs)
 
 
 if __name__ == "__main__":

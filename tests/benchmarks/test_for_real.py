@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.measurements.for_real import FIRST, METHODS, OURS, TARGETS, scored, tasks
+from benchmarks.measurements.for_real import METHODS, OURS, SHORT, TARGETS, scored, tasks
 from benchmarks.problems.trained import (
     LOG2_RATES,
     SEEDS,
@@ -121,11 +121,11 @@ def test_everybody_gets_the_same_guess_and_ours_without_one_gets_none(tmp_path):
 
 
 def test_a_partial_table_has_each_value_of_a_target_in_as_many_races():
-    first = list(islice(tasks(), FIRST * len(METHODS)))
+    first = list(islice(tasks(), len(SHORT) * len(METHODS)))
     assert {seed for _, seed, _ in first} == {0}
     for part in ("parametrization", "width", "steps"):
         counts = np.unique([getattr(target, part) for target, _, _ in first], return_counts=True)[1]
-        assert counts.tolist() == [FIRST // 2 * len(METHODS)] * 2
+        assert counts.tolist() == [len(SHORT) // 2 * len(METHODS)] * 2
     assert len(set(tasks())) == len(TARGETS) * len(SEEDS) * len(METHODS)
 
 
