@@ -200,10 +200,10 @@ def _advice(
             f"the expected regret is worth {decision.expected_regret / decision.token_slope:.1%} "
             "of the target run"
         )
+    runs = ("the next run costs", "is") if steps == 1 else (f"the next {steps} runs cost", "are")
     return False, (
-        f"the next {steps} run{'s' if steps > 1 else ''} cost "
-        f"{plan.cost[steps - 1] / study.target.flops:.1%} of the target run and are expected to "
-        f"save {best_saving:.1%} more than that"
+        f"{runs[0]} {plan.cost[steps - 1] / study.target.flops:.1%} of the target run and "
+        f"{runs[1]} expected to save {best_saving:.1%} more than that"
     )
 
 

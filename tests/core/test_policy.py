@@ -269,6 +269,11 @@ def test_it_goes_on_where_cheap_runs_can_save_much():
     advice = recommend(*fresh())
     assert not advice.stop
     assert "are expected to save" in advice.reason
+    study, belief = fresh()
+    cheapest = 6 * SPACE.scales[0].params * SPACE.tokens[0]
+    one = recommend(replace(study, budget=1.5 * cheapest), belief)
+    assert one.reason.startswith("the next run costs ")
+    assert " and is expected to save " in one.reason
 
 
 def error_at_the_end(seed: int) -> tuple[float, bool]:
