@@ -26,7 +26,7 @@ from horizon_bo.store import revisions
 from horizon_bo.store.asks import Ask
 from horizon_bo.store.checks import check
 from horizon_bo.store.events import StoredStudy, StudyStore, recorded
-from horizon_bo.store.opening import create_study, names_study, study_store
+from horizon_bo.store.opening import create_study, names_study, open_study
 from horizon_bo.store.posteriors import believe
 from horizon_bo.store.suggesting import suggested, working_out
 from horizon_bo.store.threads import one_thread
@@ -119,8 +119,7 @@ class HorizonTuner:
     def open(cls, address: str | PathLike[str], name: str | None = None) -> "HorizonTuner":
         """Go on with a study that is kept at a path or URL, by its name where there are several."""
         tuner_ = cls.__new__(cls)
-        tuner_._store = study_store(address, name)
-        tuner_._stored = tuner_._store.read()
+        tuner_._store, tuner_._stored = open_study(address, name)
         tuner_._belief = None
         tuner_._expected = ()
         return tuner_

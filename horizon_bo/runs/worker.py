@@ -44,6 +44,8 @@ from horizon_bo.study.trials import Study, Suggestion
 _POLL_S = 0.05
 #: Failed runs in a row, of all workers, after which something is wrong with the command.
 _MOST_FAILURES = 3
+#: How long a run may take while the connection stays open for what comes after it, in seconds.
+_RESTS_S = 1.0
 #: How long the process of an attempt before may take to end, in seconds.
 _ENDING_S = 30.0
 
@@ -123,11 +125,11 @@ def _worked(
 ) -> tuple[StoredStudy, str]:
     """Take, train and report runs; why no further one was taken."""
     began, ended = known.sequence, None
-    while True:
-        if ended is not None:
-            own = measured(work.root / str(ended[0].run.id), ended[0].run, ended[1])
-            work = replace(work, measured=(*work.measured, *own))
-        with work.store.kept_open() as store:
+    with work.store.kept_open() as store:
+        while True:
+            if ended is not None:
+                own = measured(work.root / str(ended[0].run.id), ended[0].run, ended[1])
+                work = replace(work, measured=(*work.measured, *own))
             near = replace(work, store=store)
             if ended is not None:
                 known, counts = _told(near, known, *ended)
@@ -135,10 +137,24 @@ def _worked(
                 _refuse_failing(near, ended[1], began)
             reason = _reason_to_end(work, asked, observed)
             known, taken = (known, reason) if reason else _taken(near, known)
-        if isinstance(taken, str):
-            return known, taken
-        outcome = _made(work, known, taken, asked)
-        ended = None if outcome is None else (taken, outcome)
+            if isinstance(taken, str):
+                return known, taken
+            with _resting(store):
+                outcome = _made(work, known, taken, asked)
+            ended = None if outcome is None else (taken, outcome)
+
+
+@contextmanager
+def _resting(store: StudyStore) -> Iterator[None]:
+    """Close the connection meanwhile, if this takes longer: a server has few, and many workers."""
+    timer = threading.Timer(_RESTS_S, store.database.rest)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
 
 
 def _reason_to_end(work: Work, asked: Asked, observed: Sequence[int]) -> str | None:

@@ -8,9 +8,21 @@ others are called when there is news, or look now and then.
 import json
 import random
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, case, delete, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    and_,
+    bindparam,
+    case,
+    delete,
+    or_,
+    select,
+    update,
+)
 
 from horizon_bo.core import policy
 from horizon_bo.store.claims import leave
@@ -152,11 +164,13 @@ def elected_still(store: StudyStore, fence: int, connection: Connection) -> bool
     return connection.scalar(lease) == fence
 
 
-def answered(store: StudyStore, asker: str, answer: Answer, connection: Connection) -> None:
-    """Put an answer down for one who waits, within a writing transaction."""
-    one = and_(ASKS.c.study == store.id, ASKS.c.asker == asker)
-    given = {"answer": json.dumps(asdict(answer)), "expires": moment(connection) + _KEPT_S}
-    connection.execute(update(ASKS).where(one).values(given))
+def answered(store: StudyStore, answers: Mapping[str, Answer], connection: Connection) -> None:
+    """Put answers down for askers who wait, within a writing transaction."""
+    one = and_(ASKS.c.study == store.id, ASKS.c.asker == bindparam("who"))
+    given = {"answer": bindparam("what"), "expires": moment(connection) + _KEPT_S}
+    rows = [{"who": who, "what": json.dumps(asdict(what))} for who, what in answers.items()]
+    if rows:
+        connection.execute(update(ASKS).where(one).values(given), rows)
 
 
 def served(store: StudyStore, ask: Ask, connection: Connection) -> None:
@@ -180,14 +194,19 @@ def left(store: StudyStore, ask: Ask, connection: Connection) -> None:
     store.database.call(connection)
 
 
-def waited(store: StudyStore, ask: Ask) -> Answer | None:
-    """The answer, or `None` once the lease is free or the ask has to be renewed."""
+def waited(store: StudyStore, known: StoredStudy, ask: Ask) -> tuple[StoredStudy, Answer | None]:
+    """The study and the answer, `None` once the lease is free or the ask has to be renewed."""
+
+    def look(connection: Connection) -> tuple[StoredStudy, Answer | None, bool]:
+        answer, free = _looked(store, ask, connection)
+        return known if answer is None else store.caught_up(connection, known), answer, free
+
     database, until = store.database, time.monotonic() + _LEASE_S / 3
     while True:
         since = database.called()
-        answer, free = database.read(lambda connection: _looked(store, ask, connection))
+        now, answer, free = database.read(look)
         if answer is not None or free or time.monotonic() > until:
-            return answer
+            return now, answer
         database.listen(_LOOK_S * random.uniform(0.5, 1.5), since)  # apart from each other
 
 

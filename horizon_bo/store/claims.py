@@ -6,7 +6,7 @@ nothing. Whichever attempt ends first counts, also one whose claim has lapsed.
 """
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -46,12 +46,14 @@ class Claim:
     owner: str
 
 
-def started(connection: Connection, store: StudyStore, run_id: int, owner: str) -> None:
-    """Note that a run has just been suggested to a worker, within a writing transaction."""
+def started(connection: Connection, store: StudyStore, owners: Mapping[int, str]) -> None:
+    """Note which runs have just been suggested to which worker, within a writing transaction."""
     now = moment(connection)
-    row = {"study": store.id, "run": run_id, "state": "running", "attempt": 1, "lost": 0}
-    row |= {"owner": owner, "began": now, "expires": now + LEASE_S}
-    connection.execute(insert(CLAIMS).values(row))
+    each = insert(CLAIMS).values(began=now, expires=now + LEASE_S)
+    row = {"study": store.id, "state": "running", "attempt": 1, "lost": 0}
+    if owners:
+        rows = [{**row, "run": run_id, "owner": owner} for run_id, owner in owners.items()]
+        connection.execute(each, rows)
 
 
 def claim_waiting(
@@ -195,7 +197,8 @@ def tell(
             )
         if row.state != "ended":
             ended = {"attempt": claim.attempt, "owner": claim.owner}
-            connection.execute(update(CLAIMS).where(_row(store, claim.run.id)).values(ended))
+            if (row.attempt, row.owner) != (claim.attempt, claim.owner):
+                connection.execute(update(CLAIMS).where(_row(store, claim.run.id)).values(ended))
             study = change(now.study)
             return store.append(connection, now, "observed", study, facts, call), True
         return store.append(connection, now, "repeated", now.study, facts, call), False

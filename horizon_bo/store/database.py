@@ -31,7 +31,7 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
-from sqlalchemy.pool import NullPool, Pool, QueuePool
+from sqlalchemy.pool import QueuePool
 
 from horizon_bo.errors import (
     HorizonBOError,
@@ -86,16 +86,14 @@ class Database:
 
     Args:
         address: Where it is; its name for people hides the password.
-        engine: Connections to it, a new one for each transaction.
-        keeping: Connections that are kept between transactions.
-        file: Number of the file that kept connections are to; `None` where none are kept.
+        engine: Connections to it.
+        keeps: Whether a connection is kept for the next transaction.
         waiting: Entered wherever something is waited for, which may be broken off then.
     """
 
     address: Address
     engine: Engine
-    keeping: Engine
-    file: int | None = None
+    keeps: bool = False
     waiting: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def read(self, work: Callable[[Connection], T], patience_s: float | None = None) -> T:
@@ -117,13 +115,17 @@ class Database:
     @contextmanager
     def kept_open(self) -> Iterator["Database"]:
         """The same database with one connection for several transactions in a row."""
-        if self.engine is self.keeping:
+        if self.keeps:
             yield self
             return
         try:
-            yield replace(self, engine=self.keeping, file=_number(self.address.path))
+            yield replace(self, keeps=True)
         finally:
-            self.keeping.dispose()
+            self.rest()
+
+    def rest(self) -> None:
+        """Close what is kept open; the next transaction opens it again."""
+        self.engine.dispose()
 
     def pause(self, seconds: float) -> None:
         """Wait so long."""
@@ -140,7 +142,7 @@ class Database:
     def called(self) -> int:
         """When somebody called last, as far as that is known; from here on no call is missed."""
         if self.address.path is None:
-            self._with_server(lambda connection: connection.exec_driver_sql(f"LISTEN {_CHANNEL}"))
+            self._listening(lambda connection: None)
             return 0
         with suppress(FileNotFoundError):
             return os.stat(f"{self.address.path}.lock").st_mtime_ns
@@ -160,17 +162,19 @@ class Database:
                 list(server.notifies(timeout=seconds, stop_after=1))
                 list(server.notifies(timeout=0.0))  # further ones say the same
 
-        self._with_server(work)
+        self._listening(work)
 
-    def _with_server(self, work: Callable[[Connection], object]) -> None:
-        """Do something with the kept connection that may fail: whoever reads next will find out."""
-        dialect: Any = self.keeping.dialect
+    def _listening(self, work: Callable[[Connection], object]) -> None:
+        """Do something with a connection that is called; where it fails, the next read says so."""
+        dialect: Any = self.engine.dialect
         try:
-            with self.keeping.connect() as connection:
+            with self.engine.connect() as connection:
+                if not connection.info.get("listens"):
+                    connection.exec_driver_sql(f"LISTEN {_CHANNEL}")
+                    connection.info["listens"] = True
                 work(connection)
-                connection.commit()
         except (SQLAlchemyError, dialect.loaded_dbapi.Error):
-            self.keeping.dispose()
+            self.rest()
             self.pause(_WAITS_S[0])
 
     def refuse_absent(self) -> None:
@@ -184,31 +188,39 @@ class Database:
 
     def _done(self, work: Callable[[Connection], T], *, writes: bool, durable: bool = True) -> T:
         with _clear_errors(self.address), self._turn() if writes else nullcontext():
-            if self.file is not None and _number(self.address.path) != self.file:
-                raise StorageError(
-                    f"{self.address.shown} is another file than it was, expected the one that was "
-                    "opened; nothing was written, open it again"
-                )
-            with self.engine.begin() as connection:
-                for statement in self._beginning(writes=writes, durable=durable):
-                    connection.exec_driver_sql(statement)
-                done, calls = work(connection), connection.info.pop("calls", False)
+            with self.engine.connect() as connection:
+                if not self.keeps:
+                    connection.detach()
+                self._refuse_another_file(connection)
+                with connection.begin():
+                    for statement in self._beginning(writes=writes, durable=durable):
+                        connection.exec_driver_sql(statement)
+                    done, calls = work(connection), connection.info.pop("calls", False)
             if calls:
                 with suppress(OSError):  # those who wait look by themselves, too
                     os.utime(f"{self.address.path}.lock")
             return done
 
+    def _refuse_another_file(self, connection: Connection) -> None:
+        """Who keeps a file open would not notice that another has taken its place."""
+        number = _number(self.address.path)
+        if connection.info.setdefault("file", number) != number:
+            raise StorageError(
+                f"{self.address.shown} is another file than it was, expected the one that was "
+                "opened; nothing was written, open it again"
+            )
+
     def _beginning(self, *, writes: bool, durable: bool) -> list[str]:
-        """What a transaction begins with."""
+        """What a transaction begins with; one statement of a server's is one by itself."""
         if self.address.path is not None:
             mode = "FULL" if durable else "NORMAL"
             return [f"PRAGMA synchronous = {mode}", "BEGIN IMMEDIATE"] if writes else ["BEGIN"]
         if not writes:
             return []
-        silence = f"SET LOCAL idle_in_transaction_session_timeout = '{_SILENCE_S}s'"
+        begin = f"BEGIN; SET LOCAL idle_in_transaction_session_timeout = '{_SILENCE_S}s'"
         if not durable:
-            return [f"{silence}; SET LOCAL synchronous_commit = off"]
-        return [f"{silence}; SELECT pg_advisory_xact_lock({_LOCK_KEY})"]
+            return [f"{begin}; SET LOCAL synchronous_commit = off"]
+        return [f"{begin}; SELECT pg_advisory_xact_lock({_LOCK_KEY})"]
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
@@ -251,19 +263,20 @@ class _AwayError(Exception):
 def database_at(address: Address) -> Database:
     """The database at an address; nothing is read or written yet."""
     try:
-        engine, keeping = _engine(address, NullPool), _engine(address, QueuePool)
+        return Database(address, _engine(address))
     except ImportError as error:
         raise MissingExtraError(address.shown, "psycopg", "postgres") from error
-    if address.path is not None:
-        for each in (engine, keeping):
-            event.listen(each, "connect", _made_ready)
-    return Database(address, engine, keeping)
 
 
-def _engine(address: Address, pool: type[Pool]) -> Engine:
-    given = {} if address.path is not None else _NOTICED
-    kept = {} if pool is NullPool else {"pool_size": 1, "max_overflow": 4}
-    return create_engine(address.url, poolclass=pool, connect_args=given, **kept)
+def _engine(address: Address) -> Engine:
+    """Connections on which transactions begin where we say."""
+    pool: dict[str, Any] = {"poolclass": QueuePool, "pool_size": 1, "max_overflow": -1}
+    if address.path is None:
+        server = {"isolation_level": "AUTOCOMMIT", "use_native_hstore": False}
+        return create_engine(address.url, connect_args=_NOTICED, **server, **pool)
+    engine = create_engine(address.url, **pool)
+    event.listen(engine, "connect", _made_ready)
+    return engine
 
 
 def _made_ready(connection: Any, _: Any) -> None:

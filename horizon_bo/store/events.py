@@ -215,20 +215,33 @@ class StudyStore:
             facts: How that came about; without them a change of nothing leaves no event.
             call: Id of the call; `None` makes one up.
         """
+        after, row = self.event(now, kind, study, facts, call)
+        if row is None:
+            return now
+        connection.execute(insert(EVENTS), row)
+        ended = _ended_runs(study, altered_trials(now.study, study))
+        if ended and kind != "imported":
+            held = and_(CLAIMS.c.study == self.id, CLAIMS.c.run.in_(ended))
+            connection.execute(update(CLAIMS).where(held).values(state="ended", expires=None))
+        return after
+
+    def event(
+        self,
+        now: StoredStudy,
+        kind: str,
+        study: Study,
+        facts: Mapping[str, Any] | None = None,
+        call: str | None = None,
+    ) -> tuple[StoredStudy, dict[str, Any] | None]:
+        """What `append` writes, as a row of the events, and gives; `None` if that is nothing."""
         altered = altered_trials(now.study, study)
         if not same_question(now.study, study):
             facts = {**(facts or {}), "study": study_record(study)}
         if not altered and not facts:
-            return now
+            return now, None
         payload = as_json({"trials": [trial_record(trial) for trial in altered], **(facts or {})})
-        call = call or uuid4().hex
-        connection.execute(
-            insert(EVENTS), event_row(self.id, now.sequence + 1, kind, payload, call)
-        )
-        if (ended := _ended_runs(study, altered)) and kind != "imported":
-            held = and_(CLAIMS.c.study == self.id, CLAIMS.c.run.in_(ended))
-            connection.execute(update(CLAIMS).where(held).values(state="ended", expires=None))
-        return StoredStudy(study, now.sequence + 1, call)
+        after = StoredStudy(study, now.sequence + 1, call or uuid4().hex)
+        return after, event_row(self.id, after.sequence, kind, payload, after.call)
 
     def caught_up(self, connection: Connection, known: StoredStudy | None) -> StoredStudy:
         """The study with what others have written since it was known."""
@@ -342,7 +355,9 @@ def _refuse_kind(kind: str, shown: str) -> None:
         )
 
 
-def event_row(study: str, sequence: int, kind: str, payload: str, call: str) -> dict[str, Any]:
+def event_row(
+    study: str, sequence: int, kind: str, payload: str, call: str | None
+) -> dict[str, Any]:
     """An event as a row of its table, sealed, with the time."""
     now = datetime.now(UTC).isoformat()
     given = {"study": study, "sequence": sequence, "kind": kind}

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from os import PathLike, fspath
 from pathlib import Path
 from uuid import uuid4
@@ -11,7 +12,7 @@ from sqlalchemy import Connection, Row, insert, inspect, select
 
 from horizon_bo.errors import StudyExistsError, StudyFormatError, StudyNotFoundError
 from horizon_bo.store.address import address_of
-from horizon_bo.store.database import FIRST_PATIENCE_S, database_at
+from horizon_bo.store.database import FIRST_PATIENCE_S, Database, database_at
 from horizon_bo.store.events import ONLY_NAME, StoredStudy, StudyStore, event_row, format_of
 from horizon_bo.store.schema import EVENTS, FORMAT, META, METADATA, STUDIES
 from horizon_bo.store.upgrade import upgraded
@@ -42,8 +43,7 @@ def create_study(
     except StudyExistsError:
         if not exist_ok:
             raise
-    store = study_store(address, name if address_of(address, name).study else ONLY_NAME)
-    stored = store.read()
+    store, stored = open_study(address, name if address_of(address, name).study else ONLY_NAME)
     if found := differences(stored.study, study):
         raise StudyExistsError(
             f"{store.shown} holds a study that asks something else "
@@ -104,8 +104,22 @@ def study_store(address: str | PathLike[str], name: str | None = None) -> StudyS
         address: A path or a URL, perhaps with the study's name behind `#`.
         name: The study's name; `None` means the address's, or the only one there.
     """
-    place = address_of(address, name)
-    database = database_at(place)
+    return _store_in(database_at(address_of(address, name)))
+
+
+def open_study(
+    address: str | PathLike[str], name: str | None = None
+) -> tuple[StudyStore, StoredStudy]:
+    """The store of a study that exists, and what it holds, by one connection."""
+    database = database_at(address_of(address, name))
+    with database.kept_open() as kept:
+        store = _store_in(kept)
+        return replace(store, database=database), store.read()
+
+
+def _store_in(database: Database) -> StudyStore:
+    """The store of the study that a database's address means."""
+    place = database.address
     database.refuse_absent()
 
     def studies(connection: Connection) -> tuple[str, Sequence[Row]]:

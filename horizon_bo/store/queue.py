@@ -73,8 +73,7 @@ def handed_out(
             return now, tuple(trial.id for trial in made)
         study, ids = taken(now.study)
         now = store.append(connection, now, "suggested", study, {"asker": asker}, call)
-        for run_id in ids if claims else ():
-            started(connection, store, run_id, asker)
+        started(connection, store, {run_id: asker for run_id in ids if claims})
         return now, ids
 
     return store.write(known, work)

@@ -5,14 +5,14 @@ any transaction, and publishes them, each a run of its own. What is observed mea
 a suggestion; it only knew less, and its event says how much.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection, insert
 
 from horizon_bo.core import policy
 from horizon_bo.core.inference import Belief
@@ -23,6 +23,7 @@ from horizon_bo.store.asks import Answer, Ask, Refusal
 from horizon_bo.store.claims import beating, started
 from horizon_bo.store.events import StoredStudy, StudyStore
 from horizon_bo.store.queue import handed_out
+from horizon_bo.store.schema import EVENTS
 from horizon_bo.store.threads import one_thread
 from horizon_bo.study import changes
 from horizon_bo.study.extension import same_question
@@ -133,8 +134,7 @@ def _asked(
             while answer is None:
                 known, fence = database.note(partial(asks.entered, store, known, ask))
                 if fence is None:
-                    answer = asks.waited(store, ask)
-                    known = known if answer is None else store.read(known)
+                    known, answer = asks.waited(store, known, ask)
                 else:
                     known, answer = _served(store, known, ask, fence, work_out)
         except BaseException:
@@ -196,22 +196,26 @@ def _given(
     made: _Made, mine: Answer | None, connection: Connection, now: StoredStudy
 ) -> tuple[StoredStudy, Answer | None, bool]:
     """Give runs to all who wait; one's own answer, and whether some have none yet."""
-    store, offer, open_ = made.store, made.offer, False
+    store, offer = made.store, made.offer
     left = [] if isinstance(offer, Refusal) else list(offer.runs)
-    for row in asks.waiting(store, made.ask, connection):
+    rows = asks.waiting(store, made.ask, connection)
+    answers: dict[str, Answer] = {}
+    events: list[dict[str, Any]] = []
+    for row in rows:
         part, left = left[: row.wanted], left[row.wanted :]
         if isinstance(offer, Refusal):
-            answer = Answer(refusal=offer)
-        else:
-            whole = len(part) == row.wanted or offer.exhausted
-            now, runs = _started(made, row, part if whole else [], connection, now)
-            answer = Answer(runs)
-        if not answer.runs and answer.refusal is None:
-            open_ = True
-        elif row.asker == made.ask.asker:
-            mine = answer
-        else:
-            asks.answered(store, row.asker, answer, connection)
+            answers[row.asker] = Answer(refusal=offer)
+        elif len(part) == row.wanted or offer.exhausted:
+            now, runs, event = _started(made, row.asker, part, now)
+            events += event
+            answers |= {row.asker: Answer(runs)} if runs else {}
+    if events:
+        connection.execute(insert(EVENTS), events)
+    owners = {run: asker for asker, answer in answers.items() for run in answer.runs}
+    started(connection, store, owners if made.ask.claims else {})
+    open_ = len(answers) < len(rows)
+    mine = answers.pop(made.ask.asker, mine)
+    asks.answered(store, answers, connection)
     if mine is not None:
         asks.served(store, made.ask, connection)
     store.database.call(connection)
@@ -219,19 +223,16 @@ def _given(
 
 
 def _started(
-    made: _Made, row: Row, runs: Sequence[Suggestion], connection: Connection, now: StoredStudy
-) -> tuple[StoredStudy, tuple[int, ...]]:
-    """The study with an asker's runs pending, those that still fit into the budget; their ids."""
+    made: _Made, asker: str, runs: Sequence[Suggestion], now: StoredStudy
+) -> tuple[StoredStudy, tuple[int, ...], list[dict[str, Any]]]:
+    """The study with an asker's runs pending, as many as still fit; their ids, and the event."""
     study, ids = now.study, []
     for run in runs:
         if run.flops > study.affordable:
             break
         ids.append(len(study.trials))
         study = changes.start(study, [run])
-    facts = {"asker": row.asker, "computed_at": made.seen.sequence} if ids else {}
-    call = made.call if row.asker == made.ask.asker else None
-    now = made.store.append(connection, now, "suggested", study, facts, call)
-    if json.loads(row.terms)[2]:
-        for run_id in ids:
-            started(connection, made.store, run_id, row.asker)
-    return now, tuple(ids)
+    facts = {"asker": asker, "computed_at": made.seen.sequence} if ids else {}
+    call = made.call if asker == made.ask.asker else None
+    now, event = made.store.event(now, "suggested", study, facts, call)
+    return now, tuple(ids), [] if event is None else [event]
