@@ -80,18 +80,24 @@ def waits_s(address: str, askers: int) -> list[float]:
     """How long each of many processes that ask at the same moment waits."""
     HorizonTuner(target=TARGET, space=SPACE, budget=1e4 * TARGET.flops, study=address, name="many")
     with TemporaryDirectory() as folder:
-        begin, processes = time.time() + 0.02 * askers, []
+        (opened, opens), (begin, begins) = os.pipe(), os.pipe()
+        processes = []
         for number in range(askers):
             if (process := os.fork()) == 0:
                 try:
+                    os.close(begins)
                     tuner = HorizonTuner.open(address, "many")
-                    time.sleep(max(0.0, begin - time.time()))
+                    os.write(opens, b".")
+                    os.read(begin, 1)  # ends when nobody can write any more
                     began_s = time.monotonic()
                     tuner.suggest()
                     (Path(folder) / str(number)).write_text(str(time.monotonic() - began_s))
                 finally:
                     os._exit(0)
             processes.append(process)
+        for _ in processes:
+            os.read(opened, 1)
+        os.close(begins)
         for process in processes:
             os.waitpid(process, 0)
         return sorted(float(file.read_text()) for file in Path(folder).iterdir())

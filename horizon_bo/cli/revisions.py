@@ -18,6 +18,7 @@ from horizon_bo.cli.start import (
     PriorCenter,
     Schedules,
     Tokens,
+    budget_flops,
     space_options,
 )
 from horizon_bo.cli.terminal import (
@@ -31,7 +32,7 @@ from horizon_bo.cli.terminal import (
     remark,
     show,
     show_json,
-    target_runs,
+    target_runs_or_hours,
     trial_id,
 )
 from horizon_bo.study.quantities import shown_count, shown_rate
@@ -72,12 +73,13 @@ Settings = Annotated[
     typer.Option(metavar="JSON", help="For the command, beside those of the scale of that size."),
 ]
 Budget = Annotated[
-    float | None,
+    Any,
     option(
         "--budget",
         "F",
-        "Compute to spend in all, in target runs: 0.02 or 2%. What is spent is part of it.",
-        target_runs,
+        "Compute to spend in all, in target runs: 0.02 or 2%; or in GPU-hours: 200gpu-hours. What "
+        "is spent is part of it.",
+        target_runs_or_hours,
     ),
 ]
 
@@ -206,14 +208,14 @@ def extend(
         other = before.target if target is None else other_target(before.target, target)
         recipe |= {"inputs": {**other.inputs, **inputs}} if inputs else {}
         other = replace(other, **recipe)
-        changed = space_options(*space)
+        changed, known = space_options(*space), reached(before, known_folder(study, None))
+        after = replace(before.space, **changed)
         tuner.extend(
-            budget=None if budget is None else budget * other.flops,
+            budget=None if budget is None else budget_flops(budget, other, after, before, known),
             target=other if target is not None or recipe else None,
-            space=replace(before.space, **changed) if changed else None,
+            space=after if changed else None,
             prior_center=prior_center,
         )
-        known = reached(tuner.study, known_folder(study, None))
     _show_extended(tuner.study, known, as_json)
 
 

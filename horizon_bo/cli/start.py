@@ -13,6 +13,7 @@ from horizon_bo.cli.tables import By, ImportedTable, LastOf, Mapped, Repeats, ch
 from horizon_bo.cli.terminal import (
     AsJson,
     Experts,
+    Hours,
     Inputs,
     Optimizer,
     Parametrization,
@@ -26,11 +27,12 @@ from horizon_bo.cli.terminal import (
     positive_numbers,
     remark,
     show,
-    target_runs,
+    target_runs_or_hours,
 )
 
 if TYPE_CHECKING:
-    from horizon_bo import Horizon, Scale, Study
+    from horizon_bo import Horizon, Scale, SearchSpace, Study
+    from horizon_bo.runs.cost import Measured
     from horizon_bo.tables.logged import LoggedTable
 
 TargetParams = Annotated[
@@ -57,8 +59,13 @@ SCALES = typer.Option(
 Tokens = Annotated[Any, option("--tokens", "LO,HI", "Training tokens of small runs.", pair)]
 LearningRate = Annotated[Any, option("--learning-rate", "LO,HI", "Peak learning rates.", pair)]
 Budget = Annotated[
-    float,
-    option("--budget", "F", "Compute to spend in all, in target runs: 0.02 or 2%.", target_runs),
+    Any,
+    option(
+        "--budget",
+        "F",
+        "Compute to spend in all, in target runs: 0.02 or 2%; or in GPU-hours: 200gpu-hours.",
+        target_runs_or_hours,
+    ),
 ]
 Prior = Annotated[
     Path | None,
@@ -151,26 +158,26 @@ def init(
     about: dict[str, Any] = {"optimizer": optimizer, "regret_tolerance": regret_tolerance}
     about |= {"parametrization": parametrization, "prior": prior, "experts": experts, "seed": seed}
     how: dict[str, Any] = {"last_of": last_of, "by": by, "repeats": repeats}
-    small = (scales, tokens, learning_rate, batches, schedules, averagings, cooldown)
     with errors_as_exit_codes():
         logged = None if table is None else checked_table(table, mapped, **how)
         target = _target(target_params, target_tokens, batch_tokens, schedule, averaging, inputs)
-        about |= {"target": target, "budget": budget * target.flops, "prior_center": prior_center}
-        _start(logged, about | {"study": study}, space_options(*small), figure, as_json=as_json)
+        space = _space(scales, tokens, learning_rate, batches, schedules, averagings, cooldown)
+        about |= {"target": target, "space": space, "budget": budget, "prior_center": prior_center}
+        _start(logged, about | {"study": study}, figure, as_json=as_json)
 
 
 def _start(
     logged: "LoggedTable | None",
     about: dict[str, Any],
-    space: dict[str, Any],
     figure: RecommendationFigure,
     *,
     as_json: bool,
 ) -> None:
-    from horizon_bo import HorizonTuner, SearchSpace
+    from horizon_bo import HorizonTuner
     from horizon_bo.study.horizons import unlikely_batches
 
-    tuner = HorizonTuner(**about, space=SearchSpace(**space))
+    flops = budget_flops(about["budget"], about["target"], about["space"])
+    tuner = HorizonTuner(**about | {"budget": flops})
     remark(unlikely_batches(tuner.study.target, tuner.study.space))
     remark(() if logged is None else tuner.import_runs(logged))
     runs = None if logged is None else len(logged.runs)
@@ -195,6 +202,35 @@ def _target(
     if is_shape(size):
         return shaped_horizon(size, tokens, **given)
     return Horizon(params=positive_number(size, "--target-params"), tokens=tokens, **given)
+
+
+def budget_flops(
+    budget: float | Hours,
+    target: "Horizon",
+    space: "SearchSpace",
+    study: "Study | None" = None,
+    known: "Sequence[Measured]" = (),
+) -> float:
+    """A budget in FLOP that was given in target runs or GPU-hours.
+
+    Args:
+        budget: The budget.
+        target: The target.
+        space: The runs that may be made.
+        study: The study that it is for; `None` for one without runs.
+        known: Speeds of the runs that ended.
+    """
+    from horizon_bo.runs.cost import flops_of_hours
+
+    if isinstance(budget, Hours):
+        return flops_of_hours(budget.value, space, study, known)
+    return budget * target.flops
+
+
+def _space(*small: Any) -> "SearchSpace":
+    from horizon_bo import SearchSpace
+
+    return SearchSpace(**space_options(*small))
 
 
 def space_options(

@@ -8,15 +8,19 @@ keeps its traceback and exit code 1.
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Annotated, Any
 
 import typer
 
 from horizon_bo.errors import HorizonBOError, InvalidSpaceError, UnknownTrialError
 from horizon_bo.study.quantities import quantity, quoted
+
+#: A number of GPU-hours, as people write it.
+_GPU_HOURS = re.compile(r"(.+?)[\s_-]*gpu[\s_-]*h(?:ours?)?", re.IGNORECASE)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
 Parametrization = Annotated[str, typer.Option(help="standard or mup.")]
@@ -115,6 +119,19 @@ def target_runs(text: str, flag: str) -> float:
             "for a twentieth of the target's compute (only Python takes FLOP)"
         )
     return value
+
+
+@dataclass(frozen=True)
+class Hours:
+    """A budget in GPU-hours."""
+
+    value: float
+
+
+def target_runs_or_hours(text: str, flag: str) -> float | Hours:
+    """A budget in target runs, or in GPU-hours where it says so: `200gpu-hours`."""
+    hours = _GPU_HOURS.fullmatch(text.strip())
+    return target_runs(text, flag) if hours is None else Hours(positive_number(hours[1], flag))
 
 
 def positive_numbers(text: str, flag: str) -> list[float]:

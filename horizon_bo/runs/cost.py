@@ -15,11 +15,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
+from horizon_bo.errors import InvalidSpaceError
 from horizon_bo.runs.engines.protocol import gpu_count
 from horizon_bo.runs.folder import read_json
 from horizon_bo.runs.outcomes import Outcome, stored_outcome
 from horizon_bo.study.branches import by_run, suggestion
-from horizon_bo.study.horizons import Scale
+from horizon_bo.study.horizons import Scale, SearchSpace
 from horizon_bo.study.trials import Study, Suggestion
 
 _HOUR_S = 3600.0
@@ -141,6 +142,42 @@ def gpu_hours(study: Study, known: Sequence[Measured], overhead: float) -> GpuHo
         target=target,
         overhead=overhead * target,
     )
+
+
+def flops_of_hours(
+    hours: float,
+    space: SearchSpace,
+    study: Study | None = None,
+    known: Sequence[Measured] = (),
+) -> float:
+    """The budget, in FLOP, that comes to so many GPU-hours at the largest scale's speed.
+
+    Args:
+        hours: What may be spent in all, what runs of the study took included.
+        space: The runs that may be made.
+        study: The study; `None` for one without runs.
+        known: Speeds of the runs that ended.
+
+    Raises:
+        InvalidSpaceError: Nothing tells how fast runs train, or more is spent already.
+    """
+    largest = max(space.scales, key=lambda scale: scale.params)
+    per_flop = _hours_per_flop(largest, space.scales, known)
+    if per_flop is None:
+        raise InvalidSpaceError(
+            f"budget is {hours:g} GPU-hours and nothing tells how fast runs train, expected "
+            "tokens_per_second (and gpus) of a scale; say them with --scales FILE.json, or give "
+            "the budget in target runs"
+        )
+    if study is None:
+        return hours / per_flop
+    spent = math.fsum(each_gpu_hours(study, known).values())
+    if hours < spent:
+        raise InvalidSpaceError(
+            f"budget is {hours:g} GPU-hours, expected at least the {spent:.3g} that are spent or "
+            "promised to pending runs; give what may be spent in all"
+        )
+    return study.spent + (hours - spent) / per_flop
 
 
 def run_gpu_hours(study: Study, run: Suggestion, known: Sequence[Measured]) -> float | None:

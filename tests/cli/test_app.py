@@ -57,6 +57,21 @@ def test_scales_come_with_settings_from_a_file(tmp_path, monkeypatch):
     assert json.loads(call("suggest runs.db --json").stdout)["settings"] == {"width": 512}
 
 
+def test_a_budget_in_gpu_hours_is_taken_where_scales_say_how_fast_they_train(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    scales = [{"params": 6e7, "gpus": 8, "tokens_per_second": 4e5}]
+    (tmp_path / "scales.json").write_text(json.dumps(scales))
+    asked = INIT.replace("--budget 0.05", "--budget '20 GPU-hours' --json")
+    unknown = call(asked)
+    assert (unknown.exit_code, unknown.stderr.count("\n")) == (2, 1)
+    assert "nothing tells how fast runs train" in unknown.stderr
+    assert not Path("runs.db").exists()
+    made = json.loads(call(asked.replace("6e7,1.2e8", "scales.json")).stdout)
+    assert math.isclose(made["budget_flops"], 20 * 3600 / 8 * 4e5 * 6 * 6e7)
+    more = json.loads(call("extend runs.db --budget 30gpu-hours --json").stdout)
+    assert math.isclose(more["gpu_hours"]["budget"], 30)
+
+
 def test_several_suggestions_are_one_object_a_line(study):
     lines = call("suggest runs.db -n 3 --json").stdout.splitlines()
     assert [json.loads(line)["id"] for line in lines] == [1, 2, 3]
@@ -248,6 +263,7 @@ def test_without_a_mapping_the_complete_one_is_proposed(tmp_path, monkeypatch):
     [
         ("--budget 1e20", "--budget is 1e20 target runs, expected at most 1"),
         ("--budget 5", "write 5% for a share of it"),
+        ("--budget 0gpu-hours", "--budget is 0, expected a finite number > 0"),
         ("--budget abc", "--budget is 'abc', expected a number; write it like 3e-4"),
         ("--target-params 1", "params of the target is 1, expected a count of at least 1000"),
         ("--target-tokens 200", "tokens of the target is 200, expected a count"),

@@ -9,6 +9,7 @@ from horizon_bo import Scale
 from horizon_bo.errors import InvalidSpaceError
 from horizon_bo.runs.cost import (
     Measured,
+    flops_of_hours,
     gpu_hours,
     longest_tokens,
     measured,
@@ -59,6 +60,20 @@ def test_gpu_hours_are_gpus_times_tokens_over_speed():
     assert cost.budget == pytest.approx(hours * STUDY.budget / RUN.flops)
     assert cost.overhead == pytest.approx(0.1 * cost.target)
     assert cost.target == pytest.approx(hours * STUDY.target.flops / RUN.flops)
+
+
+def test_a_budget_in_gpu_hours_is_shown_as_that_many_also_once_some_are_spent():
+    new = replace(small_study(space=STUDY.space), budget=flops_of_hours(20.0, STUDY.space))
+    cost = gpu_hours(new, (), 0.0)
+    assert cost is not None
+    assert cost.budget == pytest.approx(20.0)
+    known = [Measured(0, 6e7, 1e5), Measured(1, 1.2e8, 4e5)]
+    more = replace(STUDY, budget=flops_of_hours(30.0, STUDY.space, STUDY, known))
+    cost = gpu_hours(more, known, 0.0)
+    assert cost is not None
+    assert cost.budget == pytest.approx(30.0)
+    with pytest.raises(InvalidSpaceError, match=r"expected at least the 22\.2 that are spent"):
+        flops_of_hours(20.0, STUDY.space, STUDY, known)
 
 
 def test_a_slower_small_scale_costs_more_gpu_hours_at_the_same_flops():

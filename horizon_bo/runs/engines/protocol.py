@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -108,7 +109,7 @@ class Placed:
 
     def cancel(self) -> None:
         """End it, and wait until it is gone."""
-        self.engine.cancel([job_name(self.folder, self.attempt)])
+        self.engine.cancel([self._name])
 
     @property
     def where(self) -> str | None:
@@ -117,7 +118,11 @@ class Placed:
         return state if isinstance(state, str) else None
 
     def _state(self) -> State | None:
-        return self.engine.states().get(job_name(self.folder, self.attempt))
+        return self.engine.states().get(self._name)
+
+    @cached_property
+    def _name(self) -> str:
+        return job_name(self.folder, self.attempt)
 
 
 def job_name(folder: Path, attempt: int) -> str:
