@@ -176,8 +176,8 @@ def _start(
     from horizon_bo import HorizonTuner
     from horizon_bo.study.horizons import unlikely_batches
 
-    flops = budget_flops(about["budget"], about["target"], about["space"])
-    tuner = HorizonTuner(**about | {"budget": flops})
+    about |= {"budget": budget_flops(about["budget"], about["target"], about["space"])}
+    tuner = HorizonTuner(**about)
     remark(unlikely_batches(tuner.study.target, tuner.study.space))
     remark(() if logged is None else tuner.import_runs(logged))
     runs = None if logged is None else len(logged.runs)
