@@ -1,5 +1,6 @@
 """Test-wide settings: reproducible examples, no wall-clock flakiness, public sweeps where given."""
 
+import gc
 import os
 import signal
 from pathlib import Path
@@ -11,10 +12,15 @@ from jaxtyping import config as shapes
 from jaxtyping import install_import_hook
 from matplotlib.figure import Figure
 
+from tests.shapes import checked_once_called
+
+# What modules are made of is no garbage; the collector would look through it again and again.
+gc.disable()
+
 # Shapes are checked at run time in the mathematics; the edges answer bad values themselves.
 install_import_hook(
     ["horizon_bo.core", "horizon_bo.published"],
-    "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
+    f"{checked_once_called.__module__}.{checked_once_called.__name__}",
 )
 
 # A shell that starts the tests in the background has Ctrl-C ignored by all that they start.
@@ -50,6 +56,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with long tests go first, so that two processes end at about the same time."""
     long = {item.path for item in items if any(item.get_closest_marker(name) for name in LONG)}
     items.sort(key=lambda item: item.path not in long)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """From here on what tests leave behind is collected, and nothing older is looked at."""
+    gc.freeze()
+    gc.enable()
 
 
 settings.register_profile("default", deadline=None)
