@@ -22,6 +22,8 @@ from horizon_bo.ax.orchestration import CommandLoss, CommandRunner
 from horizon_bo.errors import InvalidObjectiveError, InvalidTrialError
 from horizon_bo.study.records import study_record
 from tests.ax.loops import ax_client, completed, loss_at
+from tests.quick import child
+from tests.quick import ended as exit_status
 from tests.studies import SPACE, TARGET, small_study
 
 RUN = {"learning_rate": 1e-3, "params": 6e7, "tokens": 1e9}
@@ -122,11 +124,8 @@ def test_another_process_sees_that_a_command_runs_and_how_it_ended(tmp_path):
 
 
 def test_a_command_ends_with_the_process_that_ran_it_and_its_trial_has_failed(tmp_path):
-    code = (
-        "import os; from tests.ax.test_orchestration import RUN, command_runner; "
-        f"command_runner({SLEEPS!r}, {str(tmp_path)!r}).run_trial(0, RUN); os._exit(0)"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    process = child(lambda: command_runner(SLEEPS, tmp_path).run_trial(0, RUN))
+    assert exit_status(process) == 0
     metadata = {"folder": str(tmp_path / "trial_0")}
     assert ended(command_runner(SLEEPS, tmp_path), 0, metadata) == TrialStatus.FAILED
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 from ax.api.client import Client
+from ax.storage.sqa_store import db
 
 from horizon_bo.ax import (
     HorizonClient,
@@ -110,14 +111,12 @@ def test_what_is_no_url_is_said_in_one_line():
     assert len(str(caught.value).splitlines()) == 1
 
 
-@pytest.mark.slow
-def test_a_database_that_cannot_be_opened_is_said_in_one_line():
-    """In a process of its own, since Ax remembers the first database."""
+def test_a_database_that_cannot_be_opened_is_said_in_one_line(monkeypatch):
+    monkeypatch.setattr(db, "SESSION_FACTORY", None)  # Ax remembers the first database
     url = "sqlite:////no/such/folder/a.db"
-    code = f"from horizon_bo.ax import sql_storage\nsql_storage({url!r})"
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    last = said.stderr.strip().splitlines()[-1]
-    assert last.startswith(f"horizon_bo.errors.StorageError: {url!r} cannot be used")
+    with pytest.raises(StorageError, match=f"'{url}' cannot be used") as caught:
+        sql_storage(url)
+    assert len(str(caught.value).splitlines()) == 1
 
 
 def test_what_ax_forgets_to_declare_comes_with_an_extra_that_the_error_names(monkeypatch):

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -251,9 +252,16 @@ def without_times(lines):
     return sorted(json.dumps(line) for line in kept)
 
 
-def test_a_line_holds_the_fields_of_the_contract_in_order(tmp_path):
-    list(run_replays(tasks(), tmp_path / "out.jsonl"))
-    lines = read_lines(tmp_path / "out.jsonl")
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """The lines of a sweep of replays that nothing interrupted."""
+    path = tmp_path_factory.mktemp("replays") / "whole.jsonl"
+    list(run_replays(tasks(), path))
+    return path
+
+
+def test_a_line_holds_the_fields_of_the_contract_in_order(whole):
+    lines = read_lines(whole)
     assert all([name for name in line if name in CONTRACT] == CONTRACT for line in lines)
     assert {(line["method"], line["seed"], line["prior_center"]) for line in lines} == {
         (method, seed, center)
@@ -273,9 +281,8 @@ def test_a_replay_is_the_same_each_time_and_seeds_differ(tmp_path):
 
 
 @pytest.mark.parametrize("cut", [1, 3, 6, 9])
-def test_an_interrupted_sweep_of_replays_resumes(tmp_path, cut):
-    whole, part = tmp_path / "whole.jsonl", tmp_path / "part.jsonl"
-    list(run_replays(tasks(), whole))
+def test_an_interrupted_sweep_of_replays_resumes(tmp_path, whole, cut):
+    part = tmp_path / "part.jsonl"
     lines = whole.read_text().splitlines(keepends=True)
     part.write_text("".join(lines[:cut]) + lines[cut][:25])
     fractions = list(run_replays(tasks(), part))
@@ -288,15 +295,13 @@ def test_an_interrupted_sweep_of_replays_resumes(tmp_path, cut):
 
 
 @pytest.mark.slow
-def test_replays_in_parallel_are_the_same(tmp_path):
-    list(run_replays(tasks(), tmp_path / "one.jsonl"))
+def test_replays_in_parallel_are_the_same(tmp_path, whole):
     list(run_replays(tasks(), tmp_path / "two.jsonl", jobs=2))
-    one, two = (read_lines(tmp_path / f"{name}.jsonl") for name in ("one", "two"))
-    assert without_times(one) == without_times(two)
+    assert without_times(read_lines(tmp_path / "two.jsonl")) == without_times(read_lines(whole))
 
 
-def test_a_file_of_another_budget_is_not_mixed(tmp_path):
-    list(run_replays(tasks(), tmp_path / "out.jsonl"))
+def test_a_file_of_another_budget_is_not_mixed(tmp_path, whole):
+    shutil.copy(whole, tmp_path / "out.jsonl")
     with pytest.raises(InvalidTableError, match="name another --out"):
         list(run_replays(tasks(budget=0.2), tmp_path / "out.jsonl"))
 

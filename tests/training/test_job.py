@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from horizon_bo.training import checkpoint, job
+from horizon_bo.training.__main__ import main
 from horizon_bo.training.config import TrainingConfigError, run_config
 from horizon_bo.training.job import config_at, run_job
 from tests.training.small import small_run
@@ -76,7 +77,9 @@ def test_a_job_leaves_its_result_and_no_checkpoint(tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_the_command_prints_the_loss_last_and_fails_in_one_line(tmp_path: Path):
+def test_the_command_prints_the_loss_last_and_fails_in_one_line(
+    tmp_path: Path, monkeypatch, capsys
+):
     (tmp_path / "text.txt").write_text("abcdefgh " * 2000)
     (tmp_path / "run.json").write_text(small_run().as_json())
     command = [sys.executable, "-m", "horizon_bo.training", "--config", str(tmp_path / "run.json")]
@@ -86,10 +89,11 @@ def test_the_command_prints_the_loss_last_and_fails_in_one_line(tmp_path: Path):
     )
     result = json.loads((tmp_path / "out" / job.RESULT).read_text())
     assert float(done.stdout.splitlines()[-1]) == result["loss"]
-    failed = subprocess.run([*command, "absent.txt"], capture_output=True, text=True, check=False)
-    assert failed.returncode == 2
-    assert failed.stderr.startswith("error: absent.txt is not a file")
-    assert failed.stderr.count("\n") == 1
+    monkeypatch.setattr(sys, "argv", [*command[2:], "absent.txt"])
+    assert main() == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: absent.txt is not a file")
+    assert said.count("\n") == 1
 
 
 def test_a_model_that_does_not_fit_says_out_of_memory(tmp_path: Path, monkeypatch):

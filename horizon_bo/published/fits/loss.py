@@ -215,9 +215,10 @@ class _Problem:
         return polished.x if polished.fun < found.objective.min() else start
 
     def _objective(self, theta: FloatArray) -> tuple[float, FloatArray]:
-        residual = self.residuals(theta)
+        here = self.curve(theta[None])
+        residual = here[0] - self.log_loss
         pull = np.clip(residual, -HUBER_DELTA, HUBER_DELTA)
-        slope = derivatives(self.curve, theta[None])[0] @ pull
+        slope = derivatives(self.curve, theta[None], here)[0] @ pull
         return float(huber(residual).mean()), slope / residual.size
 
     def refits(self, best: FloatArray, weights: FloatArray) -> FloatArray:
@@ -229,7 +230,7 @@ class _Problem:
         """Draws under a Huber likelihood of unknown width and a flat prior within the bounds."""
         bounds = self.bounds
         width = _MAD * np.median(np.abs(self.residuals(best))) + _LEAST_WIDTH
-        jacobian = derivatives(self.curve, best[None])[0] / width
+        jacobian = derivatives(self.curve, best[None], self.curve(best[None]))[0] / width
         precision = jacobian @ jacobian.T
         covariance = np.zeros((best.size + 1, best.size + 1))
         covariance[:-1, :-1] = np.linalg.pinv(precision, rcond=1e-10, hermitian=True)

@@ -27,8 +27,8 @@ _TOLERANCE = 1e-8
 #: ...or when damping this strong still finds nothing lower.
 _MOST_DAMPING = 1e8
 
-#: Numbers in one array of `(problem, coefficient, point)`; larger batches are cut to fit.
-_CHUNK = 4_000_000
+#: Numbers in one array of `(problem, coefficient, point)`: what fits into a processor's cache.
+_CHUNK = 250_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,23 +92,30 @@ def _descend(
     theta = np.clip(starts, *bounds)
     weight = np.ones(log_loss.shape) if weights is None else weights
     weight = weight / weight.sum(-1, keepdims=True)
-    residual = curve(theta) - log_loss
-    objective = _mean(residual, weight, delta)
+    value = curve(theta)
+    objective = _mean(value - log_loss, weight, delta)
     damping = np.full(len(theta), 1e-2)
-    active = np.arange(len(theta))
+    active = moved = np.arange(len(theta))
+    normal = np.empty((*theta.shape, theta.shape[1]))
+    gradient = np.empty_like(theta)
     for _ in range(iterations):
-        step = _step(curve, theta[active], residual[active], weight[active], damping[active], delta)
-        trial = np.clip(theta[active] + step, *bounds)
-        new_residual = curve(trial) - log_loss[active]
-        new = _mean(new_residual, weight[active], delta)
+        # a problem whose step was refused stands where its slopes are known
+        if moved.size:
+            slopes = derivatives(curve, theta[moved], value[moved])
+            residual = value[moved] - log_loss[moved]
+            normal[moved], gradient[moved] = _squares(slopes, residual, weight[moved], delta)
+        trial = np.clip(theta[active] + _step(normal, gradient, damping, active), *bounds)
+        new_value = curve(trial)
+        new = _mean(new_value - log_loss[active], weight[active], delta)
         better = new < objective[active]
         fall = objective[active] - new
         solved = better & (fall <= _TOLERANCE * objective[active])
         chosen = active[better]
-        theta[chosen], residual[chosen] = trial[better], new_residual[better]
+        theta[chosen], value[chosen] = trial[better], new_value[better]
         objective[chosen] = new[better]
         damping[active] *= np.where(better, 0.2, 5.0)
-        active = active[~(solved | (damping[active] > _MOST_DAMPING))]
+        goes_on = ~(solved | (damping[active] > _MOST_DAMPING))
+        active, moved = active[goes_on], active[goes_on & better]
         if not active.size:
             break
     return Solution(coefficients=theta, objective=objective)
@@ -119,30 +126,31 @@ def _mean(residual: FloatArray, weight: FloatArray, delta: float) -> FloatArray:
     return np.where(np.isfinite(value), value, np.inf)
 
 
-def _step(
-    curve: Curve,
-    theta: FloatArray,
-    residual: FloatArray,
-    weight: FloatArray,
-    damping: FloatArray,
-    delta: float,
-) -> FloatArray:
-    """One damped Gauss-Newton step with Huber's weights."""
-    jacobian = derivatives(curve, theta)
+def _squares(
+    jacobian: FloatArray, residual: FloatArray, weight: FloatArray, delta: float
+) -> tuple[FloatArray, FloatArray]:
+    """Gauss and Newton's normal matrices and gradients, with Huber's weights."""
     pull = weight * np.minimum(1.0, delta / np.maximum(np.abs(residual), 1e-300))
     slope = jacobian * pull[:, None, :]
-    normal = slope @ jacobian.transpose(0, 2, 1)
-    gradient = np.einsum("pkr,pr->pk", slope, residual)
-    diagonal = np.einsum("pkk->pk", normal)
+    return slope @ jacobian.transpose(0, 2, 1), np.einsum("pkr,pr->pk", slope, residual)
+
+
+def _step(
+    normal: FloatArray, gradient: FloatArray, damping: FloatArray, chosen: NDArray[np.int64]
+) -> FloatArray:
+    """One damped Gauss-Newton step of the chosen problems."""
+    diagonal = np.einsum("pkk->pk", normal[chosen])
     # A coefficient without any effect keeps a unit pivot and stays where it is.
     floor = np.where(diagonal > 0.0, diagonal, 1.0)
-    damped = normal + np.einsum("pk,kl->pkl", damping[:, None] * floor, np.eye(theta.shape[1]))
-    return -np.linalg.solve(damped, gradient[..., None])[..., 0]
+    more = np.einsum("pk,kl->pkl", damping[chosen, None] * floor, np.eye(normal.shape[-1]))
+    return -np.linalg.solve(normal[chosen] + more, gradient[chosen, :, None])[..., 0]
 
 
-def derivatives(curve: Curve, theta: FloatArray) -> FloatArray:
-    """Derivatives of the log losses, `(problem, coefficient, point)`, by forward difference."""
-    here = curve(theta)
+def derivatives(curve: Curve, theta: FloatArray, here: FloatArray) -> FloatArray:
+    """Derivatives of the log losses, `(problem, coefficient, point)`, by forward difference.
+
+    `here` are the log losses at `theta`.
+    """
     jacobian = np.empty((*theta.shape, here.shape[1]))
     for index in range(theta.shape[1]):
         step = _STEP * np.maximum(np.abs(theta[:, index]), 1.0)

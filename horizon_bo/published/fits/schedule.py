@@ -27,9 +27,6 @@ _OBSERVATIONS, _ALL_OBSERVATIONS = 40, 360
 #: Steps after which starts are compared and the better ones carried on.
 _SCREENING, _FINALISTS = 20, 2
 
-#: Entry of an event that pads a shorter schedule.
-_NEVER = 10**9
-
 _MAD = 1.4826
 
 
@@ -265,19 +262,21 @@ def _annealing(curves: Sequence[LossCurve], momentum: float) -> _Problem:
 
 
 def _multi_power(curves: Sequence[LossCurve]) -> _Problem:
-    area, falls, log_after, since = _events(curves)
+    area, (reader, falls, log_after, since) = _events(curves)
     observed = np.log(np.concatenate([curve.losses for curve in curves]))
-    middle, total = float(np.log(area).mean()), float(np.abs(falls).sum(-1).max())
+    middle = float(np.log(area).mean())
+    total = max(float(np.bincount(reader, np.abs(falls), area.size).max()), 1e-300)
     level = float(np.median(observed))
+    with_events, first = np.unique(reader, return_index=True)
 
     def log_loss(theta: FloatArray) -> FloatArray:
-        limit, scale, exponent = (theta[:, k, None] for k in range(3))
-        gain, rate, power, after = (theta[:, k, None, None] for k in range(3, 7))
+        limit, scale, exponent, gain, rate, power, after = (theta[:, k, None] for k in range(7))
         x = np.exp(np.minimum(rate - after * log_after, 600.0)) * since
         bought = -np.expm1(-power * np.log1p(x))
         loss = np.exp(limit) + np.exp(scale - exponent * (np.log(area) - middle))
-        drop = np.exp(gain[..., 0]) / total * (falls * bought).sum(-1)
-        return np.log(np.maximum(loss - drop, 1e-9))
+        drop = np.add.reduceat(falls * bought, first, axis=1)
+        loss[:, with_events] -= np.exp(gain) / total * drop
+        return np.log(np.maximum(loss, 1e-9))
 
     def natural(theta: FloatArray) -> dict[str, float]:
         return {
@@ -306,22 +305,23 @@ def _multi_power(curves: Sequence[LossCurve]) -> _Problem:
 
 def _events(
     curves: Sequence[LossCurve],
-) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    """Per loss: area so far; per loss and event: fall, log rate after it, area since it."""
-    width = max(int(np.count_nonzero(np.diff(curve.rates))) for curve in curves)
-    parts: list[list[FloatArray]] = [[], [], [], []]
+) -> tuple[FloatArray, tuple[NDArray[np.int64], FloatArray, FloatArray, FloatArray]]:
+    """Area so far at each loss; and for each loss and each change of the rate before it: the
+    loss's number, the fall, the log rate after it, the area since it.
+    """
+    areas, numbers, falls, after, since = [], [], [], [], []
+    count = 0
     for curve in curves:
         area = curve.stride * np.cumsum(curve.rates)
-        events = np.flatnonzero(np.diff(curve.rates, prepend=curve.rates[:1]))
-        pad = (0, width - events.size)
-        fall = np.pad(-np.diff(curve.rates, prepend=curve.rates[:1])[events], pad)
-        after = np.pad(np.log(np.maximum(curve.rates[events], 1e-12)), pad)
-        before = np.pad((area - curve.stride * curve.rates)[events], pad)
-        index = np.pad(events, pad, constant_values=_NEVER)
-        happened = curve.entries[:, None] >= index
-        parts[0].append(area[curve.entries])
-        parts[1].append(np.where(happened, fall, 0.0))
-        parts[2].append(np.broadcast_to(after, happened.shape))
-        parts[3].append(np.where(happened, area[curve.entries][:, None] - before, 0.0))
-    area, falls, after, since = (np.concatenate(part) for part in parts)
-    return area, falls, after, since
+        before = area - curve.stride * curve.rates
+        fall = -np.diff(curve.rates, prepend=curve.rates[:1])
+        happened = (curve.entries[:, None] >= np.arange(fall.size)) & (fall != 0.0)
+        loss, event = np.nonzero(happened)
+        areas.append(area[curve.entries])
+        numbers.append(count + loss)
+        falls.append(fall[event])
+        after.append(np.log(np.maximum(curve.rates[event], 1e-12)))
+        since.append(areas[-1][loss] - before[event])
+        count += curve.entries.size
+    number, *rest = (np.concatenate(part) for part in (numbers, falls, after, since))
+    return np.concatenate(areas), (number, *rest)
