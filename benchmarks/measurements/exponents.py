@@ -36,7 +36,7 @@ class Bowl:
     def log_optimum(self, loss: np.ndarray | None = None) -> float:
         """Ln of the best rate, within the rates that were trained."""
         losses = self.loss if loss is None else loss
-        second, first, _ = np.polyfit(self.log_rate, losses, 2, w=self.weight)
+        second, first, _ = self._coefficients @ losses
         low, high = self.log_rate.min(), self.log_rate.max()
         if second <= 0:
             return float(self.log_rate[losses.argmin()])
@@ -48,9 +48,15 @@ class Bowl:
         return self.log_optimum(fit + generator.choice(scaled, len(fit)) / self.weight)
 
     @cached_property
+    def _coefficients(self) -> np.ndarray:
+        """What takes losses to the coefficients of the weighted parabola, highest power first."""
+        columns = np.vander(self.log_rate, 3) * self.weight[:, None]
+        return np.linalg.pinv(columns) * self.weight
+
+    @cached_property
     def _fit(self) -> tuple[np.ndarray, np.ndarray]:
         """The parabola's losses, and the residuals as they are redrawn."""
-        fit = np.polyval(np.polyfit(self.log_rate, self.loss, 2, w=self.weight), self.log_rate)
+        fit = np.polyval(self._coefficients @ self.loss, self.log_rate)
         count = len(self.loss)
         return fit, (self.loss - fit) * self.weight * math.sqrt(count / max(1, count - 3))
 

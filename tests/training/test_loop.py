@@ -162,7 +162,8 @@ def test_a_run_killed_by_sigkill_ends_as_if_never_killed(tmp_path):
         "    while not (folder / checkpoint.NAME).is_file(): time.sleep(0.005)\n"
         "    time.sleep(0.1); os.kill(os.getpid(), signal.SIGKILL)\n"
         "threading.Thread(target=kill).start()\n"
-        "train(run_config(json.loads(sys.argv[1])), small_corpus(), folder=folder, checkpoint_s=.05)\n"
+        "config = run_config(json.loads(sys.argv[1]))\n"
+        "train(config, small_corpus(), folder=folder, checkpoint_s=0.05)\n"
     )
     killed = subprocess.run([sys.executable, "-c", code, config.as_json(), str(tmp_path)])
     assert killed.returncode == -signal.SIGKILL

@@ -323,5 +323,5 @@ def _events(
         after.append(np.log(np.maximum(curve.rates[event], 1e-12)))
         since.append(areas[-1][loss] - before[event])
         count += curve.entries.size
-    number, *rest = (np.concatenate(part) for part in (numbers, falls, after, since))
-    return np.concatenate(areas), (number, *rest)
+    reader, *each = map(np.concatenate, (numbers, falls, after, since))
+    return np.concatenate(areas), (reader, each[0], each[1], each[2])

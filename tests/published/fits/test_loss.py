@@ -123,9 +123,9 @@ def test_the_convex_bound_is_recovered():
 @pytest.mark.slow
 def test_a_thousand_bootstraps_of_a_thousand_runs_take_half_a_minute_at_most():
     table = chinchilla_table(rows=1000)
-    start = time.perf_counter()
+    start = time.process_time()  # which other tests on the machine do not stretch
     fit = fit_loss_law(table, "chinchilla", draws=1000)
-    assert time.perf_counter() - start < 30
+    assert time.process_time() - start < 30
     assert fit.draws.shape == (1000, 5)
 
 
