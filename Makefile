@@ -11,16 +11,12 @@ TORCH := $(shell grep -o '^torch==[0-9.]*' $(LOCK))
 export OMP_NUM_THREADS ?= 1
 # Nothing is compiled when it is installed, so whoever loads it first keeps the compiled form.
 unexport PYTHONDONTWRITEBYTECODE
-# Processes that tests are spread over: one more than two cores, since tests also wait. And which are chosen.
-PROCESSES ?= 3
+# Processes that tests are spread over, as many more that mostly wait, and which tests are chosen.
+PROCESSES ?= 2
 SELECT ?= not gpu
-# First the tests that share the machine, each file in one process so that what it sets up is set up once;
-# then those that mostly wait, several at once; then those that need the machine for themselves.
-define tests
-$(BIN)/pytest -q --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder $(2) -m "($(1)) and not waits and not alone"
-$(BIN)/pytest -q --numprocesses 4 $(2) -m "($(1)) and waits" $$(grep -rl --include='*.py' 'mark\.waits' tests)
-$(BIN)/pytest -q $(2) -m "($(1)) and alone" $$(grep -rl --include='*.py' 'mark\.alone' tests)
-endef
+# What else pytest is told.
+SHOWN ?=
+TOGETHER := $(MAKE) --no-print-directory --jobs
 BEGAN := $(shell date +%s)
 took = @echo "make $@: $$(( $$(date +%s) - $(BEGAN) )) s"
 
@@ -87,12 +83,29 @@ lint: $(READY)  ## Format and lint, changing nothing
 types: $(READY)  ## Static types
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
+# Tests that compute share the machine with those that mostly wait for processes that they start, and with
+# whatever else is asked for; each file is one process's, so that what it sets up is set up once. Then come
+# those that need the machine for themselves.
+.PHONY: computing waiting alone
+computing: $(READY)
+	$(BIN)/pytest -q --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder $(SHOWN) \
+	  -m "($(SELECT)) and not waits and not alone"
+waiting: $(READY)
+	$(BIN)/pytest -q --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder $(SHOWN) \
+	  -m "($(SELECT)) and waits" $$(grep -rl --include='*.py' 'mark\.waits' tests)
+alone: $(READY)
+	$(BIN)/pytest -q $(SHOWN) -m "($(SELECT)) and alone" $$(grep -rl --include='*.py' 'mark\.alone' tests)
+
+QUICK := SELECT='not slow and not gpu'
 .PHONY: quick
 quick: $(READY)  ## Quick tests
-	$(call tests,not slow and not gpu)
+	$(TOGETHER) computing waiting $(QUICK)
+	$(TOGETHER) alone $(QUICK)
 
 .PHONY: check
-check: lint types quick  ## Lint, types and quick tests: what a commit must pass
+check: lint  ## Lint, types and quick tests: what a commit must pass
+	$(TOGETHER) types computing waiting $(QUICK)
+	$(TOGETHER) alone $(QUICK)
 	$(took)
 
 COUNT ?= 25000
@@ -108,9 +121,9 @@ docs: $(READY)  ## The documentation in site/; a dead link or any other warning 
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 .PHONY: test
-test: $(READY)  ## Everything: lint, types, documentation, all tests
-	$(MAKE) --no-print-directory --jobs $(PROCESSES) lint types docs
-	$(call tests,$(SELECT),--durations 15)
+test: lint  ## Everything: lint, types, documentation, all tests
+	$(TOGETHER) types docs computing waiting SHOWN='--durations 15'
+	$(TOGETHER) alone SHOWN='--durations 15'
 	$(took)
 
 RIVALS := peers neps hebo vizier

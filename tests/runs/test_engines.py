@@ -31,6 +31,7 @@ from horizon_bo.tuner import HorizonTuner
 from tests.runs import ray_cluster, slurm_cluster
 from tests.studies import pending_trial, small_study, tuner_with_pending
 
+pytestmark = pytest.mark.waits
 RUN = suggestion([pending_trial()], small_study())
 #: Longest time that anything here may take, in seconds, on a machine that others keep busy: waits
 #: end as soon as what they wait for is there.

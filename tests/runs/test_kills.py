@@ -20,6 +20,7 @@ from horizon_bo.tuner import HorizonTuner
 from tests.quick import child, ended, eventually
 from tests.studies import TARGET, small_tuner
 
+pytestmark = pytest.mark.waits
 #: Prints a loss that tells one rate from another.
 TRAINS = [sys.executable, "-I", "-S", "-c", "import sys; print('loss', 3 + float(sys.argv[1]))"]
 

@@ -306,8 +306,9 @@ def _multi_power(curves: Sequence[LossCurve]) -> _Problem:
 def _events(
     curves: Sequence[LossCurve],
 ) -> tuple[FloatArray, tuple[NDArray[np.int64], FloatArray, FloatArray, FloatArray]]:
-    """Area so far at each loss; and for each loss and each change of the rate before it: the
-    loss's number, the fall, the log rate after it, the area since it.
+    """Area so far at each loss, and the changes of the rate before it.
+
+    Of each loss and change: the loss's number, the fall, the log rate after it, the area since.
     """
     areas, numbers, falls, after, since = [], [], [], [], []
     count = 0
