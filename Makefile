@@ -96,7 +96,7 @@ waiting: $(READY)
 alone: $(READY)
 	$(BIN)/pytest -q $(SHOWN) -m "($(SELECT)) and alone" $$(grep -rl --include='*.py' 'mark\.alone' tests)
 
-QUICK := SELECT='not slow and not gpu'
+QUICK := SELECT='not slow and not heavy and not gpu'
 .PHONY: quick
 quick: $(READY)  ## Quick tests
 	$(TOGETHER) computing waiting $(QUICK)

@@ -12,6 +12,7 @@ from jaxtyping import config as shapes
 from jaxtyping import install_import_hook
 from matplotlib.figure import Figure
 
+from tests.heavy import listed
 from tests.shapes import checked_once_called
 
 # What modules are made of is no garbage; the collector would look through it again and again.
@@ -39,6 +40,15 @@ LONG = ("slow", "calibration", "notebook", "kills")
 CHECKED = ("core", "published", "test_tuner.py")
 #: Files among these that infer again and again; every shape they pass, another file passes too.
 REPEATING = ("test_diagnostics.py", "test_inference.py", "test_oddities.py", "test_sources.py")
+
+
+HEAVY = listed()
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Tests that are listed as heavy bear the mark."""
+    if item.nodeid.split("[")[0] in HEAVY:
+        item.add_marker("heavy")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.heavy import heavy, listed
+
 ROOT = Path(__file__).parent.parent
 SCRIPT = ROOT / ".ci" / "selection"
 pytestmark = pytest.mark.skipif(not SCRIPT.is_file(), reason="this is no checkout")
@@ -88,3 +90,16 @@ def test_every_path_and_marker_that_the_script_names_exists():
     markers = re.findall(r"unless_changed (\w+) ", text)
     for marker in markers:
         assert f'"{marker}: ' in (ROOT / "pyproject.toml").read_text()
+
+
+def test_heavy_tests_are_listed_from_what_pytest_prints_and_each_exists():
+    printed = [
+        "0.50s call     tests/core/test_laws.py::test_b[1-2]",
+        "0.40s setup    tests/core/test_laws.py::test_a",
+        "9.00s teardown tests/core/test_laws.py::test_c",
+        "0.30s call     tests/core/test_laws.py::test_d",
+    ]
+    assert heavy(printed) == ["tests/core/test_laws.py::test_a", "tests/core/test_laws.py::test_b"]
+    assert listed()
+    for path, name in (line.split("::") for line in listed()):
+        assert f"def {name}(" in (ROOT / path).read_text(), f"tests/heavy.txt names {path}::{name}"

@@ -3,7 +3,9 @@
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
@@ -64,8 +66,18 @@ def write_mlflow(rows: Rows, folder: Path) -> str:
     return f"mlflow:{folder / 'mlruns'}"
 
 
+@cache
+def _empty_optuna() -> bytes:
+    """Optuna's database with its tables and nothing in them, which take it longer than the runs."""
+    optuna = pytest.importorskip("optuna")
+    with TemporaryDirectory() as folder:
+        optuna.storages.RDBStorage(f"sqlite:///{folder}/optuna.db")
+        return Path(folder, "optuna.db").read_bytes()
+
+
 def write_optuna(rows: Rows, folder: Path) -> str:
     optuna = pytest.importorskip("optuna")
+    (folder / "optuna.db").write_bytes(_empty_optuna())
     url = f"sqlite:///{folder / 'optuna.db'}"
     study = optuna.create_study(study_name="sweep", storage=url)
     for row in rows:
