@@ -1,11 +1,12 @@
 """Batches: how good is a pair of batch and rate, and how does the best rate move with tokens?
 
-    python -m benchmarks.measurements.batches replay --out results/batches.jsonl
+    python -m benchmarks.measurements.batches replay     # goes on where it stopped
+    python -m benchmarks.measurements.batches table
     python -m benchmarks.measurements.batches sign --figure ../docs/assets/batch-sign.png
 
-Both on the dense runs of Step Law. `replay` hides a cell at every batch and leaves the batch open;
-the pair is scored against the loss smoothed over (rate, batch). `sign` fits the best rate of every
-cell, at fixed batch and along the best batch.
+All on the dense runs of Step Law. `replay` hides a cell at every batch and leaves the batch open;
+the pair is scored against the loss smoothed over (rate, batch), and so are the pairs of published
+laws. `sign` fits the best rate of every cell, at fixed batch and along the best batch.
 """
 
 import argparse
@@ -23,11 +24,20 @@ from horizon_bo.core import policy
 from horizon_bo.core.inference import believe
 from horizon_bo.evaluation.cases import Case, find_sweep, load_problem
 from horizon_bo.evaluation.replay import Method, replay, suggested_row
+from horizon_bo.evaluation.replays import read_lines
+from horizon_bo.published.batch import batch_law
+from horizon_bo.published.learning_rate import learning_rate_law
 from horizon_bo.report.style import PALETTE, save_figure
+from horizon_bo.study.horizons import Horizon
 
 SWEEP = "steplaw_dense.csv"
 CELLS = ((1_073_741_824, 2e10), (536_870_912, 5e10), (429_260_800, 5e10), (268_304_384, 8e10))
 CENTERS = (0.5e-3, 1.5e-3, 4.5e-3)
+RESULTS = Path(__file__).parents[1] / "results" / "batches.jsonl"
+#: Laws that name a batch and a rate; the last was fitted to these very runs.
+LAWS = ("deepseek", "porian", "step")
+#: Of a table, in target runs.
+BUDGETS = (0.02, 0.05, 0.10)
 #: Runs within this share of a cell's lowest loss are fitted by its parabola.
 _NEAR = 1.03
 _FEWEST = 5
@@ -91,12 +101,18 @@ def plane_of(cells: pd.DataFrame) -> Plane:
     )
 
 
-def replays(centers: Sequence[float], seeds: Sequence[int], budget: float) -> Iterator[dict]:
-    """Every state of every replay, its pair and what that loses."""
+def planes() -> dict[tuple[float, float], Plane]:
+    """The plane of every hidden cell by its size and length."""
     found = bowls(pd.read_csv(find_sweep(SWEEP)).dropna(subset=["loss"]))
-    for params, tokens in CELLS:
-        own = found[(found["params"] == params) & (found["tokens"] == tokens)]
-        plane = plane_of(own)
+    size, length = found["params"], found["tokens"]
+    return {cell: plane_of(found[(size == cell[0]) & (length == cell[1])]) for cell in CELLS}
+
+
+def replays(
+    centers: Sequence[float], seeds: Sequence[int], budget: float, done: Sequence[tuple]
+) -> Iterator[list[dict]]:
+    """The states of every replay that is not done, with their pairs and what those lose."""
+    for (params, tokens), plane in planes().items():
         limits: dict[str, Any] = {"max_params_ratio": 0.5, "max_tokens_ratio": 0.5}
         case = Case(
             name=f"open-{params / 1e6:.0f}M-{tokens / 1e9:.0f}B",
@@ -112,6 +128,9 @@ def replays(centers: Sequence[float], seeds: Sequence[int], budget: float) -> It
         problem = replace(problem, target=replace(problem.target, batch_tokens=None))
         for center in centers:
             for seed in seeds:
+                where = {"case": case.name, "prior_center": center, "seed": seed}
+                if tuple(where.values()) in done:
+                    continue
                 study = problem.study(budget=budget, prior_center=center, seed=seed)
                 said: list[policy.Recommendation] = []
 
@@ -119,12 +138,45 @@ def replays(centers: Sequence[float], seeds: Sequence[int], budget: float) -> It
                     said.append(policy.recommend(*given))
                     return said[-1]
 
+                states = []
                 for state in replay(problem, Method(believe, answered, suggested_row), study):
                     batch = said[-1].batch_tokens
                     assert batch is not None
                     lost = plane.regret(batch, state["learning_rate"])
-                    where = {"case": case.name, "prior_center": center, "seed": seed}
-                    yield {**where, **state, "batch_tokens": batch, "regret": lost}
+                    states.append({**where, **state, "batch_tokens": batch, "regret": lost})
+                yield states
+
+
+def table() -> str:
+    """Mean regret of the pair by budget, of published pairs, and what is claimed, in mnat."""
+    states = pd.DataFrame(read_lines(RESULTS))
+    replay_of = ["case", "prior_center", "seed"]
+    ended = [
+        states[states["spent"] <= budget + 1e-9].sort_values("spent").groupby(replay_of).last()
+        for budget in BUDGETS
+    ]
+    own = [f"{1000 * some['regret'].mean():.1f}" for some in ended]
+    worst = f"{1000 * ended[-1]['regret'].max():.1f}"
+    claimed = f"{1000 * ended[-1]['expected_regret'].mean():.1f}"
+    lines = [
+        f"| pair named by | {' | '.join(f'{b:.0%}' for b in BUDGETS)} | worst then | claimed |",
+        "|---" * (len(BUDGETS) + 3) + "|",
+        f"| ours, {len(ended[-1])} replays | {' | '.join(own)} | {worst} | {claimed} |",
+    ]
+    for name in LAWS:
+        lost = [1000 * lost_by(name, *cell, plane) for cell, plane in planes().items()]
+        title = f"published-{name}" + (", fitted to these runs" if name == LAWS[-1] else "")
+        same = " | ".join([f"{np.mean(lost):.1f}"] * len(BUDGETS))
+        lines.append(f"| {title} | {same} | {max(lost):.1f} | – |")
+    return "\n".join(lines)
+
+
+def lost_by(law: str, params: float, tokens: float, plane: Plane) -> float:
+    """What a law's pair loses at a cell, in loss units."""
+    bare = Horizon(params=params, tokens=tokens)
+    batch = batch_law(law).batch_tokens(bare)
+    rate = learning_rate_law(law).learning_rate(replace(bare, batch_tokens=batch))
+    return plane.regret(batch, rate)
 
 
 def sign(figure: Path | None) -> dict[str, float]:
@@ -186,8 +238,7 @@ def _draw(cells: pd.DataFrame, along: pd.DataFrame, path: Path) -> None:
 def main() -> None:
     """Run one of the two measurements."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("replay", "sign"))
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("what", choices=("replay", "table", "sign"))
     parser.add_argument("--figure", type=Path)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--budget", type=float, default=0.1)
@@ -195,10 +246,14 @@ def main() -> None:
     if given.what == "sign":
         print(json.dumps(sign(given.figure), indent=1))
         return
-    with given.out.open("a") as file:
-        for state in replays(CENTERS, range(given.seeds), given.budget):
-            file.write(json.dumps(state) + "\n")
-            file.flush()
+    if given.what == "table":
+        print(table())
+        return
+    lines = read_lines(RESULTS) if RESULTS.is_file() else []
+    done = [tuple(line[name] for name in ("case", "prior_center", "seed")) for line in lines]
+    for states in replays(CENTERS, range(given.seeds), given.budget, done):
+        with RESULTS.open("a") as file:
+            file.writelines(json.dumps(state) + "\n" for state in states)
 
 
 if __name__ == "__main__":

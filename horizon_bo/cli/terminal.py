@@ -6,6 +6,7 @@ Results go to stdout, remarks to stderr. A deliberate error is one line and exit
 keeps its traceback and exit code 1.
 """
 
+import errno
 import json
 import math
 import re
@@ -51,10 +52,19 @@ def errors_as_exit_codes() -> Iterator[None]:
     """Show a deliberate error as one line on stderr and exit 2; let bugs show a traceback."""
     try:
         yield
-    except HorizonBOError as error:
+    except (HorizonBOError, OSError) as error:
+        if isinstance(error, OSError) and not isinstance(error, HorizonBOError):
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            error = InvalidSpaceError(_too_long(error.filename))
         line = " ".join(str(error).split())
         typer.secho(f"error: {line}", fg=typer.colors.RED, err=True)
         raise typer.Exit(code=2) from error
+
+
+def _too_long(name: object) -> str:
+    shown = quoted(str(name))
+    return f"{shown} has {len(str(name))} characters, more than a file's name may; shorten it"
 
 
 def command_group(help_: str, epilog: str = "") -> typer.Typer:
