@@ -12,7 +12,7 @@ laws. `sign` fits the best rate of every cell, at fixed batch and along the best
 import argparse
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,18 +24,19 @@ from horizon_bo.core import policy
 from horizon_bo.core.inference import believe
 from horizon_bo.evaluation.cases import Case, find_sweep, load_problem
 from horizon_bo.evaluation.replay import Method, replay, suggested_row
-from horizon_bo.evaluation.replays import read_lines
 from horizon_bo.published.batch import batch_law
 from horizon_bo.published.learning_rate import learning_rate_law
 from horizon_bo.report.style import PALETTE, save_figure
 from horizon_bo.study.horizons import Horizon
 
 SWEEP = "steplaw_dense.csv"
-CELLS = ((1_073_741_824, 2e10), (536_870_912, 5e10), (429_260_800, 5e10), (268_304_384, 8e10))
+CELLS = ((1_073_741_824, 2e10), (536_872_960, 5e10), (429_260_800, 5e10), (268_304_384, 8e10))
 CENTERS = (0.5e-3, 1.5e-3, 4.5e-3)
 RESULTS = Path(__file__).parents[1] / "results" / "batches.jsonl"
 #: Laws that name a batch and a rate; the last was fitted to these very runs.
 LAWS = ("deepseek", "porian", "step")
+#: What tells a replay from others.
+REPLAY = ("case", "prior_center", "seed")
 #: Of a table, in target runs.
 BUDGETS = (0.02, 0.05, 0.10)
 #: Runs within this share of a cell's lowest loss are fitted by its parabola.
@@ -109,7 +110,7 @@ def planes() -> dict[tuple[float, float], Plane]:
 
 
 def replays(
-    centers: Sequence[float], seeds: Sequence[int], budget: float, done: Sequence[tuple]
+    centers: Sequence[float], seeds: Sequence[int], budget: float, done: Set[tuple]
 ) -> Iterator[list[dict]]:
     """The states of every replay that is not done, with their pairs and what those lose."""
     for (params, tokens), plane in planes().items():
@@ -128,7 +129,7 @@ def replays(
         problem = replace(problem, target=replace(problem.target, batch_tokens=None))
         for center in centers:
             for seed in seeds:
-                where = {"case": case.name, "prior_center": center, "seed": seed}
+                where = dict(zip(REPLAY, (case.name, center, seed), strict=True))
                 if tuple(where.values()) in done:
                     continue
                 study = problem.study(budget=budget, prior_center=center, seed=seed)
@@ -149,10 +150,9 @@ def replays(
 
 def table() -> str:
     """Mean regret of the pair by budget, of published pairs, and what is claimed, in mnat."""
-    states = pd.DataFrame(read_lines(RESULTS))
-    replay_of = ["case", "prior_center", "seed"]
+    states = pd.read_json(RESULTS, lines=True)
     ended = [
-        states[states["spent"] <= budget + 1e-9].sort_values("spent").groupby(replay_of).last()
+        states[states["spent"] <= budget + 1e-9].sort_values("spent").groupby(list(REPLAY)).last()
         for budget in BUDGETS
     ]
     own = [f"{1000 * some['regret'].mean():.1f}" for some in ended]
@@ -249,8 +249,8 @@ def main() -> None:
     if given.what == "table":
         print(table())
         return
-    lines = read_lines(RESULTS) if RESULTS.is_file() else []
-    done = [tuple(line[name] for name in ("case", "prior_center", "seed")) for line in lines]
+    lines = RESULTS.read_text().splitlines() if RESULTS.is_file() else []
+    done = {tuple(json.loads(line)[name] for name in REPLAY) for line in lines}
     for states in replays(CENTERS, range(given.seeds), given.budget, done):
         with RESULTS.open("a") as file:
             file.writelines(json.dumps(state) + "\n" for state in states)

@@ -18,9 +18,19 @@ import typer
 
 from benchmarks.harness import bench
 from benchmarks.harness.ablations import ABLATIONS
-from benchmarks.measurements import averaging, checks, exponents, for_real, inputs, proof
+from benchmarks.measurements import (
+    averaging,
+    batches,
+    checks,
+    exponents,
+    for_real,
+    inputs,
+    paradigms,
+    proof,
+)
 from benchmarks.problems.synthetic import KINDS
 from benchmarks.report import crowd_view
+from benchmarks.report import paradigms as paradigms_view
 from benchmarks.report.standings import Replay, at_centers, load, twice
 from benchmarks.report.standings_figures import draw_extrapolation, draw_regret
 from benchmarks.report.standings_tables import (
@@ -126,6 +136,10 @@ def main(
         **standings(replays, known),
         "proof": proof.table(),
         "real": for_real.table(),
+        "paradigms": paradigms_view.table(
+            paradigms.known(paradigms.RESULTS, paradigms.FULL), paradigms.FULL
+        ),
+        "pairs": batches.table(),
         "exponents": exponents.text(),
         "averaging": averaging.table(),
         "inputs": inputs.table(),
