@@ -2,14 +2,15 @@
 
 Each recipe r has coefficients of its own, one draw from a population that its covariates shift:
 
-    θ_r = m + B x_r + e_r,    e_r ~ N(0, Σ),    p(data_r | θ_r) ∝ exp(−½ θᵀ Λ_r θ + h_rᵀ θ)
+    θ_r = m + B_r x_r + e_r,  e_r ~ N(0, Σ),    p(data_r | θ_r) ∝ exp(−½ θᵀ Λ_r θ + h_rᵀ θ)
 
-x_r holds the family of its optimizer, µP, and experts; they move the exponents of the optimum only.
+x_r holds the family of its optimizer, µP, and experts; they move the exponents of the optimum only,
+by a B_r ~ N(B, T) that may be each recipe's own.
 With few recipes Σ = D R D is shrunk: each variance towards a hand-set one worth `_PSEUDO_RECIPES`
 recipes, the correlations towards none, as if `_UNCORRELATED` more recipes had shown none, few of
 them among the exponents, whose trade-off is what recipes agree on most. m and B are normal; given
 Σ they are integrated out exactly, and so is each θ_r, so that the fixed point below is expectation
-maximisation. The next recipe is N(m̂ + B̂ x, Σ + what m and B are unsure of).
+maximisation. The next recipe is N(m̂ + B̂ x, Σ + x T xᵀ + what m and B are unsure of).
 
 Sources: Dempster, Laird & Rubin (1977), J. R. Stat. Soc. B 39(1):1-38; Barnard, McCulloch & Meng
 (2000), Statistica Sinica 10(4):1281-1311, for D R D.
@@ -50,14 +51,16 @@ VAGUE: Mapping[str, tuple[float, float]] = MappingProxyType(
         "cliff": (2.3, 0.8),  # ln units above the optimum where half of the runs diverge
     }
 )
-#: What covariates may shift: exponent, prior mean and standard deviation of the shift. Under µP the
-#: optimum is expected not to move with width (Yang et al., 2022, arXiv:2203.03466).
-SHIFTS: tuple[tuple[str, str, float, float], ...] = (
-    ("matrix", "optimum_per_params", 0.0, 0.3),
-    ("matrix", "optimum_per_tokens", 0.0, 0.3),
-    ("matrix", "optimum_per_batch", 0.0, 0.3),
-    ("mup", "optimum_per_params", 0.35, 0.2),
-    ("experts", "optimum_per_params", 0.0, 0.3),
+#: What covariates may shift: exponent, prior mean and standard deviation of the shift, and how far
+#: it differs between recipes. Under µP the optimum is expected not to move with width (Yang et al.,
+#: 2022, arXiv:2203.03466). Sweeps of experts differ in what grows with their active parameters:
+#: Step Law's best rate stays, that of the trainer here falls as a dense model's.
+SHIFTS: tuple[tuple[str, str, float, float, float], ...] = (
+    ("matrix", "optimum_per_params", 0.0, 0.3, 0.0),
+    ("matrix", "optimum_per_tokens", 0.0, 0.3, 0.0),
+    ("matrix", "optimum_per_batch", 0.0, 0.3, 0.0),
+    ("mup", "optimum_per_params", 0.35, 0.2, 0.0),
+    ("experts", "optimum_per_params", 0.0, 0.3, 0.3),
 )
 _PSEUDO_RECIPES = 3.0
 #: Of any two coefficients, and of two exponents of the optimum: leaving groups of recipes out finds
@@ -83,7 +86,7 @@ class Hierarchy:
     Args:
         effects: Mean of m and then of the shifts.
         effects_covariance: Their covariance.
-        spread: Σ, the covariance between recipes alike.
+        spread: Σ, the covariance between recipes alike, but for what their shifts differ by.
         recipes: Their number, relatives counted in part.
     """
 
@@ -97,7 +100,7 @@ class Hierarchy:
         family = family_of(optimizer)
         share = {"adam": 0.0, "matrix": 1.0}.get(family or "", 0.5)
         design = _design(share, parametrization == "mup", experts)
-        covariance = self.spread + design @ self.effects_covariance @ design.T
+        covariance = _spread(self.spread, design) + design @ self.effects_covariance @ design.T
         if family is None:  # either family: half of each shift, give or take as much
             halves = (_design(1.0, False, False) - _design(0.0, False, False)) @ self.effects / 2
             covariance = covariance + np.outer(halves, halves)
@@ -155,9 +158,15 @@ def _design(matrix: float, mup: bool, experts: bool) -> FloatArray:
     present = {"matrix": matrix, "mup": float(mup), "experts": float(experts)}
     design = np.zeros((size, size + len(SHIFTS)))
     design[:, :size] = np.eye(size)
-    for column, (covariate, coefficient, _, _) in enumerate(SHIFTS):
+    for column, (covariate, coefficient, *_) in enumerate(SHIFTS):
         design[COEFFICIENTS.index(coefficient), size + column] = present[covariate]
     return design
+
+
+def _spread(spread: FloatArray, design: FloatArray) -> FloatArray:
+    """Covariance of recipes of a design about their mean: Σ, and T where their shifts differ."""
+    shifts = design[..., len(COEFFICIENTS) :]
+    return spread + shifts * np.square([differs for *_, differs in SHIFTS]) @ shifts.mT
 
 
 def _design_of(each: Evidence) -> FloatArray:
@@ -170,7 +179,8 @@ def _effects(
 ) -> tuple[FloatArray, FloatArray]:
     """Posterior mean and covariance of m and the shifts, every θ_r integrated out."""
     told = np.concat([recipes.precision, recipes.score[..., None]], -1)
-    shrunk = np.linalg.solve(np.eye(len(spread)) + recipes.precision @ spread, told)
+    own = _spread(spread, recipes.design)
+    shrunk = np.linalg.solve(np.eye(len(spread)) + recipes.precision @ own, told)
     across = recipes.weight[:, None, None] * (recipes.design.mT @ shrunk)
     precision = np.diag(prior_sd**-2) + (across[..., :-1] @ recipes.design).sum(0)
     covariance = np.linalg.inv(precision)
@@ -181,11 +191,12 @@ def _moments(
     recipes: _Recipes, spread: FloatArray, effects: FloatArray, covariance: FloatArray
 ) -> FloatArray:
     """Expected Σ_r e_r e_rᵀ, with what is not known of each θ_r and of the effects."""
-    inverse = np.linalg.inv(spread)
+    inverse = np.linalg.inv(_spread(spread, recipes.design))
     posterior = np.linalg.inv(recipes.precision + inverse)
-    expected = recipes.design @ effects
-    found = posterior @ (recipes.score + expected @ inverse)[..., None]
-    error = found[..., 0] - expected
+    expected = (recipes.design @ effects)[..., None]
+    error = posterior @ (recipes.score[..., None] + inverse @ expected) - expected
     sway = (posterior @ inverse - np.eye(len(spread))) @ recipes.design
-    each = error[:, :, None] * error[:, None] + posterior + sway @ covariance @ sway.mT
+    whole = error @ error.mT + posterior + sway @ covariance @ sway.mT
+    share = spread @ inverse  # of a deviation, what is e_r and no shift of its own
+    each = share @ whole @ share.mT + spread - share @ spread
     return np.tensordot(recipes.weight, each, 1)

@@ -83,6 +83,17 @@ def test_mup_and_experts_widen_the_exponent_of_size_where_no_sweep_shows_it():
     assert sd(experts, N) > sd(mup, N)
 
 
+def test_one_recipe_of_experts_leaves_open_what_the_next_one_shows():
+    dense = [told(f"r{i}", {GAMMA_N: -0.4}) for i in range(8)]
+    learnt = hierarchy([*dense, told("one", {GAMMA_N: 0.1}, experts=True)])
+    experts = learnt.population("adamw", "standard", experts=True)
+    assert -0.4 < experts.mean[N] < -0.1  # half of what the one shows
+    assert sd(experts, N) > 0.35
+    other = learnt.population("adamw", "standard", experts=False)
+    assert other.mean[N] == pytest.approx(-0.4, abs=0.03)
+    assert sd(other, N) < 0.2
+
+
 def test_relatives_are_left_out_together():
     recipes = [
         told("dense", {GAMMA_N: -0.5}),
