@@ -19,6 +19,9 @@ from horizon_bo.core.normal import probability
 from horizon_bo.core.surrogate import CLIFF_WIDTH
 
 _GRID = 257  # rates between the extreme quantiles of the optimum
+#: How far beyond the 90 % interval these may lie, in widths of it: of a normal they are a half. A
+#: few bowls that are flat (every loss the same) have their optimum anywhere, which is no rate.
+_FAR = 4.0
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,7 @@ def decide_on(draws: TargetDraws, log_lr: float | None = None) -> Decision:
         draws: The curve.
         log_lr: The only rate to consider, natural log; `None` considers all.
     """
-    low, high = np.quantile(draws.log_optimum, [0.001, 0.999])
-    grid = np.linspace(low, high, _GRID) if log_lr is None else np.array([log_lr])
+    grid = _rates(draws) if log_lr is None else np.array([log_lr])
     expected = regret(draws, grid).mean(-1)
     best = int(expected.argmin())
     log_lr = float(grid[best])
@@ -69,6 +71,13 @@ def decide_on(draws: TargetDraws, log_lr: float | None = None) -> Decision:
         divergence_probability=float(hazard.mean()),
         token_slope=float(draws.token_slope.mean()),
     )
+
+
+def _rates(draws: TargetDraws) -> Float[np.ndarray, "rate"]:
+    """Rates to choose among: between the extreme quantiles of the optimum, unless those are far."""
+    lowest, low, high, highest = np.quantile(draws.log_optimum, [0.001, 0.05, 0.95, 0.999])
+    reach = _FAR * (high - low)
+    return np.linspace(max(lowest, low - reach), min(highest, high + reach), _GRID)
 
 
 def probability_within(belief: Belief, log_lr: float, tolerance: float) -> float:

@@ -129,3 +129,10 @@ def test_a_greater_tolerance_is_met_with_a_greater_probability(tolerance, more):
 
 def test_a_factor_of_eight_is_three_octaves():
     assert octaves((math.log(1e-3), math.log(8e-3))) == pytest.approx(3)
+
+
+def test_a_few_flat_bowls_whose_optimum_may_be_anywhere_leave_the_rate_alone():
+    optima, flat = np.linspace(-8, -6, 2001), np.array([-3e5, -1e5, -2e4, -1e4, 1e3, 1e5, 2e5, 3e5])
+    draws = drawn(np.concatenate([optima, flat]))
+    draws.curvature[len(optima) :] = 1e-9
+    assert decided(draws).log_lr == pytest.approx(-7.0, abs=0.1)
