@@ -11,9 +11,10 @@ TORCH := $(shell grep -o '^torch==[0-9.]*' $(LOCK))
 export OMP_NUM_THREADS ?= 1
 # Nothing is compiled when it is installed, so whoever loads it first keeps the compiled form.
 unexport PYTHONDONTWRITEBYTECODE
-# Processes that tests are spread over, as many more that mostly wait, and which tests are chosen.
+# Processes that tests are spread over, as many more that mostly wait, and which tests are chosen: calibration
+# is statistics over many studies, for changes of the mathematics and for the night (SELECT='not gpu').
 PROCESSES ?= 2
-SELECT ?= not gpu
+SELECT ?= not gpu and not calibration
 # What else pytest is told.
 SHOWN ?=
 TOGETHER := $(MAKE) --no-print-directory --jobs

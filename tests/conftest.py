@@ -33,6 +33,8 @@ if "HORIZON_BO_CACHE" not in os.environ:
     KEPT = TemporaryDirectory(prefix="horizon-bo-")
     os.environ["HORIZON_BO_CACHE"] = KEPT.name
 
+#: Objects made before the collector looks for cycles, as on the command line.
+COLLECT_AFTER = 50_000
 LONG = ("slow", "calibration", "notebook", "kills")
 #: Where shapes are checked: quick tests of the mathematics and of a tuner's whole life. All others
 #: call the same functions, thousands of times, and checks would take two thirds of that; nightly
@@ -72,6 +74,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_collection_finish() -> None:
     """From here on what tests leave behind is collected, and nothing older is looked at."""
     gc.freeze()
+    gc.set_threshold(COLLECT_AFTER)
     gc.enable()
 
 

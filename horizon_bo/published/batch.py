@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from horizon_bo.errors import InvalidSpaceError
-from horizon_bo.published.constants import entries, log_prefactor, named
+from horizon_bo.published.constants import entries, log_prefactor
 from horizon_bo.published.validity import UNSTATED, Validity
 from horizon_bo.study.horizons import Horizon
 
@@ -79,8 +79,3 @@ class BatchLaw:
 BATCH_LAWS: Mapping[str, BatchLaw] = MappingProxyType(
     {entry["name"]: BatchLaw(**log_prefactor(entry)) for entry in entries("laws", "batch")}
 )
-
-
-def batch_law(name: str) -> BatchLaw:
-    """The law of that name, or an error that lists the names there are."""
-    return named(BATCH_LAWS, name, "batch law")

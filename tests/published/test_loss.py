@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from horizon_bo.errors import InvalidSpaceError
-from horizon_bo.published.batch import batch_law
+from horizon_bo.published.batch import BATCH_LAWS
 from horizon_bo.published.compute import (
     compute_optimal,
     equivalent_tokens,
@@ -90,9 +90,9 @@ def test_no_split_of_a_budget_beats_the_compute_optimal_one(log_flops, shift):
 
 
 def test_epochs_refit_wants_about_twenty_tokens_a_param_at_chinchillas_budget():
-    best = compute_optimal(EPOCH, 5.76e23, batch_law("step"))
+    best = compute_optimal(EPOCH, 5.76e23, BATCH_LAWS["step"])
     assert 15 < best.tokens / best.params < 25
-    assert best.batch_tokens == batch_law("step").batch_tokens(
+    assert best.batch_tokens == BATCH_LAWS["step"].batch_tokens(
         Horizon(params=best.params, tokens=best.tokens)
     )
 
