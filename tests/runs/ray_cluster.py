@@ -94,25 +94,32 @@ def kill_node(folder: Path, name: str) -> None:
 
 
 def _start(folder: Path, name: str, address: str, *more: str) -> None:
-    """Start a part in a session of its own, by which it is ended: `ray stop` ends every Ray."""
+    """Start a part in a session of its own, by which it is ended: `ray stop` ends every Ray.
+
+    On a starved machine Ray gives up after less than a minute, so it is tried again.
+    """
     log = folder / f"{name}.log"
     given = (f"--node-ip-address={address}", "--object-store-memory=80000000", "--block", *more)
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            [PROGRAM, "start", "--disable-usage-stats", *given],
-            stdout=out,
-            stderr=out,
-            start_new_session=True,
-            env={**os.environ, "RAY_ADDRESS": ""},
-            preexec_fn=_end_with_the_tests,
-        )
-    STARTED[name] = process
-    (folder / f"{name}.pid").write_text(str(process.pid))
-    until_s = time.monotonic() + 300
-    while "Ray runtime started" not in log.read_text():
-        assert process.poll() is None, log.read_text()
-        assert time.monotonic() < until_s, log.read_text()
-        time.sleep(0.1)
+    for attempts_left in (2, 1, 0):
+        with log.open("wb") as out:
+            process = subprocess.Popen(
+                [PROGRAM, "start", "--disable-usage-stats", *given],
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+                env={**os.environ, "RAY_ADDRESS": ""},
+                preexec_fn=_end_with_the_tests,
+            )
+        STARTED[name] = process
+        (folder / f"{name}.pid").write_text(str(process.pid))
+        until_s = time.monotonic() + 300
+        while process.poll() is None and time.monotonic() < until_s:
+            if "Ray runtime started" in log.read_text():
+                return
+            time.sleep(0.1)
+        assert attempts_left, log.read_text()
+        assert "timed out during startup" in log.read_text(), log.read_text()
+        kill_node(folder, name)
 
 
 def _end_with_the_tests() -> None:
