@@ -15,6 +15,7 @@ from horizon_bo.errors import (
     InvalidTrialError,
     UnknownTrialError,
 )
+from horizon_bo.store.posteriors import CACHE_VARIABLE
 from horizon_bo.tuner import HorizonTuner
 from tests.studies import SPACE, TARGET, logged, small_tuner, tuner_with_pending
 
@@ -55,7 +56,8 @@ def test_recommending_changes_nothing_recorded():
     assert tuner.study is study
 
 
-def test_the_same_study_gives_the_same_suggestion_before_and_after_a_restart(tmp_path):
+def test_the_same_study_gives_the_same_suggestion_before_and_after_a_restart(tmp_path, monkeypatch):
+    monkeypatch.setenv(CACHE_VARIABLE, "")  # each infers for itself
     tuner = small_tuner(study=tmp_path / "runs.db", seed=3)
     tuner.observe(tuner.suggest(), loss=3.0)
     other = small_tuner(seed=3)
@@ -211,7 +213,8 @@ def blas_threads() -> list[int]:
     return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
 
 
-def test_the_callers_number_of_threads_changes_nothing_and_is_kept():
+def test_the_callers_number_of_threads_changes_nothing_and_is_kept(monkeypatch):
+    monkeypatch.setenv(CACHE_VARIABLE, "")  # each infers for itself
     answers = []
     for threads in (1, 2):
         with threadpool_limits(threads, user_api="blas"):
