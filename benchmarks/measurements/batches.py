@@ -24,7 +24,7 @@ from horizon_bo.core import policy
 from horizon_bo.core.inference import believe
 from horizon_bo.evaluation.cases import Case, find_sweep, load_problem
 from horizon_bo.evaluation.replay import Method, replay, suggested_row
-from horizon_bo.published.batch import batch_law
+from horizon_bo.published.batch import BATCH_LAWS
 from horizon_bo.published.learning_rate import learning_rate_law
 from horizon_bo.report.style import PALETTE, save_figure
 from horizon_bo.study.horizons import Horizon
@@ -174,7 +174,7 @@ def table() -> str:
 def lost_by(law: str, params: float, tokens: float, plane: Plane) -> float:
     """What a law's pair loses at a cell, in loss units."""
     bare = Horizon(params=params, tokens=tokens)
-    batch = batch_law(law).batch_tokens(bare)
+    batch = BATCH_LAWS[law].batch_tokens(bare)
     rate = learning_rate_law(law).learning_rate(replace(bare, batch_tokens=batch))
     return plane.regret(batch, rate)
 
