@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchmarks.problems.lines import whole_lines
 from horizon_bo.core import policy
 from horizon_bo.core.inference import believe
 from horizon_bo.evaluation.cases import Case, find_sweep, load_problem
@@ -249,8 +250,7 @@ def main() -> None:
     if given.what == "table":
         print(table())
         return
-    lines = RESULTS.read_text().splitlines() if RESULTS.is_file() else []
-    done = {tuple(json.loads(line)[name] for name in REPLAY) for line in lines}
+    done = {tuple(line[name] for name in REPLAY) for line in whole_lines(RESULTS)}
     for states in replays(CENTERS, range(given.seeds), given.budget, done):
         with RESULTS.open("a") as file:
             file.writelines(json.dumps(state) + "\n" for state in states)

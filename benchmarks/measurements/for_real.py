@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness.open_race import OURS, race
+from benchmarks.problems.lines import whole_lines
 from benchmarks.problems.trained import (
     SEEDS,
     TrainedContest,
@@ -104,12 +105,6 @@ def raced(contest: TrainedContest, method: str) -> dict[str, Any]:
     return line
 
 
-def known() -> list[dict[str, Any]]:
-    """The races that ended; half a line at the end is of one that was cut off."""
-    text = RACES.read_text() if RACES.is_file() else ""
-    return [json.loads(line) for line in text.splitlines() if line.endswith("}")]
-
-
 def go_on(minutes: float, jobs: int) -> None:
     """Train and race what is missing, side by side; begin nothing after so many minutes."""
     deadline = time.monotonic() + 60 * minutes
@@ -118,7 +113,8 @@ def go_on(minutes: float, jobs: int) -> None:
             list(pool.map(partial(_trained, deadline), missing))
             if time.monotonic() > deadline:
                 return
-        done = {(line["case"], line["seed"], line["method"]) for line in known()}
+        ended = whole_lines(RACES)
+        done = {(line["case"], line["seed"], line["method"]) for line in ended}
         todo = [task for task in tasks() if (task[0].name, *task[1:]) not in done]
         for found in pool.map(partial(_raced, deadline), todo):
             if found is not None:
@@ -192,7 +188,7 @@ def scored(line: dict[str, Any], trainings: Trainings) -> Race:
 def races() -> list[Race]:
     """The races of the worlds that every method has met."""
     trainings = Trainings(RUNS)
-    return shared([scored(line, trainings) for line in known() if line["states"]])
+    return shared([scored(line, trainings) for line in whole_lines(RACES) if line["states"]])
 
 
 def at_end(name: str) -> Callable[[Race], float]:

@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.problems.lines import whole_lines
 from benchmarks.problems.paradigm_runs import FULL, SMOKE, Sizes, Stack, plan, planned
 from horizon_bo.training.corpus import standard_library
 from horizon_bo.training.loop import Outcome, train
@@ -78,10 +79,8 @@ def losses(stack: Stack, outcome: Outcome) -> dict[str, list[list[float | None]]
 
 
 def known(path: Path, sizes: Sizes) -> dict[str, dict[str, Any]]:
-    """Finished stacks of these sizes by name; half a line at the end is of one that was cut off."""
-    text = path.read_text() if path.is_file() else ""
-    lines = [json.loads(line) for line in text.splitlines() if line.endswith("}")]
-    held = {json.dumps(line["config"], sort_keys=True): line for line in lines}
+    """Finished stacks of these sizes by name."""
+    held = {json.dumps(line["config"], sort_keys=True): line for line in whole_lines(path)}
     return {
         stack.name: line
         for stack in plan(sizes)

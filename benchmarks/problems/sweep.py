@@ -27,6 +27,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from benchmarks.problems.lines import whole_lines
 from horizon_bo.training.config import ModelConfig, Recipe, RunConfig, run_config
 from horizon_bo.training.corpus import standard_library
 from horizon_bo.training.flops import flops_per_token
@@ -226,11 +227,8 @@ def trained(config: RunConfig, commit: str) -> dict[str, Any]:
 
 
 def load(results: Path = RESULTS) -> dict[str, dict[str, Any]]:
-    """Finished runs by key; half a line at the end is a run that was cut off."""
-    if not results.is_file():
-        return {}
-    lines = [json.loads(line) for line in results.read_text().splitlines() if line.endswith("}")]
-    return {key(run_config(line["config"])): line for line in lines}
+    """Finished runs by key."""
+    return {key(run_config(line["config"])): line for line in whole_lines(results)}
 
 
 def make_runs(

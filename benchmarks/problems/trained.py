@@ -26,6 +26,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.problems.continuous import LARGEST, case_of, guessed, offered
+from benchmarks.problems.lines import whole_lines
 from benchmarks.rivals.protocol import Job, Point
 from horizon_bo.evaluation.cases import Case
 from horizon_bo.study.horizons import Horizon, Scale, SearchSpace
@@ -92,9 +93,7 @@ class Trainings:
         self.known: dict[Training, float | None] = {}
         self.cpu_s = 0.0
         names = [field.name for field in fields(Training)]
-        text = path.read_text() if path.is_file() else ""
-        # half a line at the end is a training that was cut off
-        for line in map(json.loads, (t for t in text.splitlines() if t.endswith("}"))):
+        for line in whole_lines(path):
             self.known[Training(**{name: line[name] for name in names})] = line["loss"]
             self.cpu_s += line["cpu_s"]
 

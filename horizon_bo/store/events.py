@@ -215,12 +215,11 @@ class StudyStore:
             facts: How that came about; without them a change of nothing leaves no event.
             call: Id of the call; `None` makes one up.
         """
-        after, row = self.event(now, kind, study, facts, call)
+        after, row, altered = self.event(now, kind, study, facts, call)
         if row is None:
             return now
         connection.execute(insert(EVENTS), row)
-        ended = _ended_runs(study, altered_trials(now.study, study))
-        if ended and kind != "imported":
+        if (ended := _ended_runs(study, altered)) and kind != "imported":
             held = and_(CLAIMS.c.study == self.id, CLAIMS.c.run.in_(ended))
             connection.execute(update(CLAIMS).where(held).values(state="ended", expires=None))
         return after
@@ -232,16 +231,16 @@ class StudyStore:
         study: Study,
         facts: Mapping[str, Any] | None = None,
         call: str | None = None,
-    ) -> tuple[StoredStudy, dict[str, Any] | None]:
-        """What `append` writes, as a row of the events, and gives; `None` if that is nothing."""
+    ) -> tuple[StoredStudy, dict[str, Any] | None, Sequence[Trial]]:
+        """What `append` gives, and writes as a row of the events, if anything; altered trials."""
         altered = altered_trials(now.study, study)
         if not same_question(now.study, study):
             facts = {**(facts or {}), "study": study_record(study)}
         if not altered and not facts:
-            return now, None
+            return now, None, altered
         payload = as_json({"trials": [trial_record(trial) for trial in altered], **(facts or {})})
         after = StoredStudy(study, now.sequence + 1, call or uuid4().hex)
-        return after, event_row(self.id, after.sequence, kind, payload, after.call)
+        return after, event_row(self.id, after.sequence, kind, payload, after.call), altered
 
     def caught_up(self, connection: Connection, known: StoredStudy | None) -> StoredStudy:
         """The study with what others have written since it was known."""

@@ -234,5 +234,5 @@ def _started(
         study = changes.start(study, [run])
     facts = {"asker": asker, "computed_at": made.seen.sequence} if ids else {}
     call = made.call if asker == made.ask.asker else None
-    now, event = made.store.event(now, "suggested", study, facts, call)
+    now, event, _ = made.store.event(now, "suggested", study, facts, call)
     return now, tuple(ids), [] if event is None else [event]
