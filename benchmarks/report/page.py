@@ -143,6 +143,7 @@ def main(
         "exponents": exponents.text(),
         "averaging": averaging.table(),
         "inputs": inputs.table(),
+        "input_slopes": inputs.slopes(),
         "checks": checks.table(),
         "crowd": crowd_view.table(crowd_view.simulations()),
         "speeds": speeds(),

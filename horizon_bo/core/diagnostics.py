@@ -15,7 +15,7 @@ from horizon_bo.core.inference import Belief, study_expectation
 from horizon_bo.core.normal import remaining
 from horizon_bo.core.oddities import measured, oddities
 from horizon_bo.core.priors import UNLIKENESS, named_values
-from horizon_bo.study.inputs import coordinate, unsaid
+from horizon_bo.study.inputs import coordinate, placeless, unsaid
 from horizon_bo.study.trials import Study
 
 #: Below these the sampler has not mixed.
@@ -217,6 +217,13 @@ def _inputs(study: Study) -> list[str]:
             found.append(
                 f"no run says its {name}: all are taken as made at the target's {own:g}, so that "
                 "the answer is the same at any; import them with that column"
+            )
+        if told and all(placeless({name: value}, study.inputs) for value in told):
+            label = placeless({name: told[0]}, study.inputs)[0]
+            found.append(
+                f"every run is {label}, the target is not: 0 has no logarithm, so "
+                "that all are of another recipe, which tells how the rate moves and not where it "
+                "lies; make some as the target is"
             )
         if name not in study.varying:
             continue

@@ -10,7 +10,12 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from horizon_bo.study.horizons import FLOPS_PER_PARAM_TOKEN, anchored, open_batches
+from horizon_bo.study.horizons import (
+    FLOPS_PER_PARAM_TOKEN,
+    MOST_STEPS,
+    anchored,
+    open_batches,
+)
 from horizon_bo.study.inputs import INPUTS
 from horizon_bo.study.outliers import far_apart
 from horizon_bo.study.quantities import shown_count, shown_rate
@@ -33,7 +38,7 @@ _LEAST_BATCH = 100.0
 
 #: Fewest values of a quantity before it is asked whether it goes with another, and the share of its
 #: spread in logs that the others must leave over.
-_FEWEST_VALUES, _GOES_WITH = 3, 0.1
+_FEWEST_VALUES, _GOES_WITH = 2, 0.1
 
 #: Settings of a run whose change moves the best rate or the loss.
 _SETTINGS = (
@@ -151,6 +156,7 @@ def _units(
     found.append(("tokens", tokens, many, f"is more than {_MOST_PER_PARAM:g} a parameter", todo))
     todo = "check the unit: tokens a step, that is sequences times their length"
     short = batch < max(_LEAST_BATCH, (target.batch_tokens or 0.0) / (10 * _FAR_ABOVE))
+    short |= sound & (tokens / batch > MOST_STEPS)
     found.append(("batch_tokens", batch, short, "is too small for a step", todo))
     found.append(("batch_tokens", batch, batch > tokens, "is more than the run's tokens", todo))
     share = flops / (FLOPS_PER_PARAM_TOKEN * params * tokens)

@@ -30,6 +30,8 @@ def input_remarks(runs: Sequence[LoggedRun], rows: Sequence[int], study: Study) 
                 f"target's {own:g}, first row {rows[apart[0]]}: a recipe of its own, "
                 f"{label!r}, since 0 has no logarithm"
             )
+        if name not in study.target.inputs and (apart or name in study.varying):
+            said.append(unsaid(name, own))
         if name not in study.varying:
             continue
         absent = sum(value is None for value in values)
@@ -38,8 +40,6 @@ def input_remarks(runs: Sequence[LoggedRun], rows: Sequence[int], study: Study) 
                 f"{name} of {absent} of {len(runs)} rows is not given: taken as the target's, "
                 f"{own:g}"
             )
-        if name not in study.target.inputs:
-            said.append(unsaid(name, own))
         said += _together(name, runs, study)
     return tuple(said)
 

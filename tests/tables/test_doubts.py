@@ -195,8 +195,11 @@ def test_a_setting_that_goes_with_the_size_is_not_said():
 
 
 def test_inputs_that_go_together_in_all_rows_are_said_in_one_line():
-    def said(tokens: list[float], batch: list[float | None]) -> tuple[str, ...]:
-        sizes = (1e8, 2e8, 4e8, 8e8)
+    def said(
+        tokens: list[float],
+        batch: list[float | None],
+        sizes: tuple[float, ...] = (1e8, 2e8, 4e8, 8e8),
+    ) -> tuple[str, ...]:
         runs = [
             LoggedRun(learning_rate=1e-3, params=n, tokens=d, batch_tokens=b, loss=3.0)
             for n, d, b in zip(sizes, tokens, batch, strict=True)
@@ -211,6 +214,8 @@ def test_inputs_that_go_together_in_all_rows_are_said_in_one_line():
     assert together.startswith("batch_tokens goes with params and tokens in all rows")
     assert said(mixed, [2e5, 5e4, 1e5, 3e5]) == ()
     assert said(mixed, [2e5] * 4) == ()
+    (together,) = said([4e9] * 4, [1e5, 1e5, 2e5, 2e5], (1e8, 1e8, 2e8, 2e8))
+    assert together.startswith("batch_tokens goes with params in all rows")
 
 
 def test_runs_without_a_batch_where_it_is_open_are_said_to_be_put_at_the_middle_one():

@@ -1,6 +1,7 @@
 """Numbers of the recipe in somebody's table: read, checked, told about and given back."""
 
 import math
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -83,6 +84,7 @@ def test_what_was_assumed_of_inputs_is_said():
     said = remarks(sweep(weight_decay=[0.1, 0.1, 0.0, 0.1]))
     assert "weight_decay of 1 of 4 rows is 0 and the target's 0.1, first row 2" in said
     assert "1 of 4 rows are of another recipe" not in said
+    assert "the target's weight_decay is not given although it differs between runs" in said
 
 
 def test_inputs_that_go_with_size_are_called_confounded():
@@ -91,6 +93,14 @@ def test_inputs_that_go_with_size_are_called_confounded():
     assert "weight_decay goes with params in all rows" in said
     said = remarks(sweep(params=sizes, weight_decay=[0.1, 0.4, 0.4, 0.1]))
     assert "goes with" not in said
+
+
+def test_no_run_of_a_recipe_with_the_place_of_the_targets_is_said():
+    tuner = small_tuner(target=replace(TARGET, inputs={"weight_decay": 0.1}))
+    tuner.import_runs(sweep(weight_decay=[0.1, 0.1, 0.2, 0.2]))
+    said = " ".join(tuner.recommend(inputs={"weight_decay": 0.0}).warnings)
+    assert "every run is with weight decay, the target is not: 0 has no logarithm" in said
+    assert "no logarithm" not in " ".join(tuner.recommend().warnings)
 
 
 def test_inputs_come_back_from_an_export():
