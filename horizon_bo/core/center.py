@@ -1,10 +1,10 @@
 """Center: where is the best rate at a target before any run, and how sure may one be?
 
-AdamW has the published laws; any other optimizer has the best rates of the sweeps that were made
-with it, else with its family, else of all, each carried to the target by the exponents of the
-population, with an error that grows on the way. What an optimizer's rate multiplies differs between
-implementations, and no sweep says so of the next one. A user's guess is one more opinion, held
-together with these by how sure each is.
+An optimizer has the best rates of the sweeps that were made with it, else with its family, else of
+all, each carried to the target by the exponents of the population, with an error that grows on the
+way; AdamW has the published laws beside them. What an optimizer's rate multiplies differs between
+implementations, and no sweep says so of the next one. A user's guess is one more opinion. Opinions
+are held together by how sure each is.
 """
 
 import math
@@ -23,15 +23,15 @@ from horizon_bo.study.trials import Study
 
 #: Error of a guess in ln LR: a factor of three.
 GUESS_SD = math.log(3.0)
-#: Least spread of a centre that a guess is part of. Worth as much as the exponents' own spread (see
-#: `benchmarks/LOG.md`): a narrower one holds on to a wrong centre for as long as runs are few.
-LEAST_GUESSED_SD = 1.3
+#: Least spread of a centre: of public sweeps without their relatives it errs by 0.7, and a narrower
+#: one holds on to a wrong centre for as long as runs are few (`benchmarks/LOG.md`).
+LEAST_SD = 1.0
 #: Scatter between two studies of one optimizer, of one family, and of any two optimizers, in ln LR.
 _SAME_SD, _FAMILY_SD, _ANY_SD = 1.2, 1.5, 2.0
 #: What a guess is called among the sources.
 GUESS_NAME = "your prior_center"
-#: Optimizers that the published laws and recipes speak of.
-_OF_THE_LAWS = ("adam", "adamw")
+#: Optimizers that the published laws and recipes speak of, as one.
+_OF_THE_LAWS = ("adamw", "adam")
 
 
 @dataclass(frozen=True)
@@ -52,32 +52,38 @@ def study_center(study: Study, evidence: Sequence[Evidence], population: Populat
         evidence: What the recipes said that may speak here.
         population: The coefficients expected of the study's own recipe.
     """
-    published = _published(study, evidence, population)
-    return published if study.prior_center is None else _guessed(study.prior_center, published)
+    center = _published(study, evidence, population)
+    if study.prior_center is not None:
+        guess = Center(math.log(study.prior_center), GUESS_SD, (GUESS_NAME,))
+        center = _together(guess, center)
+    return replace(center, log_sd=max(LEAST_SD, center.log_sd))
 
 
-def _guessed(guess: float, published: Center) -> Center:
-    """A guess and what is published, each weighted by its precision.
+def _together(one: Center, other: Center) -> Center:
+    """Two opinions, each weighted by its precision.
 
-    The spread grows where the two disagree by more than their errors account for.
+    The spread grows where they disagree by more than their errors account for.
 
     Source: Birge (1932), Phys. Rev. 40:207-227, for the ratio that scales it.
     """
-    rates = np.array([math.log(guess), published.log_lr])
-    precisions = np.array([GUESS_SD, published.log_sd]) ** -2.0
+    rates = np.array([one.log_lr, other.log_lr])
+    precisions = np.array([one.log_sd, other.log_sd]) ** -2.0
     log_lr = float(precisions @ rates / precisions.sum())
     birge = max(1.0, float(precisions @ (rates - log_lr) ** 2))
     log_sd = math.sqrt(birge / float(precisions.sum()))
-    return Center(log_lr, max(LEAST_GUESSED_SD, log_sd), (GUESS_NAME, *published.sources))
+    return Center(log_lr, log_sd, (*one.sources, *other.sources), one.known or other.known)
 
 
 def _published(study: Study, evidence: Sequence[Evidence], population: Population) -> Center:
-    """The published laws at the target, or else what sweeps with such an optimizer say of it."""
+    """What sweeps with such an optimizer say of the target, beside the laws where those speak."""
     target = anchored(study.target, study.space)
-    if study.optimizer.lower() in _OF_THE_LAWS:
-        laws = prior_center(target, study.parametrization, study.excluded_data)
-        return Center(math.log(laws.learning_rate), laws.log_sd, laws.sources)
-    return _of_sweeps(replace(study, target=target), evidence, population)
+    if study.optimizer.lower() not in _OF_THE_LAWS:
+        return _of_sweeps(replace(study, target=target), evidence, population)
+    found = prior_center(target, study.parametrization, study.excluded_data)
+    laws = Center(math.log(found.learning_rate), found.log_sd, found.sources)
+    of_the_laws = replace(study, target=target, optimizer=_OF_THE_LAWS[0])
+    sweeps = _of_sweeps(of_the_laws, evidence, population)
+    return _together(laws, sweeps) if sweeps.known else laws
 
 
 def _of_sweeps(study: Study, evidence: Sequence[Evidence], population: Population) -> Center:

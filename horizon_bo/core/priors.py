@@ -6,6 +6,7 @@ loss, so the same priors serve nats per token, bits per byte or any other positi
 expect of the next recipe is learnt from others (`hierarchy`); `center` says where its optimum is.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
@@ -80,7 +81,7 @@ class Priors:
 NAMES = ("log_optimum", *COEFFICIENTS)
 
 #: What to expect of the coefficients that are not taken from the population: the corpus has five
-#: groups of sweeps with bowls, which differ so much in these that learning them cost 0.7 to 1.0
+#: groups of sweeps with bowls, which differ so much in these that learning them all cost 0.7 to 1.0
 #: mnat at 10 % on the sweep that was left out. How widely the curvature varies is theirs
 #: (`benchmarks/LOG.md`).
 EXPECTED: Mapping[str, Prior] = MappingProxyType(
@@ -90,7 +91,6 @@ EXPECTED: Mapping[str, Prior] = MappingProxyType(
         "curvature_per_params": Prior(-0.1, 0.15),
         "curvature_per_tokens": Prior(-0.2, 0.15),
         "curvature_per_batch": Prior(0.07, 0.15),
-        "asymmetry": Prior(0.75, 0.3),
         "log_params_exponent": Prior(-1.2, 0.4),  # α about 0.30
         "log_tokens_exponent": Prior(-1.2, 0.4),  # β about 0.30
         "log_drift_sd": Prior(-1.9, 0.5),  # 0.15 in ln η; measured departures 0.07–0.4
@@ -104,6 +104,9 @@ EXPECTED: Mapping[str, Prior] = MappingProxyType(
 )
 #: Exponents of the optimum in params, tokens and batch: learnt, together, with heavy tails.
 EXPONENTS = COEFFICIENTS[:3]
+#: Learnt too, by itself: how much steeper a bowl is above its optimum than below decides how far
+#: below it a rate of least expected regret lies.
+ALONE = "asymmetry"
 
 #: ln of how many times as far from the population a recipe lies in all its coefficients as recipes
 #: do: what surprises in one of them widens the others, what does not narrows them.
@@ -171,10 +174,13 @@ def study_priors(
         varying: Names of the inputs that differ between runs.
     """
     learnt = {name: Prior(float(population.mean[k]), 1.0, True) for k, name in enumerate(EXPONENTS)}
+    k = COEFFICIENTS.index(ALONE)
+    alone = Prior(float(population.mean[k]), math.sqrt(population.covariance[k, k]))
     optimum = Prior(log_center, log_center_sd, heavy=True)
+    believed = {"log_optimum": optimum, **learnt, ALONE: alone, **EXPECTED}
     inputs = {PER_INPUT + name: Prior(*INPUTS[name].slope) for name in varying}
     priors = Priors.independent(
-        {"log_optimum": optimum, **learnt, **EXPECTED, **inputs, UNLIKENESS: UNLIKE}
+        {**{name: believed[name] for name in NAMES}, **inputs, UNLIKENESS: UNLIKE}
     )
     root, size = priors.root.copy(), len(EXPONENTS)
     root[1 : 1 + size, 1 : 1 + size] = np.linalg.cholesky(population.covariance[:size, :size])
