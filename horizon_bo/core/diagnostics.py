@@ -4,6 +4,7 @@ Each check returns one plain sentence, or nothing where all is well.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -32,6 +33,8 @@ _UNLIKE = 1.35
 _CHECKED_SETS, _CHECKED_RUNS = 16, 120
 #: No run within this of the target's value of an input, in its coordinate, is worth a warning.
 _FAR_INPUT = 0.75
+#: Sources of a centre that are named.
+_SOURCES = 6
 _NORMAL_90 = 2 * 1.6449  # width of a normal's central 90 % in standard deviations
 
 
@@ -111,15 +114,21 @@ def warnings(study: Study, belief: Belief, decision: Decision) -> tuple[str, ...
 def _unknown_optimizer(study: Study, belief: Belief, decision: Decision) -> str | None:
     if belief.center.known:
         return None
-    kin = ", ".join(belief.center.sources[:6]) or "nothing"
+    kin = _named(belief.center.sources) or "nothing"
     return (
         f"no sweep behind the prior was made with {study.optimizer}: it is wide, and rests on "
         f"{kin}; give prior_center if you know better"
     )
 
 
+def _named(sources: Sequence[str]) -> str:
+    """The first few, and how many more there are."""
+    more = len(sources) - _SOURCES
+    return ", ".join(sources[:_SOURCES]) + (f" and {more} more" if more > 0 else "")
+
+
 def _prior_driven(study: Study, belief: Belief, decision: Decision) -> str | None:
-    names = ", ".join(belief.center.sources[:6])
+    names = _named(belief.center.sources)
     if not len(belief.runs):
         return f"no run yet: the recommendation is the prior's ({names})"
     prior_width = _NORMAL_90 * belief.center.log_sd / math.log(2)

@@ -5,6 +5,7 @@ library, at most half as long as the target, to choose the rate of one of 97k. T
 itself is trained at that rate and at rates around it, which a user would never do.
 """
 
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from horizon_bo.core.policy import Recommendation
+from horizon_bo.published.evidence import evidence_record, shipped, usable
 from horizon_bo.report.style import PALETTE, decimal_ticks, save_figure
 from horizon_bo.runs.builtin import (
     builtin_command,
@@ -39,6 +41,8 @@ TOKENS = (62_464.0, 500_000.0)
 LEARNING_RATE = (5e-4, 0.12)
 #: What a recipe for models a thousand times larger would say: several times too low.
 PRIOR_CENTER = 1.5e-3
+#: The sweep that ships was made with the same trainer: what it says has no say here.
+OWN_SWEEP = ("stdlib_gpt",)
 #: Target runs.
 BUDGET = 0.3
 #: Rates at which the target is trained at the end, relative to the recommended one, in octaves.
@@ -110,12 +114,15 @@ def demo_tuner(folder: Path) -> HorizonTuner:
         return HorizonTuner.open(path)
     folder.mkdir(parents=True, exist_ok=True)
     target = shaped_horizon(TARGET_SHAPE, TARGET_TOKENS, batch_tokens=BATCH_TOKENS)
+    prior = folder / "prior.json"
+    prior.write_text(json.dumps(evidence_record(usable(shipped(), OWN_SWEEP))))
     return HorizonTuner(
         target=target,
         space=SearchSpace(
             learning_rate=LEARNING_RATE, scales=[shaped_scale(s) for s in SHAPES], tokens=TOKENS
         ),
         budget=BUDGET * target.flops,
+        prior=prior,
         prior_center=PRIOR_CENTER,
         study=path,
     )

@@ -35,7 +35,7 @@ def test_before_the_first_run_only_the_prior_speaks_and_says_so():
 
 
 def test_bowls_far_steeper_than_any_public_sweeps_are_told_and_widen_what_is_believed():
-    words = said_of(replace(WORLD, curvature=2.0).sweep(CELLS, (-1, -0.5, 0, 0.5, 1)))
+    words = said_of(replace(WORLD, curvature=6.0).sweep(CELLS, (-1, -0.5, 0, 0.5, 1)))
     assert "unlike the recipes" in words
     assert float(words.split("is believed ")[1].split(" times")[0]) > 1.3
     assert "unlike the recipes" not in said_of(WORLD.sweep(CELLS, (-1, -0.5, 0, 0.5, 1)))

@@ -254,6 +254,6 @@ def test_a_suggested_trunk_says_what_a_training_command_needs():
 
 
 def test_an_ordinary_run_of_schedule_wsd_knows_the_cooldown_too():
-    study = branching_study(0.2)
+    study = branching_study(0.6)
     (run,) = suggest(study, believe(study))
-    assert (run.branches, run.cooldown) == ((), 0.2)
+    assert (run.branches, run.cooldown) == ((), 0.6)

@@ -22,7 +22,6 @@ from horizon_bo.core.inference import (
     believe,
     condensed,
     finished_runs,
-    study_expectation,
     target_draws,
     thinned,
     without_repeats,
@@ -30,7 +29,6 @@ from horizon_bo.core.inference import (
 from horizon_bo.core.policy import recommend, suggest
 from horizon_bo.core.priors import coefficients
 from horizon_bo.core.sampler import Posterior
-from horizon_bo.published.prior import prior_center
 from horizon_bo.study.changes import import_runs, start
 from horizon_bo.study.trials import Study
 from tests.beliefs import CELLS, STRADDLING, WORLD, fresh, informed
@@ -105,13 +103,6 @@ def test_a_known_error_of_a_loss_adds_to_the_noise():
         finished_runs(study_of([logged(loss=2.0, loss_sd=0.01)]))[0].variance,
         np.array([0.005**2]),
     )
-
-
-def test_without_a_guess_the_prior_centre_is_that_of_published_laws():
-    published = prior_center(TARGET, "standard")
-    center = study_expectation(small_study())[0]
-    assert center.log_lr == math.log(published.learning_rate)
-    assert center.log_sd == published.log_sd
 
 
 @pytest.mark.parametrize("factor", [0.25, 1 / math.log(2)], ids=["a quarter", "bits for nats"])
@@ -273,12 +264,13 @@ def test_repeats_of_a_run_become_one_that_knows_their_number():
 
 @pytest.mark.slow
 def test_a_hundred_copies_of_a_run_say_little_more_than_one():
-    def octaves(copies: int) -> float:
-        study = study_of([logged(loss=3.2)] * copies)
+    def octaves(copies: int, seed: int) -> float:
+        study = replace(study_of([logged(loss=3.2)] * copies), seed=seed)
         low, high = recommend(study, believe(study)).interval_90
         return math.log2(high / low)
 
-    assert octaves(100) > octaves(1) - 1.0
+    narrower = [octaves(1, seed) - octaves(100, seed) for seed in range(4)]
+    assert sum(narrower) / len(narrower) < 0.5
 
 
 def test_scattered_runs_are_thinned_out_with_repeats_merged_and_none_far_from_a_kept_one():
