@@ -21,7 +21,6 @@ from horizon_bo.core.priors import Priors, study_priors
 from horizon_bo.core.sampler import Posterior, sample
 from horizon_bo.published.evidence import Evidence, evidence_from, shipped, usable
 from horizon_bo.study.horizons import anchored
-from horizon_bo.study.inputs import log_places
 from horizon_bo.study.seeds import BELIEF, study_generator
 from horizon_bo.study.trials import Study, Trial, log_inputs
 
@@ -89,7 +88,7 @@ def believe_with(
     """
     runs, recipes, loss_scale = finished_runs(study)
     center, population = study_expectation(study)
-    own = study_priors(center.log_lr, center.log_sd, population, tuple(study.varying))
+    own = study_priors(center.log_lr, center.log_sd, population, study.coordinates)
     priors = priors_of(own)
     informed = replace(study, trials=study.informing)  # what has not ended changes nothing
     generator = study_generator(informed, BELIEF)
@@ -240,11 +239,9 @@ def _merged(runs: Runs, group: np.ndarray, groups: int) -> Runs:
 def placed(study: Study, trials: Sequence[Trial], recipes: tuple[str, ...]) -> Points:
     """Where trials lie relative to the target, recipes by their number."""
     origin = anchored(study.target, study.space)
-    target, varying = study.inputs, study.varying
     inputs = np.array(
-        [log_inputs(trial, origin) + log_places(trial.inputs, target, varying) for trial in trials],
-        dtype=float,
-    ).reshape(-1, 4 + len(varying))
+        [log_inputs(trial, origin) + study.places(trial) for trial in trials], dtype=float
+    ).reshape(-1, 4 + len(study.coordinates))
     number = {label: 1 + k for k, label in enumerate(recipes)}
     source = [number.get(study.recipe(trial) or "", 0) for trial in trials]
     return Points(inputs[:, 0], inputs[:, 1:], np.array(source, dtype=int))

@@ -19,7 +19,7 @@ from horizon_bo.core.arrays import Array, namespace
 from horizon_bo.core.hierarchy import Population
 from horizon_bo.core.laws import HorizonLaw
 from horizon_bo.published.evidence import COEFFICIENTS
-from horizon_bo.study.inputs import INPUTS
+from horizon_bo.study.inputs import SLOPES
 
 
 class Prior(NamedTuple):
@@ -178,7 +178,7 @@ def study_priors(
     alone = Prior(float(population.mean[k]), math.sqrt(population.covariance[k, k]))
     optimum = Prior(log_center, log_center_sd, heavy=True)
     believed = {"log_optimum": optimum, **learnt, ALONE: alone, **EXPECTED}
-    inputs = {PER_INPUT + name: Prior(*INPUTS[name].slope) for name in varying}
+    inputs = {PER_INPUT + name: Prior(*SLOPES[name]) for name in varying}
     priors = Priors.independent(
         {**{name: believed[name] for name in NAMES}, **inputs, UNLIKENESS: UNLIKE}
     )
@@ -216,7 +216,7 @@ def coefficients(z: Float[Array, "*set coordinate"], priors: Priors) -> Coeffici
 def _stacked(
     by_name: Mapping[str, Float[Array, "*set"]], z: Float[Array, "*set coordinate"]
 ) -> Float[Array, "*set input"]:
-    slopes = [by_name[PER_INPUT + name] for name in INPUTS if PER_INPUT + name in by_name]
+    slopes = [by_name[PER_INPUT + name] for name in SLOPES if PER_INPUT + name in by_name]
     return namespace(z).stack(slopes, -1) if slopes else z[..., :0]
 
 

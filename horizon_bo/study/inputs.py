@@ -5,7 +5,8 @@ A number that differs between the runs of a study is a coordinate of its model, 
     ln η*(x) = ln η* + Σ γ_j x_j,      x_j = t_j(value) − t_j(the target's)
 
 with `t_j` the input's `coordinate` and γ_j learnt, from the `slope` that is expected. One that is
-the same everywhere costs nothing. What has no number stays a recipe by name (`source`).
+the same everywhere costs nothing. What has no number stays a recipe by name (`source`). How short
+a run of few steps is, is one more coordinate, which nobody needs to name.
 """
 
 import math
@@ -122,6 +123,23 @@ INPUTS: Mapping[str, RecipeInput] = MappingProxyType(
         ),
     }
 )
+
+#: Runs of fewer steps are short: sweeps whose exponents were learnt have next to none of these.
+FEW_STEPS = 200.0
+#: The coordinate in which short runs differ, and no others do. A run that is too short to arrive
+#: wants a higher rate, at most so much that rate times steps stays the same (a slope of 1).
+SHORTNESS = "shortness"
+_SHORT_SLOPE = (0.5, 0.3)
+
+#: Expected change of ln η* with each coordinate, and its standard deviation.
+SLOPES: Mapping[str, tuple[float, float]] = MappingProxyType(
+    {name: known.slope for name, known in INPUTS.items()} | {SHORTNESS: _SHORT_SLOPE}
+)
+
+
+def shortness(tokens: float, batch_tokens: float | None) -> float:
+    """By how many e-folds a run of so many tokens has fewer steps than `FEW_STEPS`; 0 if not."""
+    return 0.0 if batch_tokens is None else max(0.0, math.log(FEW_STEPS * batch_tokens / tokens))
 
 
 def checked_inputs(

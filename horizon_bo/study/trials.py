@@ -22,7 +22,16 @@ from horizon_bo.study.horizons import (
     positive,
     training_flops,
 )
-from horizon_bo.study.inputs import checked_inputs, origins, placeless, target_inputs, told
+from horizon_bo.study.inputs import (
+    SHORTNESS,
+    checked_inputs,
+    log_places,
+    origins,
+    placeless,
+    shortness,
+    target_inputs,
+    told,
+)
 from horizon_bo.study.quantities import refuse_no_name
 from horizon_bo.study.runs import LoggedRun, Suggestion
 
@@ -246,6 +255,23 @@ class Study:
         It is the coordinate of the target's value, or where that has none the lowest of the runs'.
         """
         return origins(self.inputs, [trial.inputs for trial in self._with_inputs])
+
+    @cached_property
+    def coordinates(self) -> tuple[str, ...]:
+        """Names of what moves the best rate beside size, tokens and batch, in this study."""
+        short = any(self._shorter(trial) for trial in self.informing)
+        return (*self.varying, *([SHORTNESS] if short else []))
+
+    def places(self, trial: Trial) -> tuple[float, ...]:
+        """Where a trial lies in each of the `coordinates`, 0 at the target's."""
+        by_input = log_places(trial.inputs, self.inputs, self.varying)
+        return (*by_input, self._shorter(trial)) if SHORTNESS in self.coordinates else by_input
+
+    def _shorter(self, trial: Trial) -> float:
+        """How much shorter a trial is than the target, in so far as either is short."""
+        own = self.target.batch_tokens
+        of_run = shortness(trial.tokens, trial.batch_tokens or own)
+        return of_run - shortness(self.target.tokens, own)
 
     @property
     def _with_inputs(self) -> list[Trial]:
