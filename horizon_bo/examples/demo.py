@@ -5,7 +5,6 @@ library, at most half as long as the target, to choose the rate of one of 97k. T
 itself is trained at that rate and at rates around it, which a user would never do.
 """
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,7 +17,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from horizon_bo.core.policy import Recommendation
-from horizon_bo.published.evidence import evidence_record, shipped, usable
+from horizon_bo.learning.kept import write_evidence
+from horizon_bo.published.evidence import shipped, usable
 from horizon_bo.report.style import PALETTE, decimal_ticks, save_figure
 from horizon_bo.runs.builtin import (
     builtin_command,
@@ -115,7 +115,7 @@ def demo_tuner(folder: Path) -> HorizonTuner:
     folder.mkdir(parents=True, exist_ok=True)
     target = shaped_horizon(TARGET_SHAPE, TARGET_TOKENS, batch_tokens=BATCH_TOKENS)
     prior = folder / "prior.json"
-    prior.write_text(json.dumps(evidence_record(usable(shipped(), OWN_SWEEP))))
+    write_evidence(prior, usable(shipped(), OWN_SWEEP))
     return HorizonTuner(
         target=target,
         space=SearchSpace(

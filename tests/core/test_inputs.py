@@ -12,8 +12,10 @@ from horizon_bo.core.policy import recommend, suggest
 from horizon_bo.core.priors import UNLIKENESS
 from horizon_bo.study.changes import import_runs
 from horizon_bo.study.extension import for_target
+from horizon_bo.study.inputs import SHORTNESS, shortness
 from horizon_bo.study.trials import Study
 from tests.studies import TARGET, small_study
+from tests.worlds import PlainWorld
 
 RATES = (5e-4, 1e-3, 2e-3, 4e-3, 8e-3)
 
@@ -84,3 +86,42 @@ def test_runs_at_another_weight_decay_lie_in_cells_of_their_own(beliefs):
     for k in np.unique(runs.cell):
         assert len(np.unique(runs.points.log_scales[runs.cell == k], axis=0)) == 1
     assert float(runs.points.log_scales[:, 3].max()) == pytest.approx(math.log(4))
+
+
+BATCH = 5e6  # the target's 20B tokens are 4,000 steps of it
+
+
+def short_runs(slope: float) -> Study:
+    """Runs of 20 and 40 steps whose best rate rises as they get shorter, and a few of 400 steps."""
+    world, runs = PlainWorld(target=TARGET), []
+    for params, steps in ((6e7, 20), (6e7, 40), (1.2e8, 20), (1.2e8, 400)):
+        above = math.exp(slope * shortness(steps * BATCH, BATCH))
+        runs += [
+            replace(run, learning_rate=run.learning_rate * above, batch_tokens=BATCH)
+            for run in world.sweep([(params, steps * BATCH)], (-1, 0, 1, 2, 3))
+        ]
+    target = replace(TARGET, batch_tokens=BATCH)
+    return import_runs(small_study(target=target, prior_center=1.5e-3), runs)
+
+
+def test_a_run_is_short_by_the_steps_that_it_lacks_and_not_where_steps_are_unknown():
+    assert shortness(20 * BATCH, BATCH) == pytest.approx(math.log(10))
+    assert shortness(200 * BATCH, BATCH) == shortness(2e10, BATCH) == shortness(1.0, None) == 0
+    assert swept(0.0, (0.1,)).coordinates == ()
+    study = short_runs(0.0)
+    assert study.coordinates == (SHORTNESS,)
+    assert [study.places(trial) for trial in study.trials[::5]] == [
+        (pytest.approx(math.log(10)),),
+        (pytest.approx(math.log(5)),),
+        (pytest.approx(math.log(10)),),
+        (0.0,),
+    ]
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.9])
+def test_runs_of_few_steps_do_not_drag_the_answer_whether_or_not_their_best_rates_are_higher(slope):
+    belief = believe(short_runs(slope))
+    learnt = belief.posterior.coefficients.optimum_per_input[:, 0]
+    assert abs(learnt.mean() - slope) < 2 * learnt.std() < 0.6
+    low, high = np.quantile(belief.target.log_optimum, [0.05, 0.95])
+    assert low < math.log(1.5e-3) < high

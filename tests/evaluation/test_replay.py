@@ -326,7 +326,7 @@ def test_a_short_replay_says_what_it_always_said():
 @pytest.mark.slow
 def test_five_per_cent_of_a_target_run_undoes_an_unlucky_guess(data_folder):
     cases = [c for c in load_cases(data_folder / "cases.json") if c.name == "same-1074M-20B-b128"]
-    terms = {"prior_centers": [3e-2], "seeds": 1, "budget": 0.05, "beside": data_folder}
+    terms = {"prior_centers": [0.1], "seeds": 1, "budget": 0.05, "beside": data_folder}
     (task,) = replay_tasks(cases, ["horizon"], **terms)
     states = list(lines_of(task))
     scored = [outcome(state, cases[0]) for state in (states[0], states[-1])]

@@ -111,14 +111,14 @@ def test_a_study_file_from_before_there_were_branches_opens(tmp_path):
 
 def test_a_study_that_branches_on_the_command_line(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    options = "--schedules wsd --target-schedule wsd --averagings none --cooldown 0.2"
+    options = "--schedules wsd --target-schedule wsd --averagings none --cooldown 0.02"
     assert call(f"{INIT} {options}").exit_code == 0
     study = HorizonTuner.open("runs.db").study
-    assert (study.space.cooldown, study.space.schedules) == (0.2, ("wsd",))
+    assert (study.space.cooldown, study.space.schedules) == (0.02, ("wsd",))
     assert (study.target.schedule, study.target.averaging) == ("wsd", "none")
     HorizonTuner.open("runs.db").import_runs(WORLD.sweep(CELLS, STRADDLING))
     run = json.loads(call("suggest runs.db --json").stdout)
-    assert run["cooldown"] == 0.2
+    assert run["cooldown"] == 0.02
     assert run["branches"] == sorted(run["branches"])
     assert run["branches"][-1] == run["tokens"]
     assert len(run["branches"]) >= 2
