@@ -11,7 +11,7 @@ TORCH := $(shell grep -o '^torch==[0-9.]*' $(LOCK))
 export OMP_NUM_THREADS ?= 1
 # Nothing is compiled when it is installed, so whoever loads it first keeps the compiled form.
 unexport PYTHONDONTWRITEBYTECODE
-# Processes that tests are spread over: one more than two cores, since tests also wait. And which are chosen:
+# Processes that tests of each kind are spread over: one more than two cores, since tests also wait. Which are chosen:
 # calibration is statistics over many studies, for changes of the mathematics and for the night (SELECT='not gpu').
 PROCESSES ?= 3
 SELECT ?= not gpu and not calibration
@@ -92,7 +92,7 @@ computing: $(READY)
 	$(BIN)/pytest -q --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder $(SHOWN) \
 	  -m "($(SELECT)) and not waits and not alone"
 waiting: $(READY)
-	$(BIN)/pytest -q --numprocesses 2 --dist loadfile --no-loadscope-reorder $(SHOWN) \
+	$(BIN)/pytest -q --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder $(SHOWN) \
 	  -m "($(SELECT)) and waits" $$(grep -rl --include='*.py' 'mark\.waits' tests)
 alone: $(READY)
 	$(BIN)/pytest -q $(SHOWN) -m "($(SELECT)) and alone" $$(grep -rl --include='*.py' 'mark\.alone' tests)

@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+from collections import Counter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -65,9 +66,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with long tests go first, so that two processes end at about the same time."""
+    """Files with long tests go first, then those with many heavy ones: processes end together."""
     long = {item.path for item in items if any(item.get_closest_marker(name) for name in LONG)}
-    items.sort(key=lambda item: item.path not in long)
+    heavy = Counter(item.path for item in items if item.get_closest_marker("heavy"))
+    items.sort(key=lambda item: (item.path not in long, -heavy[item.path]))
 
 
 @pytest.hookimpl(trylast=True)

@@ -25,7 +25,7 @@ def served(tmp_path):
             asked.append(form % given)
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=tmp_path))
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))  # seconds between looks
     thread.start()
     url = f"http://127.0.0.1:{server.server_address[1]}/dense.csv"
     sha256 = hashlib.sha256(ROWS.encode()).hexdigest()

@@ -139,7 +139,8 @@ def test_a_study_is_named_behind_a_hash(tmp_path: Path):
     assert "expected one of its studies (13b, 7b)" in refused.stderr
 
 
-def test_a_worker_of_a_study_on_a_server_needs_a_folder_and_shows_no_password():
+def test_a_worker_of_a_study_on_a_server_needs_a_folder_and_shows_no_password(monkeypatch):
+    monkeypatch.setattr("horizon_bo.store.opening.FIRST_PATIENCE_S", 0.1)
     line = "worker postgresql://me:secret@127.0.0.1:1/runs --command"
     refused = invoke(f"{line} 'true {{learning_rate}}'")
     assert refused.exit_code == 2

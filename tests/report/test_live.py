@@ -243,7 +243,8 @@ def test_the_token_is_not_passed_on_to_other_sites(tmp_path):
     assert headers["cache-control"] == "no-store"
 
 
-def test_a_study_that_is_gone_leaves_the_last_page_and_says_so(tmp_path):
+def test_a_study_that_is_gone_leaves_the_last_page_and_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr("horizon_bo.report.live.POLL_S", 0.1)
     path = tmp_path / "runs.db"
     with served(blank(path)) as address:
         for file in tmp_path.iterdir():

@@ -9,6 +9,13 @@ import pytest
 from tests.runs import ray_cluster, slurm_cluster
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Who needs a cluster may be the one that starts it, so that all of them are heavy."""
+    params = item.callspec.params if hasattr(item, "callspec") else {}
+    if params.get("on") in ("slurm", "ray"):
+        item.add_marker("heavy")
+
+
 def _short_folder() -> "TemporaryDirectory[str]":
     """A folder with a short path, which names of sockets ask for."""
     return TemporaryDirectory(prefix="hb", ignore_cleanup_errors=True)
