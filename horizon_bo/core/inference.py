@@ -56,9 +56,9 @@ class TargetDraws:
     log_cliff: Float[np.ndarray, "draw"]  # rate at which half of the runs diverge
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Belief:
-    """All that a decision needs to know of a study's posterior."""
+    """All that a decision needs to know of a study's posterior; equal to itself alone."""
 
     runs: Runs
     recipes: tuple[str, ...]  # labels of recipes other than the study's own
@@ -198,18 +198,18 @@ def condensed(runs: Runs, most: int = MOST_RUNS) -> Runs:
     return narrow or runs
 
 
-def thinned(runs: Runs, most: int = MOST_SCATTERED) -> Runs:
+def thinned(runs: Runs) -> Runs:
     """The same runs where few or in few cells; else some that are spread out, from the target on.
 
     A belief costs the third power of three departures a cell, and the runs times their square.
     """
-    if len(runs) <= most or len(np.unique(runs.cell)) <= _FEW_CELLS:
+    if len(runs) <= MOST_SCATTERED or len(np.unique(runs.cell)) <= _FEW_CELLS:
         return runs
     points = runs.points
     labels = np.stack([points.source, runs.diverged], 1) * _APART
     places = np.concat([points.log_lr[:, None], points.log_scales, labels], 1)
     nearest = int(np.linalg.norm(points.log_scales, axis=1).argmin())
-    return runs.select(np.sort(farthest_first(places, most, nearest)))
+    return runs.select(np.sort(farthest_first(places, MOST_SCATTERED, nearest)))
 
 
 def _merged(runs: Runs, group: np.ndarray, groups: int) -> Runs:

@@ -6,7 +6,7 @@ Pure functions on values. `HorizonTuner`, the stateful shell around them, lives 
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
@@ -249,28 +249,16 @@ def _own_readings(study: Study, runs: Sequence[Trial]) -> Sequence[Trial]:
     return [run for run in runs if run.averaging == study.target.averaging] or runs
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class _Question:
     """What is planned for; the same question of the same belief has the same plan."""
 
-    study: Study
     belief: Belief
-    pool: tuple[Trial, ...] | None
-    limits: Limits | None
     least: int
     batches: tuple[float, ...]  # to choose among, where somebody asks
-
-    def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, _Question)
-            and self.belief is other.belief
-            and (self.least, self.limits) == (other.least, other.limits)
-            and self.batches == other.batches
-            and (self.pool, self.study) == (other.pool, other.study)
-        )
-
-    def __hash__(self) -> int:
-        return hash((id(self.belief), self.least))
+    limits: Limits | None = field(hash=False)
+    pool: tuple[Trial, ...] | None = field(hash=False)
+    study: Study = field(hash=False)
 
 
 @dataclass(frozen=True)
@@ -292,7 +280,7 @@ def _prospect(
 ) -> _Prospect:
     least = max(least, acquisition.USUAL_LENGTH)
     held = None if pool is None else tuple(pool)
-    return _planned(_Question(study, belief, held, limits, least, batches))
+    return _planned(_Question(belief, least, batches, limits, held, study))
 
 
 # one: a recommendation is followed by a suggestion, or the other way round, and then all is new

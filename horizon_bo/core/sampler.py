@@ -52,7 +52,7 @@ _BLUR = 1e-3
 _LEAST_GAMMA = 1e-12  # no draw is divided by zero
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Posterior:
     """A population of coefficient sets, equally weighted, and how it came about.
 

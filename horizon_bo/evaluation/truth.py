@@ -102,13 +102,13 @@ def smoothed(log_rates: FloatArray, losses: FloatArray) -> Bowl:
     return bowl
 
 
-def optimum_log_sd(bowl: Bowl, log_rates: FloatArray, seed: int = 0) -> float:
+def optimum_log_sd(bowl: Bowl, log_rates: FloatArray) -> float:
     """How uncertain the best rate is, in ln units.
 
     Losses are drawn about the bowl with its own spread, and what is believed of its shape from the
     priors; then it is smoothed again.
     """
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     expected, spread = bowl.minimum + bowl.excess(log_rates), bowl.spread(log_rates)
     drawn = expected + spread * generator.standard_normal((_BOOTSTRAPS, len(log_rates)))
     beliefs = _BELIEF + _BELIEF_SD * generator.standard_normal((_BOOTSTRAPS, 2))

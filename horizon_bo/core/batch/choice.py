@@ -10,7 +10,7 @@ least expected loss; the best pair is the one of least expected loss of all.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
@@ -22,6 +22,7 @@ from horizon_bo.core.inference import Belief, TargetDraws
 from horizon_bo.core.laws import felt_batch
 from horizon_bo.core.linearized import RATE, Aim
 from horizon_bo.core.points import at_own_inputs
+from horizon_bo.core.sampler import Posterior
 from horizon_bo.study.horizons import (
     USUAL_BATCH_COST,
     anchored,
@@ -146,27 +147,17 @@ def best_batch(study: Study, belief: Belief) -> float | None:
 
 def pairs_at(study: Study, belief: Belief, batches: Sequence[float]) -> Pairs:
     """Each of some batches, in tokens per step, with its best rate at the target."""
-    return _pairs_at(_Asked(study, belief, tuple(sorted(set(batches)))))
+    return _pairs_at(_Asked(belief.posterior, tuple(sorted(set(batches))), study, belief))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class _Asked:
     """The same batches of the same posterior have the same pairs, whatever is pending."""
 
-    study: Study
-    belief: Belief
+    posterior: Posterior
     batches: tuple[float, ...]
-
-    def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, _Asked)
-            and self.belief.posterior is other.belief.posterior
-            and self.belief.runs is other.belief.runs
-            and self.batches == other.batches
-        )
-
-    def __hash__(self) -> int:
-        return hash((id(self.belief.posterior), self.batches))
+    study: Study = field(compare=False)
+    belief: Belief = field(compare=False)
 
 
 # a belief is settled on the best batch before anything is recommended or suggested

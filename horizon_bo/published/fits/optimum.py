@@ -77,12 +77,12 @@ class OptimumFit:
         return float(np.exp(self.coefficients @ x)), float(np.exp(low)), float(np.exp(high))
 
 
-def near_best_runs(runs: Runs, threshold: float = NEAR_BEST) -> Runs:
+def near_best_runs(runs: Runs) -> Runs:
     """Runs whose loss exceeds the lowest of their (params, tokens) cell by less than a fraction."""
     groups = runs.groups("params", "tokens")
     lowest = np.full(groups.max() + 1, np.inf)
     np.minimum.at(lowest, groups, runs["loss"])
-    return runs.where(runs["loss"] / lowest[groups] - 1.0 < threshold)
+    return runs.where(runs["loss"] / lowest[groups] - 1.0 < NEAR_BEST)
 
 
 def curve_vertices(runs: Runs) -> Runs:
