@@ -112,6 +112,10 @@ def test_units_are_read_in_a_mapping_too():
         ({"params": 6e13}, "params of 4 of 4 rows is more than 100 times the target's 1B"),
         ({"tokens": 5e4}, "tokens of 4 of 4 rows is less than 1 per 100 parameters"),
         ({"batch_tokens": 16}, "batch_tokens of 4 of 4 rows is too small for a step"),
+        (
+            {"tokens": 2e10, "batch_tokens": 1024},
+            "batch_tokens of 4 of 4 rows is too small for a step",
+        ),
         ({"batch_tokens": 2e9}, "batch_tokens of 4 of 4 rows is more than the run's tokens"),
         ({"flops": 270.0}, "flops of 4 of 4 rows is far from 6 times params times tokens"),
         ({"learning_rate": [0.5, 1, 2, 4]}, "learning_rate of 4 of 4 rows is outside the space"),
