@@ -24,7 +24,7 @@ HEAD = "127.0.0.2"
 NODES = {"node1": "127.0.0.3", "node2": "127.0.0.4"}
 #: Ray listens on every address all the same, so that whoever wants in needs a token. Dead nodes are
 #: to be noticed within seconds: they refuse every check at once, while one that is only starved by
-#: its machine has ten seconds to answer. What is not needed here is left out.
+#: its machine has ten seconds to answer. What is not needed is left out, as on its command line.
 SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_health_check_initial_delay_ms": "1000",
@@ -100,10 +100,11 @@ def _start(folder: Path, name: str, address: str, *more: str) -> None:
     """
     log = folder / f"{name}.log"
     given = (f"--node-ip-address={address}", "--object-store-memory=80000000", "--block", *more)
+    spared = ("--disable-usage-stats", "--include-log-monitor=false", "--no-monitor")
     for attempts_left in (2, 1, 0):
         with log.open("wb") as out:
             process = subprocess.Popen(
-                [PROGRAM, "start", "--disable-usage-stats", *given],
+                [PROGRAM, "start", *spared, *given],
                 stdout=out,
                 stderr=out,
                 start_new_session=True,
