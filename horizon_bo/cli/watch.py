@@ -39,6 +39,15 @@ Rate = Annotated[
     float | None,
     option("--learning-rate", "R", "Peak rate of the large run; left out: the recommended one."),
 ]
+Warmup = Annotated[
+    float | None,
+    option(
+        "--warmup-share",
+        "SHARE",
+        "Share of the large run in which its rate rises, such as 1%; left out: the target's, or "
+        "2%. Before its end nothing is foretold.",
+    ),
+]
 Follow = Annotated[
     bool,
     typer.Option(
@@ -62,6 +71,7 @@ def watch(
     learning_rate: Rate = None,
     columns: Mapped = None,
     folder: Folder = None,
+    warmup_share: Warmup = None,
     follow: Follow = False,
     every: Every = 10.0,
     as_json: AsJson = False,
@@ -81,6 +91,7 @@ def watch(
             learning_rate=learning_rate,
             columns=mapping_of(columns),
             folder=known_folder(study, folder),
+            warmup_share=warmup_share,
         )
         if follow:
             fine = _followed(look, Path(curve), tuner.study.target.tokens, every, as_json)

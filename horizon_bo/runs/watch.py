@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from horizon_bo.core.batch.choice import best_batch
-from horizon_bo.core.checks.watch import Curve, Watched, watched
+from horizon_bo.core.checks.curves import Curve
+from horizon_bo.core.checks.watch import Watched, watched
 from horizon_bo.core.decision import decide
 from horizon_bo.errors import InvalidSpaceError, UnfinishedCurveError
 from horizon_bo.runs.plan import Tuner
 from horizon_bo.store.threads import one_thread
 from horizon_bo.study.horizons import positive
+from horizon_bo.study.inputs import checked_inputs
 from horizon_bo.study.trials import Study
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ def watch(
     learning_rate: float | None = None,
     columns: Mapping[str, str] | None = None,
     folder: str | PathLike[str] | None = None,
+    warmup_share: float | None = None,
 ) -> Watched:
     """Hold the beginning of the large run against what the study foretells.
 
@@ -46,10 +49,13 @@ def watch(
         columns: Where they bear other names, which column is `tokens` and which `loss`.
         folder: Where the study's runs keep their folders, whose `progress.jsonl` are learning
             curves to compare with; `None` compares with final losses alone.
+        warmup_share: Share of the run in which its rate rises; `None` takes the target's, or 2 %.
     """
     from horizon_bo.tables.points import curve_points  # with pandas, which takes long to load
 
     study = tuner.refresh()
+    if warmup_share is not None:
+        warmup_share = checked_inputs({"warmup_share": warmup_share}, "watch")["warmup_share"]
     recorded = {} if folder is None else recorded_curves(study, Path(folder))
     with one_thread():
         belief = tuner.believed(study)
@@ -59,7 +65,7 @@ def watch(
             learning_rate = math.exp(decide(belief).log_lr)
         todo = "give the large run's peak rate"
         rate = positive(learning_rate, "learning_rate", InvalidSpaceError, todo)
-        return watched(study, belief, points, rate, recorded)
+        return watched(study, belief, points, rate, recorded, warmup_share)
 
 
 def followed(

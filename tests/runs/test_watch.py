@@ -11,9 +11,12 @@ import pandas as pd
 import pytest
 
 from horizon_bo import HorizonTuner
-from horizon_bo.core.checks.watch import Curve, Watched, watched
+from horizon_bo.core.checks.curves import Curve
+from horizon_bo.core.checks.expected_curve import expected_curve
+from horizon_bo.core.checks.watch import Watched, watched
 from horizon_bo.errors import InvalidTableError
 from horizon_bo.runs import watch
+from horizon_bo.study.trials import Study
 from horizon_bo.tables.points import curve_points
 from tests.beliefs import CELLS, STRADDLING, WORLD, informed
 from tests.cli.calls import call
@@ -41,20 +44,32 @@ def seen(values: np.ndarray, recorded: dict[int, Curve] | None = None) -> Watche
 @pytest.mark.parametrize("seed", range(3))
 def test_a_run_like_the_studys_is_fine_all_the_way(seed: int):
     values = losses(seed=seed)
-    for count in (30, 120, 400):
+    for count, word in ((30, "too early"), (300, "fine"), (400, "fine")):
         said = seen(values[:count])
         assert said.fine
-        assert said.sentence.startswith("fine: 0 spikes")
+        assert said.sentence.startswith(f"{word}: 0 spikes")
     assert said.low is not None
     assert said.high is not None
     assert said.low < said.loss < said.high
     assert said.tokens == STEPS[-1] * BATCH
 
 
-def test_before_the_tokens_of_the_shortest_run_nothing_is_foretold():
+def test_before_the_tokens_of_the_shortest_run_it_is_too_early():
     said = seen(losses()[:150])
     assert (said.low, said.high) == (None, None)
-    assert "foretells nothing (its shortest run has 1B tokens)" in said.sentence
+    assert said.fine
+    assert said.sentence.startswith("too early: 0 spikes in 150 points; ")
+    assert "of which nothing is foretold: warm-up, or far fewer tokens than runs" in said.sentence
+
+
+def test_while_the_run_warms_up_it_is_too_early_but_spikes_are_seen():
+    study, belief = informed()
+    tokens, share = STEPS * BATCH, 1.01 * STEPS[-1] * BATCH / TARGET.tokens
+    values = losses(0.5)
+    assert watched(study, belief, Curve(tokens, values), RATE, {}, share).word == "too early"
+    assert watched(study, belief, Curve(tokens, values), RATE, {}, 0.5 * share).word != "too early"
+    values[[100, 200]] += 2.0
+    assert watched(study, belief, Curve(tokens, values), RATE, {}, share).word == "rate too high"
 
 
 def test_two_spikes_say_that_the_rate_is_too_high_and_one_does_not():
@@ -79,7 +94,7 @@ def test_a_loss_that_is_lost_or_rises_says_that_the_rate_is_too_high():
     assert seen(values).sentence.startswith("rate too high: the loss was lost at 1.05B tokens")
 
 
-@pytest.mark.parametrize(("above", "word"), [(0.2, "above the band"), (-0.2, "below the band")])
+@pytest.mark.parametrize(("above", "word"), [(0.6, "above the band"), (-0.4, "below the band")])
 def test_a_loss_outside_of_what_is_foretold_says_so_with_figures(above: float, word: str):
     said = seen(losses(above))
     assert not said.fine
@@ -88,19 +103,49 @@ def test_a_loss_outside_of_what_is_foretold_says_so_with_figures(above: float, w
     assert f"expected {said.low:.4g} to {said.high:.4g} (final losses" in said.sentence
 
 
-def test_curves_of_smaller_models_narrow_the_band():
-    small = Curve(STEPS * BATCH, losses(0.03))  # of trial 8, 60M parameters on 4B tokens
-    fine, slow = seen(losses(0.03), {8: small}), seen(losses(0.08), {8: small})
-    assert fine.fine
-    assert seen(losses(0.08)).fine
-    assert not slow.fine
-    assert slow.high == pytest.approx(1.02 * float(np.median(small.losses[-10:])), rel=0.01)
-    assert "the lowest of 1 recorded curve of smaller models at equal tokens" in slow.sentence
+def curves_of(study: Study, warmup: float) -> dict[int, Curve]:
+    """Curves of the study's runs: at each share what a run that ends there has lost, and 5 %."""
+    known = {}
+    for trial in study.trials:
+        tokens = trial.tokens * np.linspace(warmup, 1, 60)
+        log_lr = math.log(trial.learning_rate)
+        at = [WORLD.loss(log_lr, trial.params, float(seen)) for seen in tokens]
+        known[trial.id] = Curve(tokens, np.array(at) * 1.05)
+    return known
 
 
-def test_a_curve_that_has_nearly_ended_is_no_guide_to_one_that_has_not():
-    cooled = Curve(STEPS * BATCH, losses(-0.1))
-    assert seen(losses(), {0: cooled}).fine  # trial 0 has 1B tokens in all
+def test_a_rate_ten_times_too_high_is_called_so_by_its_curve_and_a_good_one_is_fine():
+    study, belief = informed()
+    known, tokens = curves_of(study, 0.02), STEPS * BATCH
+    for times, word in ((1.0, "fine"), (10.0, "rate too high")):
+        log_lr = math.log(times * RATE)
+        at = [WORLD.loss(log_lr, TARGET.params, float(seen)) for seen in tokens]
+        curve = Curve(tokens, np.array(at) * 1.05)
+        said = watched(study, belief, curve, times * RATE, known, 0.02)
+        assert said.word == word
+        assert "(9 recorded curves)" in said.sentence
+
+
+def test_the_higher_a_loss_the_likelier_the_rate_is_too_high_until_no_rate_explains_it():
+    study, belief = informed()
+    expected = expected_curve(study, belief, RATE, curves_of(study, 0.02), 0.02)
+    assert expected is not None
+    low, high = expected.band(1e9)
+    middle = math.sqrt(low * high)
+    probability = [expected.too_high(1e9, loss)[0] for loss in (middle, high, 1.1 * high)]
+    assert probability == sorted(probability)
+    assert probability[0] < 0.3 < 0.5 < probability[2]
+    assert expected.explains(1e9, high)
+    assert not expected.explains(1e9, 2 * high)
+
+
+def test_below_the_band_is_not_said_beyond_the_longest_run():
+    study, belief = informed()
+    longest = max(trial.tokens for trial in study.trials)
+    for share, fine in ((0.9, False), (1.2, True)):
+        tokens = STEPS * longest * share / STEPS[-1]
+        said = watched(study, belief, Curve(tokens, losses(-0.4)), RATE, {}, 0.001)
+        assert said.fine is fine
 
 
 def test_the_tuner_reads_files_frames_and_the_folders_of_its_runs(tmp_path):
@@ -117,7 +162,8 @@ def test_the_tuner_reads_files_frames_and_the_folders_of_its_runs(tmp_path):
         for step, loss in zip(STEPS, losses(0.02), strict=True)
     )
     (tmp_path / "runs" / "0" / "progress.jsonl").write_text(log + '{"tokens": 12')
-    assert not tuner.watch(frame, folder=tmp_path / "runs").fine
+    known = tuner.watch(frame, folder=tmp_path / "runs", warmup_share=0.01)
+    assert "(1 recorded curve)" in known.sentence
     assert f"at rate {1e-3:g}" in tuner.watch(frame, learning_rate=1e-3).sentence
 
 
@@ -208,13 +254,14 @@ def test_a_run_that_is_followed_is_spoken_of_when_the_verdict_changes_and_until_
     said = call("watch runs.db --curve curve.csv --learning-rate 1.5e-3 --follow")
     assert said.exit_code == 1, said.output
     assert [line.partition(":")[0] for line in said.stdout.splitlines()] == [
+        "too early",
         "fine",
         "rate too high",
     ]
     notes = said.stderr.splitlines()
     assert notes[0] == "note: curve.csv is not there yet: waiting for it"
-    assert [line.partition("%")[0] for line in notes[1:]] == ["note: 50", "note: 100"]
-    assert notes[2].endswith(": rate too high")
+    assert [line.partition("%")[0] for line in notes[1:]] == ["note: 100"]
+    assert notes[1].endswith(": rate too high")
 
 
 def test_a_run_that_is_followed_no_longer_exits_by_its_last_verdict(tmp_path, monkeypatch):
@@ -225,7 +272,7 @@ def test_a_run_that_is_followed_no_longer_exits_by_its_last_verdict(tmp_path, mo
     growing(Path("curve.csv"), monkeypatch, "step,loss\n", lines(losses(), 0, 200))
     said = call("watch runs.db --curve curve.csv --follow --json")
     assert said.exit_code == 0, said.output
-    assert json.loads(said.stdout)["word"] == "fine"
+    assert json.loads(said.stdout)["word"] == "too early"
     assert said.stderr.splitlines()[-1] == "note: no longer followed; the run goes on"
     Path("result.json").write_text("{}")
     assert call("watch runs.db --curve curve.csv --follow").exit_code == 0

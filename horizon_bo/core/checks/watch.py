@@ -1,10 +1,8 @@
 """Watch: does a large run that has begun look as the study's runs foretell?
 
-A study knows how runs *end*. Of the target's size at the tokens t that the large run has seen, a
-run that ended there would have a loss L(N*, t) within a band; a run under way has not cooled down
-yet and lies above it, by no more than a tenth. Where learning curves of the study's runs were
-recorded, a larger model of the same recipe is not above a smaller one at equal tokens. A rate that
-is too high shows first in spikes.
+A rate that is too high shows in spikes, in a loss that rises or is lost, or in a curve that lies
+where runs at too high rates lay and not where good ones did. A loss outside of what is expected at
+any of these rates says that something else is wrong. Before the end of warm-up nothing is foretold.
 """
 
 import math
@@ -15,10 +13,10 @@ import numpy as np
 from jaxtyping import Float
 
 from horizon_bo.core.batch.choice import best_batch
-from horizon_bo.core.checks.forecast import predicted_losses, rung_draws
+from horizon_bo.core.checks.curves import Curve
+from horizon_bo.core.checks.expected_curve import ExpectedCurve, expected_curve
 from horizon_bo.core.inference import Belief
 from horizon_bo.study.quantities import shown_count, shown_rate
-from horizon_bo.study.seeds import CHECK, study_generator
 from horizon_bo.study.trials import Study
 
 #: A loss so many standard deviations above what came before it is a spike. Source: OLMo Team
@@ -30,29 +28,14 @@ _SPIKE, _WINDOW, _LEAST_BEFORE = 7.0, 1000, 20
 _STEADIEST = 1e-3
 #: One spike may be a bad batch.
 _MOST_SPIKES = 1
-#: A run that has not cooled down lies above one of its length and rate that has, by up to this
-#: share: 2 % at a fifth of the best rate, 6 % at it and 9 % at three times it, of 124M parameters
-#: on 5B tokens. Source: the runs of Schaipp et al. (2025), arXiv:2501.18965.
-_NOT_COOLED = 0.10
-#: Curves of smaller models are compared up to this share of their length, before they cool down,
-#: and with this tolerance.
-_UNDER_WAY, _TOLERANCE = 0.6, 0.02
-#: Nothing is foretold of tokens below this share of the shortest run's.
-_BELOW_SHORTEST = 0.5
+#: From this probability on the rate is said to be too high: more likely than not.
+_SURE = 0.5
 #: The end of a curve is its last share of points, and no fewer than this.
 _END, _LEAST_POINTS = 0.05, 5
 #: Losses rise where the last fifth lies above the fifth before by so many standard errors, and by
 #: this share.
 _PARTS, _RISE_ERRORS, _LEAST_RISE = 5, 4.0, 0.005
 _NORMAL_MAD = 1.4826  # standard deviation of a normal over its median absolute deviation
-
-
-@dataclass(frozen=True)
-class Curve:
-    """A run's loss as it went on; NaN and infinity are losses that were lost."""
-
-    tokens: Float[np.ndarray, "point"]
-    losses: Float[np.ndarray, "point"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +69,7 @@ def watched(
     curve: Curve,
     learning_rate: float,
     recorded: Mapping[int, Curve],
+    warmup: float | None = None,
 ) -> Watched:
     """What the beginning of the large run says.
 
@@ -95,22 +79,29 @@ def watched(
         curve: The large run's so far, by growing tokens.
         learning_rate: Its peak learning rate.
         recorded: Curves of the study's runs by trial id, where there are any.
+        warmup: Share of the run in which its rate rises; `None` takes the target's, or 2 %.
     """
     end = max(_LEAST_POINTS, math.ceil(_END * len(curve.losses)))
     at, loss = float(curve.tokens[-1]), float(np.median(curve.losses[-end:]))
-    low, high, source = _band(study, belief, learning_rate, at, recorded)
+    expected = expected_curve(study, belief, learning_rate, recorded, warmup)
+    if expected is not None and not expected.foretells(at):
+        expected = None
+    low, high = (None, None) if expected is None else expected.band(at)
     found = _spikes(curve.losses)
-    word, what = _seen(curve, found, loss, (low, high))
-    where = f"loss {loss:.4g} at {shown_count(at)} tokens"
-    if low is None and high is None:
-        band = f"of which the study foretells nothing ({source})"
+    word, what = _trouble(curve, found) or _compared(expected, at, loss) or ("fine", "")
+    if word in ("fine", "too early"):
+        what = f"{len(found)} spike{'' if len(found) == 1 else 's'} in {len(curve.losses)} points"
+    if expected is None:
+        band = (
+            "of which nothing is foretold: warm-up, or far fewer tokens than runs have ended with"
+        )
     else:
-        least = "" if low is None else f"{low:.4g} to "
-        band = f"expected {least}{'' if least else 'at most '}{high:.4g} ({source})"
+        band = f"expected {low:.4g} to {high:.4g} ({_source(expected)})"
     if study.target.batch_tokens is None and (batch := best_batch(study, belief)) is not None:
         band += f", in batches of {shown_count(batch)} tokens, the best of those left open"
+    where = f"loss {loss:.4g} at {shown_count(at)} tokens"
     return Watched(
-        fine=word == "fine",
+        fine=word in ("fine", "too early"),
         word=word,
         sentence=f"{word}: {what}; {where}, {band}, at rate {shown_rate(learning_rate)}",
         tokens=at,
@@ -121,12 +112,9 @@ def watched(
     )
 
 
-def _seen(
-    curve: Curve, spikes: list[int], loss: float, band: tuple[float | None, float | None]
-) -> tuple[str, str]:
-    """The first word of the line, and what it rests on; the surest sign of trouble first."""
+def _trouble(curve: Curve, spikes: list[int]) -> tuple[str, str] | None:
+    """Signs of a rate that is too high which need no study; the surest first."""
     lost = np.flatnonzero(~np.isfinite(curve.losses))
-    low, high = band
     if len(lost):
         first = float(curve.tokens[int(lost[0])])
         return "rate too high", f"the loss was lost at {shown_count(first)} tokens"
@@ -136,15 +124,31 @@ def _seen(
         return "rate too high", f"{count}, the last at {shown_count(last)} tokens"
     if (rise := _rise(curve.losses)) is not None:
         return "rate too high", f"the loss rises, from {rise[0]:.4g} to {rise[1]:.4g}"
-    if high is not None and loss > high:
+    return None
+
+
+def _compared(expected: ExpectedCurve | None, at: float, loss: float) -> tuple[str, str] | None:
+    """What a loss says beside the expected ones; `None` where nothing is wrong."""
+    if expected is None:
+        return "too early", ""
+    low, high = expected.band(at)
+    if not expected.explains(at, loss):
+        return "above the band", "at no likely rate is it so high: loss, data, batch or code differ"
+    probability, times = expected.too_high(at, loss)
+    if probability >= _SURE:
+        what = f"{probability:.0%} probable, some {times:.2g} times the best one"
+        return "rate too high", f"{what}, if loss, data, batch and code are the study's"
+    if loss > high:
         return "above the band", "the rate is too high, or data, batch or code are not the study's"
-    if low is not None and loss < low:
-        return (
-            "below the band",
-            "no run that has ended gets there: another loss, other data, or tokens miscounted",
-        )
-    said = f"{len(spikes)} spike{'' if len(spikes) == 1 else 's'} in {len(curve.losses)} points"
-    return "fine", said
+    if loss < low and not expected.extrapolates(at):
+        return "below the band", "another loss, other data, or tokens miscounted"
+    return None
+
+
+def _source(expected: ExpectedCurve) -> str:
+    if not expected.curves:
+        return "final losses, and how runs under way lie above them elsewhere"
+    return f"{expected.curves} recorded curve{'' if expected.curves == 1 else 's'}"
 
 
 def _spikes(losses: Float[np.ndarray, "point"]) -> list[int]:
@@ -175,52 +179,3 @@ def _rise(losses: Float[np.ndarray, "point"]) -> tuple[float, float] | None:
     least = max(_RISE_ERRORS * error, _LEAST_RISE * float(middle[0]))
     rises = float(middle[1] - middle[0]) > least
     return (float(middle[0]), float(middle[1])) if rises else None
-
-
-def _band(
-    study: Study,
-    belief: Belief,
-    learning_rate: float,
-    at: float,
-    recorded: Mapping[int, Curve],
-) -> tuple[float | None, float | None, str]:
-    """Lowest and highest loss at some tokens, and what says so."""
-    low, high, source = _ended_band(study, belief, learning_rate, at)
-    limits = [
-        loss * (1 + _TOLERANCE)
-        for trial_id, curve in recorded.items()
-        if (loss := _under_way(study, trial_id, curve, at)) is not None
-    ]
-    if limits:
-        count = f"{len(limits)} recorded curve{'' if len(limits) == 1 else 's'}"
-        return low, min(limits), f"the lowest of {count} of smaller models at equal tokens"
-    return low, high, source
-
-
-def _ended_band(
-    study: Study, belief: Belief, learning_rate: float, at: float
-) -> tuple[float | None, float | None, str]:
-    """From the final losses of runs: central 90 % of one that ended there, and a tenth above."""
-    own = [trial.tokens for trial in study.informing if study.recipe(trial) is None]
-    if not own:
-        return None, None, "no run of its recipe has ended"
-    if at < _BELOW_SHORTEST * min(own):
-        return None, None, f"its shortest run has {shown_count(min(own))} tokens"
-    place = np.array([0.0, math.log(at / study.target.tokens), belief.log_batch])
-    generator = study_generator(study, CHECK)
-    draws = rung_draws(belief, place, generator)
-    log_lr = np.array([math.log(learning_rate)])
-    losses = predicted_losses(belief, draws, log_lr, place, generator)[:, 0] * belief.loss_scale
-    low, high = np.quantile(losses, [0.05, 0.95]).tolist()
-    return low, high * (1 + _NOT_COOLED), "final losses, and a tenth above as it has not cooled"
-
-
-def _under_way(study: Study, trial_id: int, curve: Curve, at: float) -> float | None:
-    """Loss of a smaller run at some tokens, before it cooled down; `None` where not known."""
-    trial = study.trials[trial_id]
-    smaller = trial.status == "completed" and trial.params <= study.target.params
-    if not smaller or study.recipe(trial) is not None or at > _UNDER_WAY * trial.tokens:
-        return None
-    near = abs(np.log(curve.tokens / at)) < math.log(1 + _END)
-    losses = curve.losses[near & np.isfinite(curve.losses)]
-    return float(np.median(losses)) if len(losses) else None
