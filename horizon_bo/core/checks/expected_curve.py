@@ -136,6 +136,7 @@ def expected_curve(
     ]
     if not own:
         return None
+    own = own[:: math.ceil(len(own) / _OF_ALL)]
     told = study.target.inputs.get("warmup_share", WARMUP) if warmup is None else warmup
     known, curves = _known(study, belief, own, recorded, told)
     return ExpectedCurve(
@@ -165,6 +166,7 @@ def _known(
         curve = recorded.get(trial.id)
         shares = np.array([]) if curve is None else _shares(curve, trial, rises, most)
         if curve is None or not len(shares):
+            assert trial.loss is not None
             shares, log_losses = np.ones(1), np.log([trial.loss])
         else:
             log_losses, curves = curve.log_losses(shares * trial.tokens), curves + 1
