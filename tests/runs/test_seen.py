@@ -50,7 +50,7 @@ def test_runs_of_a_loop_are_running_then_trained_and_handed_out_where_nothing_tr
         assert [run.done for run in seen()] == [0.25, None, None]
         assert isinstance(flights[1].job, Placed)
         flights[1].job.cancel()
-        assert [run.state for run in seen()] == ["running", "handed out", "handed out"]
+        eventually(lambda: [run.state for run in seen()] == ["running", "handed out", "handed out"])
         (tmp_path / "go").touch()
         eventually(lambda: flights[0].exit() is not None)
     assert [run.state for run in seen()] == ["trained", "handed out", "handed out"]

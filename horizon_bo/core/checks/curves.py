@@ -20,7 +20,8 @@ from itertools import product
 
 import numpy as np
 from jaxtyping import Float
-from scipy.linalg import cho_factor, cho_solve
+
+from horizon_bo.core.arrays import lower_solved
 
 #: Prior means and spreads of the coefficients of 1, n, s, x, 1 − u², (1 − u²)x, and of the bends
 #: n², s², x², nx, sx, with n = ln N and s = ln s relative to the target. Loss falls by some 6 % an
@@ -92,31 +93,30 @@ class CurveProcess:
     @cached_property
     def log_likelihood(self) -> float:
         """Of the points, up to a constant."""
-        residual, (factor, _) = self._residual, self._factor
-        fit = residual @ cho_solve(self._factor, residual)
-        return float(-fit / 2 - np.log(np.diag(factor)).sum())
+        return float(-(self._half**2).sum() / 2 - np.log(np.diag(self._factor)).sum())
 
     def at(
         self, places: Float[np.ndarray, "place 4"]
     ) -> tuple[Float[np.ndarray, "place"], Float[np.ndarray, "place"]]:
         """Mean and standard deviation of the log loss of another run at each place."""
         cross = self._shared(places, self.points.places)
-        solved = cho_solve(self._factor, cross.T)
-        mean = _basis(places) @ _MEAN + self._residual @ solved
+        told = lower_solved(self._factor, cross.T)
+        mean = _basis(places) @ _MEAN + (self._half.T @ told)[0]
         departure, level, noise = self.spreads
         own = _basis(places) ** 2 @ _SD**2 + departure**2 + level**2 + noise**2
-        return mean, np.sqrt(own - (cross * solved.T).sum(1))
+        return mean, np.sqrt(own - (told**2).sum(0))
 
     @cached_property
-    def _residual(self) -> Float[np.ndarray, "point"]:
-        return self.points.log_losses - _basis(self.points.places) @ _MEAN
+    def _half(self) -> Float[np.ndarray, "point 1"]:
+        residual = self.points.log_losses - _basis(self.points.places) @ _MEAN
+        return lower_solved(self._factor, residual[:, None])
 
     @cached_property
-    def _factor(self) -> tuple[np.ndarray, bool]:
+    def _factor(self) -> Float[np.ndarray, "point point"]:
         places, runs = self.points.places, self.points.runs
         _, level, noise = self.spreads
         own = level**2 * (runs[:, None] == runs) + noise**2 * np.eye(len(runs))
-        return cho_factor(self._shared(places, places) + own, lower=True)
+        return np.linalg.cholesky(self._shared(places, places) + own)
 
     def _shared(
         self, left: Float[np.ndarray, "left 4"], right: Float[np.ndarray, "right 4"]

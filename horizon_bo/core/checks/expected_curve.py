@@ -9,10 +9,10 @@ before, and a curve can make it likely: Bayes' rule on a grid of x, the log of r
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from scipy import stats
 
 from horizon_bo.core.checks.curves import Curve, CurveProcess, Points, likeliest
 from horizon_bo.core.inference import Belief, placed
@@ -77,13 +77,13 @@ class ExpectedCurve:
         weight = self._believed(1.0)
         middle = float(weight @ mean)
         spread = math.sqrt(weight @ (sd**2 + (mean - middle) ** 2))
-        reach = float(stats.t.ppf(0.95, self.freedom)) * spread
+        reach = float(self._student.ppf(0.95)) * spread
         return math.exp(middle - reach), math.exp(middle + reach)
 
     def explains(self, tokens: float, loss: float) -> bool:
         """Whether the loss is as high as that of some rate that is not ruled out before."""
         mean, sd = self._at(tokens)
-        reach = float(stats.t.ppf(0.95, self.freedom))
+        reach = float(self._student.ppf(0.95))
         possible = np.cumsum(self._before()) < _POSSIBLE
         return bool((math.log(loss) <= (mean + reach * sd)[possible]).any())
 
@@ -91,9 +91,15 @@ class ExpectedCurve:
         """Given a loss there: probability that the rate is too high, and times the best one."""
         mean, sd = self._at(tokens)
         before = self._before()
-        likelihood = stats.t.pdf((math.log(loss) - mean) / sd, self.freedom) / sd
+        likelihood = self._student.pdf((math.log(loss) - mean) / sd) / sd
         after = before * likelihood / (before @ likelihood)
         return float(after[math.log(_TOO_HIGH) < _RATES].sum()), math.exp(float(after @ _RATES))
+
+    @property
+    def _student(self) -> Any:
+        from scipy import stats  # takes long to load, and who tunes need not wait for it
+
+        return stats.t(self.freedom)
 
     def _at(self, tokens: float) -> tuple[np.ndarray, np.ndarray]:
         share = tokens / self.target_tokens
