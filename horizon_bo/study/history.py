@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 Kind = Literal["corrected", "forgotten", "withdrawn", "imported again"]
 
@@ -23,6 +23,8 @@ class Change:
     reason: str | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.kind, str) or self.kind not in get_args(Kind):
+            raise ValueError(f"change is {self.kind!r}, expected one of {get_args(Kind)}")
         object.__setattr__(self, "before", MappingProxyType(dict(self.before)))
 
     @property

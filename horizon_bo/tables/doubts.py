@@ -159,7 +159,7 @@ def _units(
     short |= sound & (tokens / batch > MOST_STEPS)
     found.append(("batch_tokens", batch, short, "is too small for a step", todo))
     found.append(("batch_tokens", batch, batch > tokens, "is more than the run's tokens", todo))
-    share = flops / (FLOPS_PER_PARAM_TOKEN * params * tokens)
+    share = flops / FLOPS_PER_PARAM_TOKEN / params / tokens
     odd = (share < _LEAST_FLOPS) | (share > _MOST_FLOPS)
     why = "is far from 6 times params times tokens"
     found.append(("flops", flops, odd, why, "check the unit: FLOP of the whole run"))

@@ -96,3 +96,11 @@ def test_a_setting_json_cannot_hold_is_refused():
 def test_a_record_of_another_shape_is_refused(change):
     with pytest.raises(StudyFormatError, match="cannot be read"):
         study_from({**study_record(small_study()), **change})
+
+
+@pytest.mark.parametrize("kind", [[], "lost", None])
+def test_a_change_that_a_disk_altered_is_refused_and_not_counted(kind):
+    record = trial_record(pending_trial())
+    record["changes"] = [{"kind": kind, "before": {"loss": 3.1}, "reason": "typo"}]
+    with pytest.raises(StudyFormatError, match="cannot be read"):
+        trial_from(record)

@@ -258,3 +258,10 @@ def test_params_and_tokens_that_were_exchanged_are_asked_about():
     said = remarks_about(logged_table(runs), small_study())
     (line,) = (line for line in said if "exchanged" in line)
     assert line.startswith("tokens of 2 of 2 rows is less than params")
+
+
+def test_tokens_of_three_hundred_digits_are_questioned_without_a_warning_of_numpy():
+    table = logged_table(sweep().assign(tokens=1e300, params=3e7))
+    said = " ".join(remarks_about(table, small_study()))
+    assert "tokens of" in said
+    assert "check the unit: tokens are a count" in said
