@@ -11,7 +11,6 @@ at that stop: whether its 90 % interval holds the best rate, and what it loses. 
 results already is left out, so the same call goes on where it was ended.
 """
 
-import json
 import math
 import subprocess
 import time
@@ -23,6 +22,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from benchmarks.problems.lines import whole_lines
 from benchmarks.report.standings import Replay, load
 from horizon_bo.core.checks.check import decide_rung, expected, side_rates
 from horizon_bo.core.checks.rehearsal import verdict
@@ -138,7 +138,7 @@ def run(
 ) -> None:
     """Make the checks of replays that are not in the results yet."""
     known = {case.name: case for file in cases for case in load_cases(file)}
-    done = {(line["case"], line["center"]) for line in read(out)}
+    done = {(line["case"], line["center"]) for line in whole_lines(out)}
     with one_thread():
         for replayed in load(bench):
             ours = (replayed.experiment, replayed.method) == ("main", "horizon")
@@ -165,13 +165,6 @@ def lines_of(case: Case, replayed: Replay) -> list[dict[str, Any]]:
     return lines
 
 
-def read(path: Path) -> list[dict[str, Any]]:
-    """Lines made so far."""
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
 @app.command("table")
 def show(out: Annotated[Path, typer.Option(help="File of lines.")] = CHECKS) -> None:
     """Print the table of the benchmark page."""
@@ -180,7 +173,7 @@ def show(out: Annotated[Path, typer.Option(help="File of lines.")] = CHECKS) -> 
 
 def table(path: Path = CHECKS) -> str:
     """How often each verdict was right, by sweep and stop."""
-    lines = read(path)
+    lines = whole_lines(path)
     head = (
         "| sweep | stop | checks | holds / widen / tune again | interval holds | of these *holds* "
         "| loses > 10 mnat | of these *tune again* | loses, before and after the check |\n"

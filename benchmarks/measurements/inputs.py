@@ -25,6 +25,7 @@ from scipy.stats import t as student_t
 
 from benchmarks.measurements.bowls import vertex
 from benchmarks.problems.input_parts import FEWEST_RATES, VARYING, Part, parts
+from benchmarks.problems.lines import whole_lines
 from horizon_bo.core.conditioning import condition, draw_departures
 from horizon_bo.core.decision import decide
 from horizon_bo.core.inference import Belief, believe, placed
@@ -119,7 +120,7 @@ def log_losses(study: Study, belief: Belief, hidden: Sequence[Trial]) -> np.ndar
 
 def measure(out: Path) -> None:
     """Score what the file lacks, a line a part and way."""
-    done = Counter((*_group(line), line["part"], line["way"]) for line in known(out))
+    done = Counter((*_group(line), line["part"], line["way"]) for line in whole_lines(out))
     for part in (part for varying in VARYING for part in parts(varying)):
         for way in WAYS:
             if done[part.varying.name, part.varying.sweep, part.name, way]:
@@ -153,11 +154,6 @@ def scored(part: Part, way: str) -> dict[str, Any]:
     return record
 
 
-def known(path: Path) -> list[dict[str, Any]]:
-    """The lines that were measured."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
 def _group(line: Mapping[str, Any]) -> tuple[str, str]:
     """What the parts of one row of a table have in common."""
     return line["input"], line["sweep"]
@@ -165,7 +161,7 @@ def _group(line: Mapping[str, Any]) -> tuple[str, str]:
 
 def table(path: Path = RESULTS) -> str:
     """Held-out log loss and the rate by input, sweep and way, each against the input."""
-    lines = known(path)
+    lines = whole_lines(path)
     noise = np.random.default_rng(0)
     text = "| input | sweep | told | parts | log loss | less the input's | parts with a bowl "
     text += "| octaves off | less the input's |\n" + "|---" * 9 + "|\n"
@@ -181,7 +177,7 @@ def table(path: Path = RESULTS) -> str:
 
 def slopes(path: Path = RESULTS) -> str:
     """What was expected of each input and what its parts have learnt, by input and sweep."""
-    lines = [line for line in known(path) if line["way"] == WAYS[0]]
+    lines = [line for line in whole_lines(path) if line["way"] == WAYS[0]]
     text = "| input | sweep | expected | learnt, mean of parts | from | to |\n"
     text += "|---" * 6 + "|\n"
     for group in dict.fromkeys(map(_group, lines)):

@@ -36,7 +36,7 @@ def means(races: Sequence[Race], at: float | str = AT_STOP) -> dict[str, float]:
     """Mean overhead of each method, groups and their targets counting alike, lowest first."""
     races = shared(races)
     held = {}
-    for method in {race.method for race in races}:
+    for method in sorted({race.method for race in races}):
         own = [race for race in races if race.method == method]
         held[method] = balanced([r.world for r in own], np.array([r.overhead(at) for r in own]))
     return dict(sorted(held.items(), key=lambda item: item[1]))

@@ -229,8 +229,7 @@ class Study:
         They come in an order of their own, whatever order they were made in: the same knowledge
         is the same belief to the last bit, and sums depend on their order.
         """
-        ended = [trial for trial in self.trials if trial.status in ("completed", "diverged")]
-        return tuple(sorted(ended, key=self._told))
+        return tuple(sorted(self._ended, key=self._told))
 
     def _told(self, trial: Trial) -> tuple[str | float, ...]:
         """All that a belief takes from a trial."""
@@ -259,7 +258,7 @@ class Study:
     @cached_property
     def coordinates(self) -> tuple[str, ...]:
         """Names of what moves the best rate beside size, tokens and batch, in this study."""
-        short = any(self._shorter(trial) for trial in self.informing)
+        short = any(self._shorter(trial) for trial in self._ended)
         return (*self.varying, *([SHORTNESS] if short else []))
 
     def places(self, trial: Trial) -> tuple[float, ...]:
@@ -274,9 +273,12 @@ class Study:
         return of_run - shortness(self.target.tokens, own)
 
     @property
+    def _ended(self) -> list[Trial]:
+        return [trial for trial in self.trials if trial.status in ("completed", "diverged")]
+
+    @property
     def _with_inputs(self) -> list[Trial]:
-        ended = ("completed", "diverged")
-        return [trial for trial in self.trials if trial.inputs and trial.status in ended]
+        return [trial for trial in self._ended if trial.inputs]
 
     def with_trials(self, *trials: Trial) -> "Study":
         """The study with more trials at its end."""

@@ -63,13 +63,13 @@ class ExpectedCurve:
     def foretells(self, tokens: float) -> bool:
         """Whether there is anything near enough, a run's own warm-up left out."""
         fewest = math.exp(self.process.points.places[:, 1].min())
-        seen = tokens / self.target_tokens - self.warmup / 2
-        return tokens > self.warmup * self.target_tokens and seen >= _BELOW_FIRST * fewest
+        warm = tokens > self.warmup * self.target_tokens
+        return warm and self._seen(tokens) >= _BELOW_FIRST * fewest
 
     def extrapolates(self, tokens: float) -> bool:
         """Whether all that is known has seen fewer tokens."""
         longest = math.exp(self.process.points.places[:, 1].max())
-        return tokens / self.target_tokens - self.warmup / 2 > longest
+        return self._seen(tokens) > longest
 
     def band(self, tokens: float) -> tuple[float, float]:
         """Central 90 % of the loss there, at the rate as it is believed."""
@@ -102,10 +102,13 @@ class ExpectedCurve:
         return stats.t(self.freedom)
 
     def _at(self, tokens: float) -> tuple[np.ndarray, np.ndarray]:
-        share = tokens / self.target_tokens
         ones = np.ones_like(_RATES)
-        seen = math.log(share - self.warmup / 2)
+        seen, share = math.log(self._seen(tokens)), tokens / self.target_tokens
         return self.process.at(np.stack([0 * ones, seen * ones, share * ones, _RATES], 1))
+
+    def _seen(self, tokens: float) -> float:
+        """Tokens seen as if all at the peak rate, as a share of the run's."""
+        return tokens / self.target_tokens - self.warmup / 2
 
     def _before(self) -> Float[np.ndarray, "rate"]:
         """Probability of each x before the curve is seen."""
