@@ -18,12 +18,12 @@ from horizon_bo.cli.terminal import (
     Optimizer,
     Parametrization,
     StudyArgument,
+    active_and_all,
     errors_as_exit_codes,
     example,
     names,
     option,
     pair,
-    positive_number,
     positive_numbers,
     remark,
     show,
@@ -39,8 +39,17 @@ TargetParams = Annotated[
     str,
     typer.Option(
         metavar="N",
-        help="Non-embedding parameters of the target, a count, or a shape of the built-in trainer "
-        "such as 128x2.",
+        help="Non-embedding parameters of the target, a count; of a mixture of experts the active "
+        "ones, or active over all: 3B/30B; or a shape of the built-in trainer such as 128x2.",
+    ),
+]
+Vocabulary = Annotated[
+    float | None,
+    option(
+        "--vocabulary",
+        "V",
+        "Tokens whose embedding is in all parameter counts, once where input and output share it, "
+        "twice where not. Left out: counts leave embeddings out.",
     ),
 ]
 TargetTokens = Annotated[
@@ -51,9 +60,9 @@ BatchTokens = Annotated[
 ]
 SCALES = typer.Option(
     metavar="N1,N2,…|FILE.json",
-    help="Models for small runs: parameter counts, shapes of the built-in trainer such as "
-    "32x2,64x2 (width x depth), or a JSON list of objects with params, flops_per_token (FLOP) "
-    "and settings.",
+    help="Models for small runs: parameter counts, of experts also active over all, 60M/480M; "
+    "shapes of the built-in trainer such as 32x2,64x2 (width x depth); or a JSON list of objects "
+    "with params, sparsity, flops_per_token (FLOP) and settings.",
 )
 # typer takes a tuple for two arguments, so a pair is declared as any value
 Tokens = Annotated[Any, option("--tokens", "LO,HI", "Training tokens of small runs.", pair)]
@@ -132,6 +141,7 @@ def init(
     learning_rate: LearningRate,
     budget: Budget,
     batch_tokens: BatchTokens = None,
+    vocabulary: Vocabulary = None,
     parametrization: Parametrization = "standard",
     optimizer: Optimizer = "adamw",
     experts: Experts = False,
@@ -155,15 +165,22 @@ def init(
     as_json: AsJson = False,
 ) -> None:
     """Start a study on disk; with --import and --figure it recommends at once from those runs."""
-    about: dict[str, Any] = {"optimizer": optimizer, "regret_tolerance": regret_tolerance}
-    about |= {"parametrization": parametrization, "prior": prior, "experts": experts, "seed": seed}
-    how: dict[str, Any] = {"last_of": last_of, "by": by, "repeats": repeats}
+    about: dict[str, Any] = {"study": study, "optimizer": optimizer, "experts": experts}
+    about |= {"parametrization": parametrization, "prior": prior, "prior_center": prior_center}
+    about |= {"budget": budget, "regret_tolerance": regret_tolerance, "seed": seed}
+    recipe = (batch_tokens, schedule, averaging, inputs or {}, vocabulary)
+    small = (scales, tokens, learning_rate, batches, schedules, averagings, cooldown)
     with errors_as_exit_codes():
-        logged = None if table is None else checked_table(table, mapped, **how)
-        target = _target(target_params, target_tokens, batch_tokens, schedule, averaging, inputs)
-        space = _space(scales, tokens, learning_rate, batches, schedules, averagings, cooldown)
-        about |= {"target": target, "space": space, "budget": budget, "prior_center": prior_center}
-        _start(logged, about | {"study": study}, figure, as_json=as_json)
+        about |= {"target": _target(target_params, target_tokens, *recipe), "space": _space(*small)}
+        _start(_logged(table, mapped, last_of, by, repeats), about, figure, as_json=as_json)
+
+
+def _logged(
+    table: ImportedTable, mapped: Mapped, last_of: LastOf, by: By, repeats: bool
+) -> "LoggedTable | None":
+    if table is None:
+        return None
+    return checked_table(table, mapped, last_of=last_of, by=by, repeats=repeats)
 
 
 def _start(
@@ -192,16 +209,19 @@ def _target(
     batch_tokens: float | None,
     schedule: str,
     averaging: str,
-    inputs: Mapping[str, float] | None,
+    inputs: Mapping[str, float],
+    vocabulary: float | None,
 ) -> "Horizon":
     from horizon_bo import Horizon
     from horizon_bo.runs.builtin import is_shape, shaped_horizon
 
-    given: dict[str, Any] = {"batch_tokens": batch_tokens, "inputs": inputs or {}}
+    given: dict[str, Any] = {"batch_tokens": batch_tokens, "vocabulary": vocabulary}
     given |= {"schedule": schedule, "averaging": averaging}
     if is_shape(size):
-        return shaped_horizon(size, tokens, **given)
-    return Horizon(params=positive_number(size, "--target-params"), tokens=tokens, **given)
+        return shaped_horizon(size, tokens, inputs=inputs, **given)
+    params, sparsity = active_and_all(size, "--target-params")
+    inputs = inputs if sparsity is None else {**inputs, "sparsity": sparsity}
+    return Horizon(params=params, tokens=tokens, inputs=inputs, **given)
 
 
 def budget_flops(
@@ -258,14 +278,15 @@ def _scales(text: str) -> "list[Scale]":
     if all(is_shape(part) for part in text.split(",")):
         return [shaped_scale(part) for part in text.split(",")]
     if not text.endswith(".json"):
-        return [Scale(params=params) for params in positive_numbers(text, "--scales")]
+        counts = [active_and_all(part, "--scales") for part in text.split(",")]
+        return [Scale(params=params, sparsity=sparsity) for params, sparsity in counts]
     try:
         entries = json.loads(Path(text).read_text())
         return [Scale(**e) if isinstance(e, Mapping) else Scale(params=e) for e in entries]
     except (OSError, TypeError, ValueError) as error:
         raise InvalidSpaceError(
             f"--scales {text} cannot be used ({error}), expected a JSON list of objects with "
-            "params and, where known, flops_per_token and settings; correct it"
+            "params and, where known, sparsity, flops_per_token and settings; correct it"
         ) from error
 
 

@@ -119,6 +119,20 @@ def positive_number(text: str, flag: str) -> float:
     return value
 
 
+def active_and_all(text: str, flag: str) -> tuple[float, float | None]:
+    """Parameters, and the sparsity where active ones are given over all, as in 3B/30B."""
+    active, stroke, every = text.partition("/")
+    params = positive_number(active, flag)
+    if not stroke:
+        return params, None
+    total = positive_number(every, flag)
+    if total < params:
+        raise InvalidSpaceError(
+            f"{flag} is {text!r}, expected active parameters over all, such as 3B/30B; swap them"
+        )
+    return params, total / params
+
+
 def target_runs(text: str, flag: str) -> float:
     """A budget in target runs: a share of one, since more than one would be no tuning."""
     value = positive_number(text, flag)
@@ -210,7 +224,8 @@ Inputs = Annotated[
         "--inputs",
         "NAME=X,…",
         "Numbers of the target's recipe: weight_decay, warmup_share, final_share (final over peak "
-        "rate), beta2, decay_share (of wsd). Left out: those of most runs.",
+        "rate), beta2, decay_share (of wsd), sparsity (all parameters over active ones). Left out: "
+        "those of most runs.",
         named_numbers,
     ),
 ]

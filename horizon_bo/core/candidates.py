@@ -38,7 +38,7 @@ def pool_of_space(study: Study) -> list[Trial]:
             averaging=averaging,
             source=study.source,
             settings=scale.settings,
-            inputs=target.inputs,
+            inputs=scale.inputs(target),
         )
         for scale in space.scales
         for tokens in horizons(study)

@@ -132,7 +132,7 @@ def optimum_figures(
     figures = []
     for along, at, band, own, unit in (
         ("tokens", curves.tokens, bands[:, :count], points.log_scales[:, 1], target.tokens),
-        ("params", curves.params, bands[:, count:], points.log_scales[:, 0], target.params),
+        ("params", curves.params, bands[:, count:], points.log_scales[:, 0], target.size()),
     ):
         carried = np.interp(own, at, band[1]) + off
         low, median, high = np.exp(band)
@@ -159,7 +159,7 @@ def _curves(study: Study, belief: Belief, points: Points) -> _Curves:
     """
     target, space, log_scales = study.target, study.space, points.log_scales
     tokens = _axis([t / target.tokens for t in space.tokens], log_scales[:, 1])
-    params = _axis([s.params / target.params for s in space.scales], log_scales[:, 0])
+    params = _axis([target.size(s.params) / target.size() for s in space.scales], log_scales[:, 0])
     along = np.zeros((len(tokens) + len(params), log_scales.shape[1]))
     along[: len(tokens), 1], along[len(tokens) :, 0] = tokens, params
     along[:, 2] = belief.log_batch
@@ -334,18 +334,18 @@ def opinions_figure(study: Study, belief: Belief) -> OpinionsFigure:
     The laws are for the standard parametrization; under another one only the guess is left. A law
     whose formula has no value at the target is left out.
     """
-    center = belief.center
+    center, target = belief.center, study.target.without_embeddings
     spread = _NORMAL_95 * center.log_sd
     ends = math.exp(center.log_lr - spread), math.exp(center.log_lr + spread)
     rows = [("prior", math.exp(center.log_lr), *ends, True, ", ".join(center.sources))]
     for name in SPEAKING if study.parametrization == "standard" else ():
         law = learning_rate_law(name)
         try:
-            rate = law.learning_rate(study.target)
+            rate = law.learning_rate(target)
         except InvalidSpaceError:
             continue
-        low, high = law.interval_90(study.target) or (math.nan, math.nan)
-        rows.append((name, rate, low, high, not law.remarks(study.target), law.source))
+        low, high = law.interval_90(target) or (math.nan, math.nan)
+        rows.append((name, rate, low, high, not law.remarks(target), law.source))
     names, rates, lows, highs, inside, sources = zip(*rows, strict=True)
     lost = regret(belief.target, np.log(rates)).mean(-1)
     return OpinionsFigure(

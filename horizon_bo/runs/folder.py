@@ -23,7 +23,7 @@ from horizon_bo.errors import (
 )
 from horizon_bo.store.address import address_of
 from horizon_bo.study.horizons import Scale
-from horizon_bo.study.records import as_json
+from horizon_bo.study.records import as_json, said_of
 from horizon_bo.study.trials import Suggestion
 
 #: How much of a log's end is read, in bytes.
@@ -156,7 +156,7 @@ def suggestion_record(run: Suggestion) -> dict[str, Any]:
     """A suggestion as JSON can hold it."""
     record = {field.name: getattr(run, field.name) for field in fields(run)}
     scale = {field.name: getattr(run.scale, field.name) for field in fields(run.scale)}
-    record["scale"] = {**scale, "settings": dict(run.scale.settings)}
+    record["scale"] = said_of({**scale, "settings": dict(run.scale.settings)}, "sparsity")
     inputs = dict(record.pop("inputs"))
     return {**record, "inputs": inputs} if inputs else record
 

@@ -166,7 +166,7 @@ def enqueue(
         source=study.source,
         settings={**scale.settings, **(settings or {})},
         queued=True,
-        inputs=target.inputs,
+        inputs=scale.inputs(target),
     )
     return study.with_trials(run)
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from horizon_bo.errors import InvalidSpaceError
 from horizon_bo.study.inputs import checked_inputs
 from horizon_bo.study.quantities import quoted, real, shown_count
+from horizon_bo.study.sizes import non_embedding
 
 #: What the largest batch worth naming may cost above the best, as a share of the target run.
 USUAL_BATCH_COST = 0.02
@@ -55,8 +56,10 @@ class Horizon:
         averaging: Weight averaging the loss will be read with.
         flops: Training compute in FLOP; `None` takes 6 · params · tokens.
         inputs: Numbers of its recipe, such as `{"weight_decay": 0.1}`; those that are known are
-            `weight_decay`, `warmup_share`, `final_share`, `beta2` and `decay_share`. One that is
-            left out is that of most runs, and no matter where it is the same in all.
+            `weight_decay`, `warmup_share`, `final_share`, `beta2`, `decay_share` and `sparsity`.
+            One that is left out is that of most runs, and no matter where it is the same in all.
+        vocabulary: Tokens whose embedding is in every parameter count of the study, once where
+            input and output share it, twice where not; `None` where counts leave embeddings out.
     """
 
     params: float
@@ -66,6 +69,7 @@ class Horizon:
     averaging: str = "none"
     flops: float = None  # type: ignore[assignment]  # filled in below, so readers see a float
     inputs: Mapping[str, float] = field(default_factory=dict, hash=False)
+    vocabulary: float | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         todo = "give the target's size, tokens and batch as counts"
@@ -74,15 +78,25 @@ class Horizon:
                 getattr(self, name), f"{name} of the horizon", InvalidSpaceError, todo
             )
             object.__setattr__(self, name, number)
-        if self.batch_tokens is not None:
-            batch = positive(
-                self.batch_tokens, "batch_tokens of the horizon", InvalidSpaceError, todo
-            )
-            object.__setattr__(self, "batch_tokens", batch)
+        for name in ("batch_tokens", "vocabulary"):
+            if getattr(self, name) is not None:
+                number = positive(
+                    getattr(self, name), f"{name} of the horizon", InvalidSpaceError, todo
+                )
+                object.__setattr__(self, name, number)
         flops = training_flops(self.params, self.tokens, self.flops)
         number = positive(flops, "flops of the horizon", InvalidSpaceError, todo)
         object.__setattr__(self, "flops", number)
         object.__setattr__(self, "inputs", checked_inputs(self.inputs, "the horizon"))
+
+    def size(self, params: float | None = None) -> float:
+        """Non-embedding parameters of a model by its count, the target where none is given."""
+        return non_embedding(self.params if params is None else params, self.vocabulary)
+
+    @property
+    def without_embeddings(self) -> "Horizon":
+        """The same, its parameters counted as laws do."""
+        return replace(self, params=self.size(), vocabulary=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +110,8 @@ class Scale:
         gpus: GPUs that one run takes, a count; `None` where nobody said.
         tokens_per_second: Training speed of one run, tokens per second; `None` leaves it to be
             learnt from runs that ended.
+        sparsity: All parameters of a mixture of experts over the active ones, which `params` are;
+            `None` means the target's.
     """
 
     params: float
@@ -103,6 +119,7 @@ class Scale:
     settings: Mapping[str, Any] = field(default_factory=dict)
     gpus: float | None = None
     tokens_per_second: float | None = None
+    sparsity: float | None = None
 
     def __post_init__(self) -> None:
         todo = "give each scale's parameter count, and leave out what is not known"
@@ -115,6 +132,13 @@ class Scale:
                 )
                 object.__setattr__(self, name, number)
         object.__setattr__(self, "settings", MappingProxyType(dict(self.settings)))
+        own = checked_inputs({"sparsity": self.sparsity}, "a scale")
+        object.__setattr__(self, "sparsity", own.get("sparsity"))
+
+    def inputs(self, target: Horizon) -> Mapping[str, float]:
+        """Numbers of the recipe of its runs for a target: the target's, but for the sparsity."""
+        own = {} if self.sparsity is None else {"sparsity": self.sparsity}
+        return {**target.inputs, **own}
 
     def flops(self, tokens: float) -> float:
         """Training compute of a run on that many tokens, in FLOP."""
@@ -192,6 +216,13 @@ def refuse_unlikely_sizes(target: Horizon, space: SearchSpace) -> None:
                 f"{name} is {count:g}, expected a count of at least {LEAST_COUNT:g}; if it is of "
                 "millions or billions, write 45M or 7B on the command line, 45e6 or 7e9 in Python"
             )
+    sparse = [scale for scale in space.scales if scale.sparsity is not None]
+    if sparse and "sparsity" not in target.inputs:
+        raise InvalidSpaceError(
+            f"the scale of {shown_count(sparse[0].params)} parameters says its sparsity, "
+            f"{sparse[0].sparsity:g}, and the target does not; say it in the target's inputs, on "
+            "the command line --target-params ACTIVE/ALL"
+        )
     refuse_batches(space.batch_tokens or (), min(space.tokens), "fewest tokens of small runs")
     if target.batch_tokens is not None:
         refuse_batches([target.batch_tokens], target.tokens, "target's tokens")

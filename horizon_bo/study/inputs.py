@@ -56,6 +56,9 @@ def _schedule_share(share: float) -> float:
 _SAME = 1e-9
 #: Warm-up shares far below this one are all alike.
 _SHORT_WARMUP = 0.01
+#: How many times more the loss differs between models of a sparsity e times another, their active
+#: parameters alike, than between other inputs a unit apart.
+_SPARSITY_UNITS = 4.0
 #: How many times more the loss differs between a constant rate and one that comes down all the way
 #: than between other inputs a unit apart: 4 to 6 % of it in two sweeps, against half a per cent.
 _SCHEDULE_UNITS = 8.0
@@ -120,6 +123,17 @@ INPUTS: Mapping[str, RecipeInput] = MappingProxyType(
             open_ends=False,
             coordinate=_schedule_share,
             slope=(0.9 / _SCHEDULE_UNITS, 0.4 / _SCHEDULE_UNITS),
+        ),
+        # Which parameters of a mixture of experts count, its active ones (0) or all (as size does,
+        # whose exponent is −0.36 in the population)? Half of each, and as unsure.
+        "sparsity": RecipeInput(
+            unit="all parameters over active ones, 8 where an eighth is active, 1 if dense",
+            example=8.0,
+            low=1.0,
+            high=1e5,
+            open_ends=False,
+            coordinate=lambda sparsity: _SPARSITY_UNITS * math.log(sparsity),
+            slope=(-0.18 / _SPARSITY_UNITS, 0.18 / _SPARSITY_UNITS),
         ),
     }
 )

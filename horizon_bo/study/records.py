@@ -72,16 +72,25 @@ def plain(value: Any) -> dict[str, Any]:
 
 
 def _with_inputs(record: dict[str, Any]) -> dict[str, Any]:
-    """The record with inputs as JSON can hold them, and without where there are none."""
+    """The record with inputs as JSON can hold them, and without what nobody said."""
     inputs = dict(record.pop("inputs"))
-    return {**record, "inputs": inputs} if inputs else record
+    said = said_of(record, "vocabulary")
+    return {**said, "inputs": inputs} if inputs else said
+
+
+def said_of(record: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """The record without those of these fields that are `None`, as records once were."""
+    return {k: value for k, value in record.items() if k not in names or value is not None}
 
 
 def _space_record(space: SearchSpace) -> dict[str, Any]:
     is_range = isinstance(space.tokens, tuple)
     return {
         **plain(space),
-        "scales": [{**plain(s), "settings": dict(s.settings)} for s in space.scales],
+        "scales": [
+            said_of({**plain(scale), "settings": dict(scale.settings)}, "sparsity")
+            for scale in space.scales
+        ],
         "tokens": {"range" if is_range else "values": list(space.tokens)},
     }
 

@@ -153,7 +153,8 @@ class Study:
         regret_risk: Accepted probability of a regret above `regret_tolerance`.
         excluded_data: Names of data that nothing behind the prior may have been learnt from.
         optimizer: The optimizer whose rate is tuned, by name.
-        experts: Whether `params` are the active ones of a mixture of experts.
+        experts: Whether `params` are the active ones of a mixture of experts, as they are where
+            the target's `sparsity` is above 1.
         prior: Evidence to learn the prior from, as plain values (`horizon-bo prior learn` writes
             it); `None` takes what comes with the package.
         trials: The runs so far, in order; `trials[k].id == k`.
@@ -180,6 +181,8 @@ class Study:
         )
         object.__setattr__(self, "budget", budget)
         object.__setattr__(self, "excluded_data", tuple(self.excluded_data))
+        sparse = self.target.inputs.get("sparsity", 1.0) > 1
+        object.__setattr__(self, "experts", self.experts or sparse)
         if self.parametrization not in PARAMETRIZATIONS:
             raise InvalidSpaceError(
                 f"parametrization is {self.parametrization!r}, expected one of {PARAMETRIZATIONS}"
@@ -389,7 +392,7 @@ def log_inputs(trial: "Trial | Suggestion", target: Horizon) -> tuple[float, flo
         ratio = trial.batch_tokens / target.batch_tokens
     return (
         math.log(trial.learning_rate),
-        math.log(trial.params / target.params),
+        math.log(target.size(trial.params) / target.size()),
         math.log(trial.tokens / target.tokens),
         math.log(ratio),
     )

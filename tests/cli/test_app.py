@@ -153,6 +153,14 @@ BAD_LINES = {
     "zero size": (INIT.replace("1e9 ", "0 ", 1).replace("runs", "new"), "--target-params is 0"),
     "infinite": (INIT.replace("2e10", "inf").replace("runs", "new"), "--target-tokens is inf"),
     "a word": (INIT.replace("1e-4,", "low,").replace("runs", "new"), "--learning-rate is 'low'"),
+    "all over active": (
+        INIT.replace("1e9 ", "1e9/1e8 ", 1).replace("runs", "new"),
+        "expected active parameters over all",
+    ),
+    "no sparsity of the target": (
+        INIT.replace("6e7,1.2e8", "6e7/4e8").replace("runs", "new"),
+        "says its sparsity, 6.66667, and the target does not",
+    ),
     "swapped": (INIT.replace("1e-4,2e-2", "2e-2,1e-4").replace("runs", "new"), "swap them"),
     "one bound": (INIT.replace("1e-4,2e-2", "2e-2").replace("runs", "new"), "LOW,HIGH"),
     "no scales": (INIT.replace("6e7,1.2e8", "no.json").replace("runs", "new"), "cannot be used"),
@@ -189,6 +197,21 @@ def test_bad_input_is_one_line_exit_code_2_and_nothing_lost(study, name):
     assert result.stderr.count("\n") == 1
     observed = json.loads(call("observe runs.db 0 --loss 3 --json").stdout)
     assert observed["status"] == "completed"
+
+
+def test_experts_are_said_as_active_over_all_parameters(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    line = INIT.replace("1e9 ", "1e9/8e9 ", 1).replace("6e7,1.2e8", "6e7/2.4e8,1.2e8")
+    assert call(line + " --vocabulary 50304").exit_code == 0
+    study = HorizonTuner.open("runs.db").study
+    assert study.experts
+    assert study.target.inputs == {"sparsity": 8.0}
+    assert study.target.vocabulary == 50304
+    assert [scale.sparsity for scale in study.space.scales] == [4.0, None]
+    assert call("recommend runs.db --target 2e9/3.2e10,2e10 --json").exit_code == 0
+    assert call("extend runs.db --target 2e9/3.2e10,2e10").exit_code == 0
+    target = HorizonTuner.open("runs.db").study.target
+    assert (target.inputs, target.vocabulary) == ({"sparsity": 16.0}, 50304)
 
 
 def test_a_finished_run_is_not_observed_twice(study):

@@ -36,6 +36,7 @@ def study_with(decays: list[float | None], target: float | None = None, **run: o
         ("warmup_share", 5, "0.05 for 5 %"),
         ("final_share", 1.5, "a number from 0 to 1"),
         ("decay_share", "a fifth", "0.2 for 20 %"),
+        ("sparsity", 0.1, "8 where an eighth is active"),
     ],
 )
 def test_an_input_that_cannot_be_is_refused_in_one_line(name, value, wanted):

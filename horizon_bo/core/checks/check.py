@@ -193,7 +193,7 @@ def _rungs(study: Study, own: float | None) -> list[Trial]:
             averaging=named(target.averaging, space.averagings),
             source=study.source,
             settings=scale.settings,
-            inputs=target.inputs,
+            inputs=scale.inputs(target),
         )
         for scale in space.scales
         for tokens in horizons(study)
