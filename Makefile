@@ -161,7 +161,7 @@ bench: $(READY)  ## Replay every method that is installed on all cases; hours, g
 	$(BIN)/python -m benchmarks.problems.synthetic build/worlds --seeds 3
 	$(BIN)/python -m benchmarks.problems.hidden_cases horizon_bo/data/stdlib_gpt.csv build/stdlib
 	$(BIN)/python -m benchmarks.problems.sweeps get steplaw-moe --folder build/moe \
-	  && $(BIN)/python -m benchmarks.problems.hidden_cases build/moe/steplaw-moe.csv build/moe \
+	  && $(BIN)/python -m benchmarks.problems.hidden_cases build/moe/steplaw-moe.csv build/moe --experts \
 	  || echo "no network: the expert models are left out"
 	-for bin in $(BIN) $(wildcard .rivals/*/bin); do \
 	  $$bin/python $(STEPLAW) --only 'same-*'; \

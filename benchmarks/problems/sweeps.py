@@ -24,6 +24,8 @@ _STEPLAW = (
 _SCALEBENCH = (
     "https://raw.githubusercontent.com/PlanarG/active-sl/e0a58ffde4f6fdfb20880d47d6d180fdbcb1440d"
 )
+#: All parameters of each of Step Law's expert models.
+_ALL_EXPERTS = 2.15e9
 #: Tokens per sequence of both Step Law sweeps, by which their batches are counted.
 _SEQUENCE = 2048
 
@@ -75,7 +77,7 @@ SWEEPS = (
         sha256="653d585244a7b227423007e8b796bc16d76f6d24eb87b1919b8f048a91897b92",
         licence="none stated in the repository",
         source="Li et al. (2025), arXiv:2503.04715; experts, `params` being the active ones",
-        columns=_steplaw_columns("Na"),
+        columns={**_steplaw_columns("Na"), "sparsity": lambda t: _ALL_EXPERTS / t["Na"]},
     ),
     PublicSweep(
         name="scalebench-lr",

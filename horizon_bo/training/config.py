@@ -99,6 +99,12 @@ class ModelConfig:
         router = self.width * self.experts
         return self.depth * (4 * self.width**2 + self.feeds * 3 * self.width * self.hidden + router)
 
+    @property
+    def sparsity(self) -> float:
+        """All non-embedding parameters over those that one token passes, 1 without experts."""
+        idle = self.experts + self.shared_expert - self.feeds if self.experts else 0
+        return 1 + self.depth * idle * 3 * self.width * self.hidden / self.params
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:

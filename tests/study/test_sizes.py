@@ -139,7 +139,9 @@ def test_sizes_are_kept_and_leave_no_trace_where_nobody_said_them():
 
 @pytest.mark.parametrize("value", [0.5, 0, -1, math.nan, "8x"])
 def test_a_sparsity_that_cannot_be_is_refused_in_one_line(value):
-    with pytest.raises(InvalidSpaceError, match="sparsity of a scale is .* expected a number from"):
+    with pytest.raises(
+        InvalidSpaceError, match=r"sparsity of a scale is .* expected a number from"
+    ):
         Scale(params=1e8, sparsity=value)
 
 
