@@ -57,7 +57,8 @@ class HorizonTuner:
         target: The run that will be trained once.
         space: The small runs that may be made.
         budget: Training compute the tuner may spend in all, in FLOP.
-        parametrization: `"mup"` expects the optimum not to move with width.
+        parametrization: `"mup"` expects the optimum not to move with width, as does
+            `"hypersphere"`, where weights keep their norms; for that no law speaks before a run.
         optimizer: Whose rate is tuned, by name: how it moves depends on the optimizer's family.
         experts: Whether `params` are the active ones of a mixture of experts.
         prior: A file that `horizon-bo prior learn` wrote; `None` takes what public sweeps say.

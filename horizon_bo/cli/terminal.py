@@ -24,7 +24,9 @@ from horizon_bo.study.quantities import quantity, quoted
 _GPU_HOURS = re.compile(r"(.+?)[\s_-]*gpu[\s_-]*h(?:ours?)?", re.IGNORECASE)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
-Parametrization = Annotated[str, typer.Option(help="standard or mup.")]
+Parametrization = Annotated[
+    str, typer.Option(help="standard, mup, or hypersphere where weights keep their norms.")
+]
 Optimizer = Annotated[
     str, typer.Option(metavar="NAME", help="Optimizer whose rate is tuned, e.g. adamw or muon.")
 ]

@@ -77,7 +77,7 @@ def _together(one: Center, other: Center) -> Center:
 def _published(study: Study, evidence: Sequence[Evidence], population: Population) -> Center:
     """What sweeps with such an optimizer say of the target, beside the laws where those speak."""
     target = anchored(study.target, study.space).without_embeddings
-    if study.optimizer.lower() not in _OF_THE_LAWS:
+    if study.optimizer.lower() not in _OF_THE_LAWS or study.parametrization == "hypersphere":
         return _of_sweeps(replace(study, target=target), evidence, population)
     found = prior_center(target, study.parametrization, study.excluded_data)
     laws = Center(math.log(found.learning_rate), found.log_sd, found.sources)

@@ -115,8 +115,11 @@ def _unknown_optimizer(study: Study, belief: Belief, decision: Decision) -> str 
     if belief.center.known:
         return None
     kin = _named(belief.center.sources) or "nothing"
+    made = study.optimizer
+    if study.parametrization != "standard":
+        made += f" under {study.parametrization}"
     return (
-        f"no sweep behind the prior was made with {study.optimizer}: it is wide, and rests on "
+        f"no sweep behind the prior was made with {made}: it is wide, and rests on "
         f"{kin}; give prior_center if you know better"
     )
 

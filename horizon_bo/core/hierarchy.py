@@ -53,7 +53,8 @@ VAGUE: Mapping[str, tuple[float, float]] = MappingProxyType(
 )
 #: What covariates may shift: exponent, prior mean and standard deviation of the shift, and how far
 #: it differs between recipes. Under µP the optimum is expected not to move with width (Yang et al.,
-#: 2022, arXiv:2203.03466). Sweeps of experts differ in what grows with their active parameters:
+#: 2022, arXiv:2203.03466), nor where weights keep their norms, so that a rate is an angle a step. Sweeps
+#: of experts differ in what grows with their active parameters:
 #: Step Law's best rate stays, that of the trainer here falls as a dense model's.
 SHIFTS: tuple[tuple[str, str, float, float, float], ...] = (
     ("matrix", "optimum_per_params", 0.0, 0.3, 0.0),
@@ -99,7 +100,7 @@ class Hierarchy:
         """The next recipe's coefficients under some covariates."""
         family = family_of(optimizer)
         share = {"adam": 0.0, "matrix": 1.0}.get(family or "", 0.5)
-        design = _design(share, parametrization == "mup", experts)
+        design = _design(share, parametrization != "standard", experts)
         covariance = _spread(self.spread, design) + design @ self.effects_covariance @ design.T
         if family is None:  # either family: half of each shift, give or take as much
             halves = (_design(1.0, False, False) - _design(0.0, False, False)) @ self.effects / 2
@@ -171,7 +172,7 @@ def _spread(spread: FloatArray, design: FloatArray) -> FloatArray:
 
 def _design_of(each: Evidence) -> FloatArray:
     share = 1.0 if family_of(each.optimizer) == "matrix" else 0.0
-    return _design(share, each.parametrization == "mup", each.experts)
+    return _design(share, each.parametrization != "standard", each.experts)
 
 
 def _effects(

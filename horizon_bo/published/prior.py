@@ -95,7 +95,8 @@ def prior_center(
 
     Args:
         target: The run to be trained; with `batch_tokens=None` each voice keeps its own batch.
-        parametrization: `"standard"`, or `"mup"` for the base rate of a µP proxy.
+        parametrization: `"standard"`, or `"mup"` for the base rate of a µP proxy; of weights that
+            keep their norms no law speaks, and the answer is that for the standard one.
         exclude_data: Names of data; laws fitted to any of them are refused.
     """
     if parametrization not in PARAMETRIZATIONS:
@@ -107,7 +108,8 @@ def prior_center(
         base = replace(target, params=min(target.params, MUP_BASE_PARAMS), flops=None)  # type: ignore[arg-type]
     usable, refused = _laws(exclude_data)
     voices = [_law_voice(law, base) for law in usable]
-    recipes = [_recipe_voice(r, base) for r in RECIPES if _speaks(r, parametrization)]
+    spoken = "mup" if parametrization == "mup" else "standard"
+    recipes = [_recipe_voice(r, base) for r in RECIPES if _speaks(r, spoken)]
     voices.append(_chorus(recipes))
     center = _weighted_median(voices)
     between = _mean_square([math.log(v.learning_rate / center) for v in voices], voices)

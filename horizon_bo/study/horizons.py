@@ -17,8 +17,10 @@ USUAL_BATCH_COST = 0.02
 #: Source: Kaplan et al. (2020), arXiv:2001.08361, section 2.1.
 FLOPS_PER_PARAM_TOKEN = 6.0
 
-Parametrization = Literal["standard", "mup"]
-PARAMETRIZATIONS: tuple[str, ...] = ("standard", "mup")
+#: Under µP, and where weights keep their norms ("hypersphere": nGPT, Loshchilov et al., 2024,
+#: arXiv:2410.01131, and optimizers that hold norms), width is not expected to move the best rate.
+Parametrization = Literal["standard", "mup", "hypersphere"]
+PARAMETRIZATIONS: tuple[str, ...] = ("standard", "mup", "hypersphere")
 
 #: Parameters of a model and tokens of a run that can be a study's; fewer are millions or billions.
 LEAST_COUNT = 1000.0

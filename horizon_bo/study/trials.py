@@ -145,7 +145,7 @@ class Study:
         target: The run that will be trained once, and never here.
         space: The runs that may be made.
         budget: Training compute the tuner may spend in all, in FLOP.
-        parametrization: `"mup"` expects the optimum not to move with width.
+        parametrization: Under `"mup"` and `"hypersphere"` it is expected not to move with width.
         prior_center: A guess of the optimal rate at the target; `None` asks the published laws.
         seed: Seed of every random choice.
         source: Name of the recipe of the study's own runs.

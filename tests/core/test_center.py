@@ -90,6 +90,18 @@ def test_an_optimizer_that_no_sweep_knows_gets_a_wide_prior_and_is_told_so():
     assert "no sweep behind the prior was made with ours" in words
 
 
+def test_weights_that_keep_their_norms_get_a_wide_prior_that_size_hardly_moves():
+    held = replace(study(), parametrization="hypersphere")
+    center, population = study_expectation(held)
+    assert not center.known
+    assert center.log_sd >= math.log(10) - 1e-9
+    mup = study_expectation(replace(study(), parametrization="mup"))[1]
+    assert population.mean[0] == mup.mean[0]
+    assert abs(population.mean[0]) < 0.15
+    words = " ".join(recommend(held, believe(held)).warnings)
+    assert "was made with adamw under hypersphere: it is wide" in words
+
+
 def test_the_centre_before_any_run_holds_each_recipes_best_rate_without_it_and_its_relatives():
     held = []
     for each in shipped():
