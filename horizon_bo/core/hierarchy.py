@@ -54,8 +54,8 @@ VAGUE: Mapping[str, tuple[float, float]] = MappingProxyType(
 #: What covariates may shift: exponent, prior mean and standard deviation of the shift, and how far
 #: it differs between recipes. Under µP the optimum is expected not to move with width (Yang et al.,
 #: 2022, arXiv:2203.03466), nor where weights keep their norms: a rate is an angle there. Sweeps of
-#: experts differ in what grows with their active parameters:
-#: Step Law's best rate stays, that of the trainer here falls as a dense model's.
+#: experts differ in what grows with their active parameters: Step Law's best rate stays, that of
+#: the trainer here falls as a dense model's.
 SHIFTS: tuple[tuple[str, str, float, float, float], ...] = (
     ("matrix", "optimum_per_params", 0.0, 0.3, 0.0),
     ("matrix", "optimum_per_tokens", 0.0, 0.3, 0.0),
