@@ -1,6 +1,7 @@
 """Learn: what do old sweeps, and sweeps of one's own, add to the evidence?"""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -94,7 +95,11 @@ def own_recipes(
 
 def recipes_of_study(study: Study, name: str) -> list[Recipe]:
     """The ended runs of an old study, of its own recipe, to learn from."""
-    runs = [_logged(trial) for trial in study.informing if study.recipe(trial) is None]
+    runs = [
+        replace(_logged(trial), params=study.target.size(trial.params))
+        for trial in study.informing
+        if study.recipe(trial) is None
+    ]
     about = {"parametrization": study.parametrization, "experts": study.experts}
     return own_recipes(name, runs, optimizer=study.optimizer, **about)
 

@@ -67,8 +67,18 @@ def for_target(study: Study, target: Horizon) -> Study:
     """The study as if it had been asked for another target.
 
     Raises:
-        InvalidSpaceError: Runs are larger or longer than it, or its batch is above its tokens.
+        InvalidSpaceError: Runs are larger or longer than it, its batch is above its tokens, or its
+            parameters are counted otherwise.
     """
+    if target.vocabulary != study.target.vocabulary:
+        own, other = (
+            "no embedding" if v is None else f"an embedding of {v:g} tokens"
+            for v in (study.target.vocabulary, target.vocabulary)
+        )
+        raise InvalidSpaceError(
+            f"the target's parameters hold {other}, expected {own} as all counts of the study do; "
+            "give the same vocabulary, or start another study"
+        )
     own = () if target.batch_tokens is None else (target.batch_tokens,)
     refuse_batches(own, target.tokens, "target's tokens")
     for name in ("params", "tokens"):

@@ -68,8 +68,17 @@ def carried(
             f"{label} has {len(study.trials)} runs of which none has ended, expected one; import "
             "it when its runs have"
         )
-    said = f"{waiting} runs of {label} are pending: left out, import them when they have ended"
-    return runs, (said,) if waiting else ()
+    said = []
+    if waiting:
+        said.append(
+            f"{waiting} runs of {label} are pending: left out, import them when they have ended"
+        )
+    if (vocabulary := study.target.vocabulary) is not None:
+        said.append(
+            f"parameters in {label} hold an embedding of {vocabulary:g} tokens: import them into a "
+            f"study that counts so, begun with --vocabulary {vocabulary:g}"
+        )
+    return runs, tuple(said)
 
 
 def _logged(trial: Trial, label: str) -> LoggedRun:

@@ -12,12 +12,15 @@ from horizon_bo import Horizon, Scale
 from horizon_bo.core.candidates import pool_of_space
 from horizon_bo.core.inference import believe
 from horizon_bo.errors import InvalidSpaceError
+from horizon_bo.learning.learn import recipes_of_study
 from horizon_bo.study.changes import import_runs
 from horizon_bo.study.corrections import enqueue
+from horizon_bo.study.extension import for_target
 from horizon_bo.study.horizons import refuse_unlikely_sizes
 from horizon_bo.study.records import study_from, study_record
 from horizon_bo.study.sizes import non_embedding
 from horizon_bo.study.trials import Study, log_inputs
+from horizon_bo.tables.trials import carried
 from tests.studies import SPACE, TARGET, logged, small_study
 
 VOCABULARY = 50_304
@@ -68,6 +71,35 @@ def test_a_study_that_counts_embeddings_believes_what_one_without_them_does():
     )
     naive = replace(counted, target=replace(target, vocabulary=None))
     assert log_inputs(naive.trials[0], naive.target)[1] > log_inputs(plain.trials[0], TARGET)[1]
+
+
+def test_another_target_is_counted_alike():
+    counted = small_study(target=replace(TARGET, vocabulary=VOCABULARY))
+    other = replace(TARGET, params=2 * TARGET.params)
+    with pytest.raises(
+        InvalidSpaceError, match="hold no embedding, expected an embedding of 50304"
+    ):
+        for_target(counted, other)
+    with pytest.raises(InvalidSpaceError, match="an embedding of 50304 tokens, expected no embedd"):
+        for_target(small_study(), replace(other, vocabulary=VOCABULARY))
+    same = for_target(counted, replace(other, vocabulary=VOCABULARY))
+    assert same.target.params == 2 * TARGET.params
+
+
+def test_what_is_learnt_from_an_old_study_goes_with_sizes_as_laws_count():
+    runs = [logged(learning_rate=1e-3 * 2**k, loss=3.0 + 0.02 * (k - 1) ** 2) for k in range(4)]
+    study = import_runs(small_study(target=replace(TARGET, vocabulary=VOCABULARY)), runs)
+    (recipe,) = recipes_of_study(study, "old")
+    assert {run.params for run in recipe.runs} == {non_embedding(6e7, VOCABULARY)}
+
+
+def test_runs_carried_to_another_study_say_what_their_counts_hold():
+    study = import_runs(small_study(target=replace(TARGET, vocabulary=VOCABULARY)), [logged()])
+    assert carried(study, "old")[1] == (
+        "parameters in old hold an embedding of 50304 tokens: import them into a study that counts "
+        "so, begun with --vocabulary 50304",
+    )
+    assert carried(import_runs(small_study(), [logged()]), "old")[1] == ()
 
 
 def sparse_study(target: float | None, *scales: float | None) -> Study:
