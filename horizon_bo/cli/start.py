@@ -29,6 +29,7 @@ from horizon_bo.cli.terminal import (
     show,
     target_runs_or_hours,
 )
+from horizon_bo.errors import InvalidSpaceError
 
 if TYPE_CHECKING:
     from horizon_bo import Horizon, Scale, SearchSpace, Study
@@ -220,6 +221,11 @@ def _target(
     if is_shape(size):
         return shaped_horizon(size, tokens, inputs=inputs, **given)
     params, sparsity = active_and_all(size, "--target-params")
+    if sparsity is not None and inputs.get("sparsity", sparsity) != sparsity:
+        raise InvalidSpaceError(
+            f"--target-params {size} has a sparsity of {sparsity:g} and --inputs says "
+            f"{inputs['sparsity']:g}, expected one of them; leave either out"
+        )
     inputs = inputs if sparsity is None else {**inputs, "sparsity": sparsity}
     return Horizon(params=params, tokens=tokens, inputs=inputs, **given)
 
@@ -272,7 +278,6 @@ def space_options(
 def _scales(text: str) -> "list[Scale]":
     """The models that `--scales` names."""
     from horizon_bo import Scale
-    from horizon_bo.errors import InvalidSpaceError
     from horizon_bo.runs.builtin import is_shape, shaped_scale
 
     if all(is_shape(part) for part in text.split(",")):

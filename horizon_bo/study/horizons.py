@@ -218,6 +218,13 @@ def refuse_unlikely_sizes(target: Horizon, space: SearchSpace) -> None:
                 f"{name} is {count:g}, expected a count of at least {LEAST_COUNT:g}; if it is of "
                 "millions or billions, write 45M or 7B on the command line, 45e6 or 7e9 in Python"
             )
+    smallest = min(scale.params for scale in space.scales)
+    if target.size(smallest) < LEAST_COUNT:
+        raise InvalidSpaceError(
+            f"a vocabulary of {target.vocabulary:g} leaves {target.size(smallest):.3g} of the "
+            f"smallest scale's {shown_count(smallest)} parameters, expected at least "
+            f"{LEAST_COUNT:g}; give the tokens whose embedding is counted, once or twice"
+        )
     sparse = [scale for scale in space.scales if scale.sparsity is not None]
     if sparse and "sparsity" not in target.inputs:
         raise InvalidSpaceError(

@@ -157,6 +157,14 @@ BAD_LINES = {
         INIT.replace("1e9 ", "1e9/1e8 ", 1).replace("runs", "new"),
         "expected active parameters over all",
     ),
+    "two sparsities": (
+        INIT.replace("1e9 ", "1e9/8e9 ", 1).replace("runs", "new") + " --inputs sparsity=4",
+        "has a sparsity of 8 and --inputs says 4",
+    ),
+    "an endless vocabulary": (
+        INIT.replace("runs", "new") + " --vocabulary 1e30",
+        "leaves 2.59e-68 of the smallest scale's 60M parameters",
+    ),
     "no sparsity of the target": (
         INIT.replace("6e7,1.2e8", "6e7/4e8").replace("runs", "new"),
         "says its sparsity, 6.66667, and the target does not",
