@@ -7,13 +7,13 @@ in cosine runs of one length (`results/experts.jsonl`), and fitting against tran
 several lengths and sizes (`results/paradigms.jsonl`). One run a row, `params` the active ones.
 """
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from benchmarks.problems.lines import whole_lines
 from horizon_bo.training.config import ModelConfig
 from horizon_bo.training.flops import flops_per_token
 
@@ -30,29 +30,24 @@ def table() -> pd.DataFrame:
 
 
 def _of_one_length() -> Iterator[dict[str, Any]]:
-    for line in (RESULTS / "experts.jsonl").read_text().splitlines():
-        record = json.loads(line)
+    for record in whole_lines(RESULTS / "experts.jsonl"):
         steps = record["tokens"] // record["batch_tokens"]
         told = {"tokens": steps * record["batch_tokens"], "schedule": "cosine"}
         told |= {"batch_tokens": record["batch_tokens"], **_of_model(record["model"])}
-        for rate, losses in zip(record["rates"], record["loss"], strict=True):
-            for seed, loss in zip(record["seeds"], losses, strict=True):
-                yield _row(told, rate, seed, loss)
+        yield from _grid(told, record["rates"], record["seeds"], record["loss"])
 
 
 def _of_many_lengths() -> Iterator[dict[str, Any]]:
-    for line in (RESULTS / "paradigms.jsonl").read_text().splitlines():
-        record = json.loads(line)
+    for record in whole_lines(RESULTS / "paradigms.jsonl"):
         model = record["config"]["model"]
         if not model["experts"]:
             continue
         batch = record["config"]["recipe"]["batch_tokens"]
+        rates = [2.0**log2_rate for log2_rate in record["log2_rates"]]
         for steps, grid in record["losses"].items():
             told = {"tokens": int(steps) * batch, "schedule": "wsd", "batch_tokens": batch}
             told |= _of_model(model)
-            for log2_rate, losses in zip(record["log2_rates"], grid, strict=True):
-                for seed, loss in zip(record["seeds"], losses, strict=True):
-                    yield _row(told, 2.0**log2_rate, seed, loss)
+            yield from _grid(told, rates, record["seeds"], grid)
 
 
 def _of_model(record: dict[str, Any]) -> dict[str, Any]:
@@ -67,18 +62,26 @@ def _of_model(record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _row(told: dict[str, Any], rate: float, seed: int, loss: float | None) -> dict[str, Any]:
-    told = dict(told)
-    flops = told.pop("flops_per_token") * told["tokens"]
-    return {
-        "source": told.pop("source"),
-        "learning_rate": float(f"{rate:.6g}"),
-        "loss": None if loss is None else round(loss, 5),
-        "diverged": loss is None,
-        "seed": seed,
-        **told,
-        "flops": flops,
-    }
+def _grid(
+    model: dict[str, Any],
+    rates: Sequence[float],
+    seeds: Sequence[int],
+    grid: Sequence[Sequence[float | None]],
+) -> Iterator[dict[str, Any]]:
+    """The runs of one model and length, a row each."""
+    told = dict(model)
+    source, flops = told.pop("source"), told.pop("flops_per_token") * told["tokens"]
+    for rate, losses in zip(rates, grid, strict=True):
+        for seed, loss in zip(seeds, losses, strict=True):
+            yield {
+                "source": source,
+                "learning_rate": float(f"{rate:.6g}"),
+                "loss": None if loss is None else round(loss, 5),
+                "diverged": loss is None,
+                "seed": seed,
+                **told,
+                "flops": flops,
+            }
 
 
 if __name__ == "__main__":

@@ -79,11 +79,12 @@ def other_target(target: "Horizon", text: str) -> "Horizon":
         )
     tokens, *batch = (positive_number(count, "--target") for count in counts)
     recipe: dict[str, Any] = {"schedule": target.schedule, "averaging": target.averaging}
+    recipe["inputs"] = target.inputs
     recipe["batch_tokens"] = batch[0] if batch else target.batch_tokens
     if is_shape(size):
-        return shaped_horizon(size, tokens, inputs=target.inputs, **recipe)
-    params, sparsity = active_and_all(size, "--target")
-    recipe |= {} if sparsity is None else {"inputs": {**target.inputs, "sparsity": sparsity}}
+        return shaped_horizon(size, tokens, **recipe)
+    params, sparse = active_and_all(size, "--target")
+    recipe["inputs"] = {**target.inputs, **sparse}
     as_planned = target.flops / training_flops(target.params, target.tokens)
     flops = training_flops(params, tokens) * as_planned
     return replace(target, params=params, tokens=tokens, flops=flops, **recipe)

@@ -220,14 +220,14 @@ def _target(
     given |= {"schedule": schedule, "averaging": averaging}
     if is_shape(size):
         return shaped_horizon(size, tokens, inputs=inputs, **given)
-    params, sparsity = active_and_all(size, "--target-params")
-    if sparsity is not None and inputs.get("sparsity", sparsity) != sparsity:
-        raise InvalidSpaceError(
-            f"--target-params {size} has a sparsity of {sparsity:g} and --inputs says "
-            f"{inputs['sparsity']:g}, expected one of them; leave either out"
-        )
-    inputs = inputs if sparsity is None else {**inputs, "sparsity": sparsity}
-    return Horizon(params=params, tokens=tokens, inputs=inputs, **given)
+    params, sparse = active_and_all(size, "--target-params")
+    for name in sparse.keys() & inputs.keys():
+        if sparse[name] != inputs[name]:
+            raise InvalidSpaceError(
+                f"--target-params {size} has a {name} of {sparse[name]:g} and --inputs says "
+                f"{inputs[name]:g}, expected one of them; leave either out"
+            )
+    return Horizon(params=params, tokens=tokens, inputs={**inputs, **sparse}, **given)
 
 
 def budget_flops(
@@ -284,7 +284,7 @@ def _scales(text: str) -> "list[Scale]":
         return [shaped_scale(part) for part in text.split(",")]
     if not text.endswith(".json"):
         counts = [active_and_all(part, "--scales") for part in text.split(",")]
-        return [Scale(params=params, sparsity=sparsity) for params, sparsity in counts]
+        return [Scale(params=params, sparsity=own.get("sparsity")) for params, own in counts]
     try:
         entries = json.loads(Path(text).read_text())
         return [Scale(**e) if isinstance(e, Mapping) else Scale(params=e) for e in entries]

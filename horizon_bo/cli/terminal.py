@@ -121,18 +121,18 @@ def positive_number(text: str, flag: str) -> float:
     return value
 
 
-def active_and_all(text: str, flag: str) -> tuple[float, float | None]:
-    """Parameters, and the sparsity where active ones are given over all, as in 3B/30B."""
+def active_and_all(text: str, flag: str) -> tuple[float, dict[str, float]]:
+    """Parameters, and their sparsity as an input where active ones stand over all: 3B/30B."""
     active, stroke, every = text.partition("/")
     params = positive_number(active, flag)
     if not stroke:
-        return params, None
+        return params, {}
     total = positive_number(every, flag)
     if total < params:
         raise InvalidSpaceError(
             f"{flag} is {text!r}, expected active parameters over all, such as 3B/30B; swap them"
         )
-    return params, total / params
+    return params, {"sparsity": total / params}
 
 
 def target_runs(text: str, flag: str) -> float:

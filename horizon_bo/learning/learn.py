@@ -1,7 +1,6 @@
 """Learn: what do old sweeps, and sweeps of one's own, add to the evidence?"""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -95,19 +94,16 @@ def own_recipes(
 
 def recipes_of_study(study: Study, name: str) -> list[Recipe]:
     """The ended runs of an old study, of its own recipe, to learn from."""
-    runs = [
-        replace(_logged(trial), params=study.target.size(trial.params))
-        for trial in study.informing
-        if study.recipe(trial) is None
-    ]
+    own = [trial for trial in study.informing if study.recipe(trial) is None]
+    runs = [_logged(trial, study.target.size(trial.params)) for trial in own]
     about = {"parametrization": study.parametrization, "experts": study.experts}
     return own_recipes(name, runs, optimizer=study.optimizer, **about)
 
 
-def _logged(trial: Trial) -> LoggedRun:
+def _logged(trial: Trial, params: float) -> LoggedRun:
     return LoggedRun(
         learning_rate=trial.learning_rate,
-        params=trial.params,
+        params=params,
         tokens=trial.tokens,
         batch_tokens=trial.batch_tokens,
         loss=trial.loss,

@@ -10,7 +10,6 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from horizon_bo.errors import (
 )
 from horizon_bo.store.address import address_of
 from horizon_bo.study.horizons import Scale
-from horizon_bo.study.records import as_json, said_of
+from horizon_bo.study.records import as_json, plain, scale_record, with_inputs
 from horizon_bo.study.trials import Suggestion
 
 #: How much of a log's end is read, in bytes.
@@ -154,11 +153,7 @@ def _identity(run: Suggestion) -> str:
 
 def suggestion_record(run: Suggestion) -> dict[str, Any]:
     """A suggestion as JSON can hold it."""
-    record = {field.name: getattr(run, field.name) for field in fields(run)}
-    scale = {field.name: getattr(run.scale, field.name) for field in fields(run.scale)}
-    record["scale"] = said_of({**scale, "settings": dict(run.scale.settings)}, "sparsity")
-    inputs = dict(record.pop("inputs"))
-    return {**record, "inputs": inputs} if inputs else record
+    return with_inputs({**plain(run), "scale": scale_record(run.scale)})
 
 
 def suggestion_from(record: Mapping[str, Any]) -> Suggestion:

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from horizon_bo.errors import InvalidSpaceError
-from horizon_bo.study.inputs import checked_inputs
+from horizon_bo.study.inputs import checked_inputs, told
 from horizon_bo.study.quantities import quoted, real, shown_count
 from horizon_bo.study.sizes import non_embedding
 
@@ -139,8 +139,7 @@ class Scale:
 
     def inputs(self, target: Horizon) -> Mapping[str, float]:
         """Numbers of the recipe of its runs for a target: the target's, but for the sparsity."""
-        own = {} if self.sparsity is None else {"sparsity": self.sparsity}
-        return {**target.inputs, **own}
+        return {**target.inputs, **told({"sparsity": self.sparsity})}
 
     def flops(self, tokens: float) -> float:
         """Training compute of a run on that many tokens, in FLOP."""

@@ -18,7 +18,7 @@ def study_record(study: Study) -> dict[str, Any]:
     """Everything about a study but its trials, as JSON can hold it."""
     record = plain(study)
     del record["trials"]
-    record["target"] = _with_inputs(plain(study.target))
+    record["target"] = with_inputs(plain(study.target))
     record["space"] = _space_record(study.space)
     return record
 
@@ -38,7 +38,7 @@ def trial_record(trial: Trial) -> dict[str, Any]:
     """One trial as JSON can hold it."""
     changes = [change.record for change in trial.changes]
     return {
-        **_with_inputs(plain(trial)),
+        **with_inputs(plain(trial)),
         "settings": dict(trial.settings),
         "changes": changes,
     }
@@ -71,26 +71,28 @@ def plain(value: Any) -> dict[str, Any]:
     return {field.name: getattr(value, field.name) for field in fields(value)}
 
 
-def _with_inputs(record: dict[str, Any]) -> dict[str, Any]:
+def with_inputs(record: dict[str, Any]) -> dict[str, Any]:
     """The record with inputs as JSON can hold them, and without what nobody said."""
     inputs = dict(record.pop("inputs"))
-    said = said_of(record, "vocabulary")
+    said = _said(record, "vocabulary")
     return {**said, "inputs": inputs} if inputs else said
 
 
-def said_of(record: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    """The record without those of these fields that are `None`, as records once were."""
-    return {k: value for k, value in record.items() if k not in names or value is not None}
+def scale_record(scale: Scale) -> dict[str, Any]:
+    """A model to build as JSON can hold it."""
+    return _said({**plain(scale), "settings": dict(scale.settings)}, "sparsity")
+
+
+def _said(record: dict[str, Any], name: str) -> dict[str, Any]:
+    """The record without that field where it is `None`, as records once were."""
+    return {k: value for k, value in record.items() if k != name or value is not None}
 
 
 def _space_record(space: SearchSpace) -> dict[str, Any]:
     is_range = isinstance(space.tokens, tuple)
     return {
         **plain(space),
-        "scales": [
-            said_of({**plain(scale), "settings": dict(scale.settings)}, "sparsity")
-            for scale in space.scales
-        ],
+        "scales": [scale_record(scale) for scale in space.scales],
         "tokens": {"range" if is_range else "values": list(space.tokens)},
     }
 

@@ -179,10 +179,11 @@ def _known(
             shares, log_losses = np.ones(1), np.log([trial.loss])
         else:
             log_losses, curves = curve.log_losses(shares * trial.tokens), curves + 1
-        size = math.log(study.target.size(trial.params) / study.target.size())
         seen = np.log((shares - rises / 2) * trial.tokens / study.target.tokens)
         x = np.full_like(shares, at.log_lr[k] - best[k])
-        places.append(np.stack([np.full_like(shares, size), seen, shares, x], axis=1))
+        places.append(
+            np.stack([np.full_like(shares, at.log_scales[k, 0]), seen, shares, x], axis=1)
+        )
         runs.append(np.full_like(shares, k))
         losses.append(log_losses)
     return Points(np.concat(places), np.concat(runs), np.concat(losses)), curves
