@@ -21,6 +21,6 @@ PRIORS = Priors.independent(
         "log_noise_sd": Prior(-6.2, 0.9),
         "noise_per_compute": Prior(-0.1, 0.1),
         "log_bowl_error": Prior(-2.5, 0.5),
-        "cliff": Prior(2.3, 0.5),
+        "log_cliff": Prior(0.7, 0.6),
     }
 )

@@ -88,8 +88,7 @@ def learn_prior(
         list[str] | None, typer.Option(metavar="OLD.db", help="Studies to learn from.")
     ] = None,
     public: Annotated[
-        Path | None,
-        typer.Option(help="What ships, anew, from this folder of public sweeps."),
+        Path | None, typer.Option(help="What ships, anew, from this folder of public sweeps.")
     ] = None,
     optimizer: Optimizer = "adamw",
     parametrization: Parametrization = "standard",
@@ -99,10 +98,11 @@ def learn_prior(
 ) -> None:
     """Add what your own sweeps say to what ships, and write both into a file.
 
-    A sweep of your own counts for two public ones. Some seconds a sweep.
+    A sweep of your own counts for two public ones. Up to half a minute a sweep.
     """
     about = {"optimizer": optimizer, "parametrization": parametrization, "experts": experts}
     with errors_as_exit_codes():
+        from horizon_bo.learning.identified import FINE, PARTICLES
         from horizon_bo.learning.kept import write_evidence
         from horizon_bo.learning.learn import learnt, public_recipes
         from horizon_bo.store.threads import one_thread
@@ -113,11 +113,12 @@ def learn_prior(
             raise InvalidSpaceError(
                 "no SWEEP, no --from-study and no --public arrived, expected one; name a table"
             )
+        base, particles = ((), FINE) if public else (_evidence(None), PARTICLES)
         with one_thread():
-            evidence = learnt(recipes, () if public else _evidence(None), _told)
+            evidence = learnt(recipes, base, _told, particles)
         write_evidence(out, evidence)
     record = {"file": str(out), "recipes": len(evidence), "new": len(recipes)}
-    show(record, f"{out}: {len(evidence)} recipes, {len(recipes)} of them new", as_json=as_json)
+    show(record, "{file}: {recipes} recipes, {new} of them new".format(**record), as_json=as_json)
 
 
 def _evidence(file: Path | None) -> "tuple[Evidence, ...]":

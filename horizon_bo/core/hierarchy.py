@@ -48,7 +48,7 @@ VAGUE: Mapping[str, tuple[float, float]] = MappingProxyType(
         "log_noise_sd": (-6.2, 0.9),
         "noise_per_compute": (-0.1, 0.1),
         "log_bowl_error": (-2.5, 0.5),
-        "cliff": (2.3, 0.8),  # ln units above the optimum where half of the runs diverge
+        "log_cliff": (0.7, 0.6),  # half of the runs diverge two e-folds above the optimum
     }
 )
 #: What covariates may shift: exponent, prior mean and standard deviation of the shift, and how far

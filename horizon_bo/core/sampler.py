@@ -13,7 +13,7 @@ Statistical Science 28(3):424-446; ter Braak (2006), Statistics and Computing 16
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
@@ -67,6 +67,8 @@ class Posterior:
     acceptance: float  # share of accepted moves in the last stage
     stages: int
     distinct: float  # share of distinct ancestors that survived the last resampling
+    #: Ln of the probability of the runs, but for what is theirs alone; `nan` if not worked out.
+    log_evidence: float = math.nan
 
     @property
     def coefficients(self) -> Coefficients:
@@ -101,6 +103,7 @@ class _Progress:
     stages: int = 0
     acceptance: float = 1.0
     distinct: float = 1.0
+    log_evidence: float = 0.0
 
 
 def sample(
@@ -132,9 +135,18 @@ def sample(
         seen = wave
     noise_scale = noise_scale[:, order.argsort()]
     fit = condition(z, noise_scale, runs, priors)
-    return Posterior(
-        z, noise_scale, priors, fit, progress.acceptance, progress.stages, progress.distinct
-    )
+    return Posterior(z, noise_scale, priors, fit, **asdict(progress))
+
+
+def likeliest(
+    runs: Runs, priors: Priors, generator: np.random.Generator, particles: int, populations: int
+) -> Posterior:
+    """The one of several populations that finds the runs likeliest.
+
+    Under wide priors a population can settle in a lesser mode that it does not leave.
+    """
+    found = (sample(runs, priors, generator, particles) for _ in range(populations))
+    return max(found, key=lambda posterior: posterior.log_evidence)
 
 
 def _anneal(
@@ -152,8 +164,9 @@ def _anneal(
     likelihood = condition(z, noise_scale, runs, priors, start).log_likelihood
     while power < 1:
         view = outlook(z, runs, priors)
-        power, weights = _next_power(view, noise_scale, runs, old, power, likelihood)
-        chosen = _systematic(weights, generator)
+        power, gain = _next_power(view, noise_scale, runs, old, power, likelihood)
+        progress.log_evidence += float(np.logaddexp.reduce(gain)) - math.log(len(gain))
+        chosen = _systematic(softmax(gain), generator)
         z, noise_scale = z[chosen], noise_scale[chosen]
         felt = np.where(old, 1.0, power)
         rounds = _ROUNDS if power < 1 else _LAST_ROUNDS
@@ -192,30 +205,30 @@ def _next_power(
     power: float,
     now: np.ndarray,
 ) -> tuple[float, np.ndarray]:
-    """The power at which about `_KEPT` of the particles stay effective, and their weights.
+    """The power at which about `_KEPT` of the particles stay effective, and ln of their weights.
 
     Found by steps in ln power that halve when they go too far; any share from `_KEPT` to
     `_TOLERANCE` more will do.
     """
 
-    def weights_at(t: float) -> np.ndarray:
+    def gain_at(t: float) -> np.ndarray:
         fit = weighed(view, noise_scale, runs, np.where(old, 1.0, t))
-        return softmax(np.nan_to_num(fit.log_likelihood - now, nan=-np.inf))
+        return np.nan_to_num(fit.log_likelihood - now, nan=-np.inf)
 
     low = math.log(power)
     step = _USUAL_STEP if power > _COLDEST else -low / 2
-    weights = np.full(len(now), 1 / len(now))
+    gain = np.zeros(len(now))
     for _ in range(_TRIALS):
         trial = min(low + step, 0.0)
-        candidate = weights_at(math.exp(trial))
-        kept = float(1 / (candidate**2).sum() / len(now))
+        candidate = gain_at(math.exp(trial))
+        kept = float(1 / (softmax(candidate) ** 2).sum() / len(now))
         if kept < _KEPT:
             step = (trial - low) / 2
             continue
-        low, weights = trial, candidate
+        low, gain = trial, candidate
         if trial == 0.0 or kept < _KEPT + _TOLERANCE:
             break
-    return math.exp(low), weights
+    return math.exp(low), gain
 
 
 def _systematic(weights: np.ndarray, generator: np.random.Generator) -> np.ndarray:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from horizon_bo.errors import InvalidTableError
 from horizon_bo.learning.corpus import Recipe, corpus, unlabelled
-from horizon_bo.learning.identified import evidence_of
+from horizon_bo.learning.identified import PARTICLES, evidence_of
 from horizon_bo.published.evidence import Evidence
 from horizon_bo.study.trials import LoggedRun, Study, Trial
 
@@ -18,6 +18,7 @@ def learnt(
     recipes: Sequence[Recipe],
     base: Sequence[Evidence],
     told: Callable[[Evidence], None] = lambda each: None,
+    particles: int = PARTICLES,
 ) -> tuple[Evidence, ...]:
     """The evidence with that of more recipes.
 
@@ -25,6 +26,7 @@ def learnt(
         recipes: What to learn from.
         base: What is known already; a recipe of the same name takes its place.
         told: Called after each recipe.
+        particles: Coefficient sets; the more, the less their number decides.
 
     Raises:
         InvalidTableError: A recipe identifies nothing, nor do its relatives, or comes twice.
@@ -34,7 +36,7 @@ def learnt(
     silent: list[tuple[Recipe, InvalidTableError]] = []
     for recipe in recipes:
         try:
-            fresh.append(evidence_of(recipe))
+            fresh.append(evidence_of(recipe, particles))
         except InvalidTableError as error:
             silent.append((recipe, error))
             continue

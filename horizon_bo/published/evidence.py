@@ -10,6 +10,7 @@ recipe may look like. The shipped file is written by `horizon-bo prior learn`.
 """
 
 import json
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -18,8 +19,10 @@ from typing import Any
 
 from horizon_bo.errors import InvalidSpaceError
 
-#: Written into every file; another one is refused.
-FORMAT = 1
+#: Written into every file; another one is refused, but for the one before, whose cliffs are e-folds
+#: above the optimum instead of their ln: read by the tangent at `_TYPICAL_CLIFF`.
+FORMAT, _LINEAR_CLIFF = 2, 1
+_TYPICAL_CLIFF = 2.0
 #: What the coefficients of a file are measured in.
 UNIT = "natural logs; losses relative to the study's typical loss"
 
@@ -41,7 +44,7 @@ COEFFICIENTS = (
     "log_noise_sd",
     "noise_per_compute",
     "log_bowl_error",
-    "cliff",
+    "log_cliff",
 )
 
 
@@ -156,6 +159,8 @@ def evidence_from(record: Mapping[str, Any], name: str) -> tuple[Evidence, ...]:
         record: What `evidence_record` gives.
         name: What to call it in a message.
     """
+    if isinstance(record, Mapping) and record.get("format") == _LINEAR_CLIFF:
+        record = _with_log_cliffs(record, name)
     for key, expected in (("format", FORMAT), ("unit", UNIT)):
         if not isinstance(record, Mapping) or record.get(key) != expected:
             found = record.get(key) if isinstance(record, Mapping) else record
@@ -171,10 +176,34 @@ def evidence_from(record: Mapping[str, Any], name: str) -> tuple[Evidence, ...]:
     try:
         return tuple(_one(entry) for entry in record["recipes"])
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise InvalidSpaceError(
-            f"{name} has a recipe that cannot be read ({error!r}), expected what horizon-bo prior "
-            "learn writes; write it again"
-        ) from error
+        raise _unreadable(name, error) from error
+
+
+def _with_log_cliffs(record: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A record of the format before in this one; the cliff is the last coefficient of both.
+
+    With c = a + b x, x = ln c, a normal in c is one in x whose Λ and h follow by substitution.
+    """
+    b = _TYPICAL_CLIFF
+    a = b * (1 - math.log(b))
+    recipes = []
+    try:
+        for entry in record["recipes"]:
+            *rows, row = entry["precision"]
+            *others, own = [h - a * p for h, p in zip(entry["score"], row, strict=True)]
+            scaled = [*(b * p for p in row[:-1]), b * b * row[-1]]
+            recipes.append({**entry, "precision": [*rows, scaled], "score": [*others, b * own]})
+        names = [*record["coefficients"][:-1], COEFFICIENTS[-1]]
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise _unreadable(name, error) from error
+    return {**record, "format": FORMAT, "coefficients": names, "recipes": recipes}
+
+
+def _unreadable(name: str, error: Exception) -> InvalidSpaceError:
+    return InvalidSpaceError(
+        f"{name} has a recipe that cannot be read ({error!r}), expected what horizon-bo prior "
+        "learn writes; write it again"
+    )
 
 
 def _one(entry: Mapping[str, Any]) -> Evidence:

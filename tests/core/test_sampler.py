@@ -10,7 +10,7 @@ from scipy.stats import chi2, invgamma, kstest
 from horizon_bo.core.conditioning import draw_departures
 from horizon_bo.core.points import Points
 from horizon_bo.core.priors import Coefficients, Prior, Priors, coefficients
-from horizon_bo.core.sampler import sample
+from horizon_bo.core.sampler import likeliest, sample
 from horizon_bo.core.surrogate import (
     CLIFF_WIDTH,
     NOISE_FREEDOM,
@@ -70,8 +70,8 @@ def test_a_run_that_diverged_far_above_the_optimum_says_nothing_of_its_noise():
 
 def exact_optimum(
     loss: np.ndarray, log_lr: np.ndarray, grid: np.ndarray, prior: Prior
-) -> tuple[float, float]:
-    """Mean and standard deviation of ln η* at the target where all else is pinned.
+) -> tuple[float, float, float]:
+    """Mean and standard deviation of ln η* at the target where all else is pinned; ln evidence.
 
     Student-t noise is averaged over 14 quantiles of each run's noise factor, the cell's departures
     are integrated in closed form, and the optimum is summed over a grid.
@@ -95,9 +95,11 @@ def exact_optimum(
     log_density = -(squares + np.linalg.slogdet(2 * math.pi * full)[1]) / 2
     safety = log_ndtr((grid[:, None] + c.cliff[:, None] - log_lr) / CLIFF_WIDTH)
     log_likelihood = logsumexp(log_density, 1) + safety.sum(1)
-    weight = softmax(log_likelihood - z[:, 0] ** 2 / 2)
+    joint = log_likelihood - z[:, 0] ** 2 / 2
+    weight = softmax(joint)
     mean = (weight * grid).sum()
-    return float(mean), math.sqrt((weight * (grid - mean) ** 2).sum())
+    evidence = logsumexp(joint) + math.log((z[1, 0] - z[0, 0]) / math.sqrt(2 * math.pi))
+    return float(mean), math.sqrt((weight * (grid - mean) ** 2).sum()), float(evidence)
 
 
 def test_with_all_else_pinned_the_optimum_has_its_exact_posterior():
@@ -105,7 +107,7 @@ def test_with_all_else_pinned_the_optimum_has_its_exact_posterior():
     prior = Prior(-6.5, 1.0)
     log_lr = np.array([-7.2, -6.0, -5.2])
     loss = np.array([1.012, 1.003, 1.001])
-    mean, spread = exact_optimum(loss, log_lr, np.linspace(-10, -2, 321), prior)
+    mean, spread, _ = exact_optimum(loss, log_lr, np.linspace(-10, -2, 321), prior)
     runs = runs_at(log_lr.tolist(), [[0.0, 0.0, 0.0]] * 3, loss.tolist())
     posterior = sample(runs, pinned(log_optimum=prior), generator(), 1024)
     ours = posterior.fit.coefficients.law.log_optimum
@@ -113,6 +115,29 @@ def test_with_all_else_pinned_the_optimum_has_its_exact_posterior():
     assert abs(ours.mean() - mean) < 3.9 * spread / math.sqrt(256)
     low, high = chi2.ppf([5e-5, 1 - 5e-5], 255) / 255
     assert low < (ours.std(ddof=1) / spread) ** 2 < high
+
+
+def test_evidence_tells_priors_apart_as_the_exact_one_does():
+    log_lr, loss = np.array([-7.2, -6.0, -5.2]), np.array([1.012, 1.003, 1.001])
+    runs = runs_at(log_lr.tolist(), [[0.0, 0.0, 0.0]] * 3, loss.tolist())
+    told, exact = [], []
+    for location in (-6.0, -9.0):
+        prior = Prior(location, 1.0)
+        grid = np.linspace(location - 6, location + 6, 481)
+        exact.append(exact_optimum(loss, log_lr, grid, prior)[2])
+        told.append(sample(runs, pinned(log_optimum=prior), generator(), 2048).log_evidence)
+    assert exact[0] - exact[1] > 2
+    # weights of 2,048 particles, a fifth effective: five standard errors of some six stages
+    assert told[0] - told[1] == pytest.approx(exact[0] - exact[1], abs=0.6)
+
+
+def test_of_several_populations_the_one_that_finds_the_runs_likeliest_is_taken():
+    runs = drawn_world(1).runs
+    source = generator(3)
+    each = [sample(runs, PRIORS, source, 64) for _ in range(3)]
+    best = likeliest(runs, PRIORS, generator(3), 64, 3)
+    assert best.log_evidence == max(one.log_evidence for one in each)
+    assert len({one.log_evidence for one in each}) == 3
 
 
 #: What the ranks are checked of; the last is the target's own optimum.

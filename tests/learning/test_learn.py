@@ -54,6 +54,31 @@ def test_a_sweep_of_ones_own_is_read_as_what_it_is(ours):
     assert abs(mean - expected) > 3 * sd
 
 
+def test_runs_too_short_to_arrive_are_read_for_what_they_say_beside_that():
+    fast = [replace(run, batch_tokens=1e7) for run in sweep()]  # a hundred steps and eight hundred
+    (own,) = learnt(own_recipes("fast", fast, **ABOUT), ())
+    mean, sd = opinions([own])[0].exponents["params"]
+    assert sd is not None
+    assert abs(mean - PER_PARAMS) < 3 * sd
+
+
+def test_the_optimum_is_that_of_the_largest_cell_and_not_of_the_law_through_all():
+    largest = max((run.params, run.tokens) for run in sweep())
+    off = 0.7
+    moved = [
+        replace(run, learning_rate=run.learning_rate * math.exp(off))
+        if (run.params, run.tokens) == largest
+        else run
+        for run in sweep()
+    ]
+    by_law, by_cell = (learnt(own_recipes("it", runs, **ABOUT), ())[0] for runs in (sweep(), moved))
+    assert by_law.optimum is not None
+    assert by_cell.optimum is not None
+    assert (by_cell.optimum.params, by_cell.optimum.tokens) == largest
+    went = math.log(by_cell.optimum.learning_rate / by_law.optimum.learning_rate)
+    assert went == pytest.approx(off, abs=0.15)
+
+
 def test_a_study_with_ones_own_prior_expects_what_it_says_and_keeps_it(ours, tmp_path):
     given = {"target": TARGET, "space": SPACE, "budget": 0.05 * TARGET.flops}
     tuner = HorizonTuner(**given, prior=ours, study=tmp_path / "runs.db")

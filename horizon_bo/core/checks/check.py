@@ -27,7 +27,7 @@ from horizon_bo.study.trials import Study, Trial
 
 #: How far to its sides the rate recommended for the rung is tried, in octaves: at the usual
 #: curvature and noise a miss by half as much shows in three runs, and neither side is near the
-#: cliff, 2.3 ln units above the optimum.
+#: cliff, two ln units above the optimum.
 SIDE = 1.0
 #: Draws that are written down.
 _KEPT = 256
