@@ -189,8 +189,8 @@ def test_suggestions_for_an_open_batch_cover_several_batches_and_are_repeatable(
         space=replace(SPACE, batch_tokens=list(BATCHES[:3])),
         prior_center=1.5e-3,
     )
-    runs = suggest(study, believe(study), 6)
-    assert runs == suggest(study, believe(study), 6)
+    runs = suggest(study, believe(study), 9)
+    assert runs == suggest(study, believe(study), 9)
     assert len({run.batch_tokens for run in runs}) > 1
 
 

@@ -62,12 +62,12 @@ def test_the_same_study_gets_the_same_suggestions(three):
 
 
 def test_suggestions_without_a_cooldown_are_the_frozen_ones(three):
-    # of 2026-11-26, when sweeps began to speak beside the laws: rates, sizes and tokens
+    # of 2026-11-27, when cliffs became as unsure as sweeps have them: rates, sizes and tokens
     frozen = {
         fresh: [
-            (0.0011025280802357278, 6e7, 1e9),
+            (0.0022050561604714572, 6e7, 1e9),
             (0.00013781601002946602, 6e7, 1e9),
-            (0.017640449283771644, 6e7, 1e9),
+            (0.012473681311732316, 6e7, 1e9),
         ],
         informed: [
             (0.017414670472732995, 6e7, 1e9),
