@@ -4,6 +4,7 @@ There is no second model: a `HorizonGenerator` holds the study rebuilt from Ax's
 `horizon_bo.core.policy` for runs and recommendations, as `HorizonTuner` does.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -111,7 +112,7 @@ class HorizonGenerator(Generator):
         scale = self.belief.loss_scale
         low, high = np.exp(decision.log_interval_90).tolist()
         return {
-            "learning_rate": float(np.exp(decision.log_lr)),
+            "learning_rate": math.exp(decision.log_lr),
             "interval_90": [low, high],
             "expected_regret": decision.expected_regret * scale,
             "spent": self.study.spent / self.study.target.flops,

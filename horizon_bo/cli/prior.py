@@ -118,7 +118,7 @@ def learn_prior(
             evidence = learnt(recipes, base, _told, particles)
         write_evidence(out, evidence)
     record = {"file": str(out), "recipes": len(evidence), "new": len(recipes)}
-    show(record, "{file}: {recipes} recipes, {new} of them new".format(**record), as_json=as_json)
+    show(record, f"{out}: {len(evidence)} recipes, {len(recipes)} of them new", as_json=as_json)
 
 
 def _evidence(file: Path | None) -> "tuple[Evidence, ...]":

@@ -159,51 +159,40 @@ def evidence_from(record: Mapping[str, Any], name: str) -> tuple[Evidence, ...]:
         record: What `evidence_record` gives.
         name: What to call it in a message.
     """
-    if isinstance(record, Mapping) and record.get("format") == _LINEAR_CLIFF:
-        record = _with_log_cliffs(record, name)
-    for key, expected in (("format", FORMAT), ("unit", UNIT)):
+    old = isinstance(record, Mapping) and record.get("format") == _LINEAR_CLIFF
+    for key, expected in (("format", _LINEAR_CLIFF if old else FORMAT), ("unit", UNIT)):
         if not isinstance(record, Mapping) or record.get(key) != expected:
             found = record.get(key) if isinstance(record, Mapping) else record
             raise InvalidSpaceError(
                 f"{key} of {name} is {found!r}, expected {expected!r}; "
                 "write it again with horizon-bo prior learn"
             )
-    if tuple(record.get("coefficients", ())) != COEFFICIENTS:
+    names = (*COEFFICIENTS[:-1], "cliff") if old else COEFFICIENTS
+    if tuple(record.get("coefficients", ())) != names:
         raise InvalidSpaceError(
             f"coefficients of {name} is {record.get('coefficients')!r}, expected "
-            f"{list(COEFFICIENTS)}; write it again with horizon-bo prior learn"
+            f"{list(names)}; write it again with horizon-bo prior learn"
         )
     try:
-        return tuple(_one(entry) for entry in record["recipes"])
+        return tuple(_one(_with_log_cliff(e) if old else e) for e in record["recipes"])
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise _unreadable(name, error) from error
+        raise InvalidSpaceError(
+            f"{name} has a recipe that cannot be read ({error!r}), expected what horizon-bo prior "
+            "learn writes; write it again"
+        ) from error
 
 
-def _with_log_cliffs(record: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """A record of the format before in this one; the cliff is the last coefficient of both.
+def _with_log_cliff(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe of the format before in this one; the cliff is the last coefficient of both.
 
     With c = a + b x, x = ln c, a normal in c is one in x whose Λ and h follow by substitution.
     """
     b = _TYPICAL_CLIFF
     a = b * (1 - math.log(b))
-    recipes = []
-    try:
-        for entry in record["recipes"]:
-            *rows, row = entry["precision"]
-            *others, own = [h - a * p for h, p in zip(entry["score"], row, strict=True)]
-            scaled = [*(b * p for p in row[:-1]), b * b * row[-1]]
-            recipes.append({**entry, "precision": [*rows, scaled], "score": [*others, b * own]})
-        names = [*record["coefficients"][:-1], COEFFICIENTS[-1]]
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise _unreadable(name, error) from error
-    return {**record, "format": FORMAT, "coefficients": names, "recipes": recipes}
-
-
-def _unreadable(name: str, error: Exception) -> InvalidSpaceError:
-    return InvalidSpaceError(
-        f"{name} has a recipe that cannot be read ({error!r}), expected what horizon-bo prior "
-        "learn writes; write it again"
-    )
+    *rows, row = entry["precision"]
+    *others, own = [h - a * p for h, p in zip(entry["score"], row, strict=True)]
+    scaled = [*(b * p for p in row[:-1]), b * b * row[-1]]
+    return {**entry, "precision": [*rows, scaled], "score": [*others, b * own]}
 
 
 def _one(entry: Mapping[str, Any]) -> Evidence:

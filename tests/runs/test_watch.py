@@ -128,13 +128,13 @@ def test_a_rate_ten_times_too_high_is_called_so_by_its_curve_and_a_good_one_is_f
 
 def test_the_higher_a_loss_the_likelier_the_rate_is_too_high_until_no_rate_explains_it():
     study, belief = informed()
-    expected = expected_curve(study, belief, RATE, curves_of(study, 0.02), 0.02)
+    expected = expected_curve(study, belief, 1.4e-3, curves_of(study, 0.02), 0.02)
     assert expected is not None
     low, high = expected.band(1e9)
     middle = math.sqrt(low * high)
     probability = [expected.too_high(1e9, loss)[0] for loss in (middle, high, 1.1 * high)]
     assert probability == sorted(probability)
-    assert probability[0] < 0.25 < 0.4 < probability[2]
+    assert probability[0] < 0.2 < 0.4 < probability[2]
     assert expected.explains(1e9, high)
     assert not expected.explains(1e9, 2 * high)
 
